@@ -1,0 +1,254 @@
+"""Configurations: loading, overriding, and their JSON form; with `config_schema`, every config error is made here.
+
+A file given by `--config` is Python and is executed; a saved `config.json` is data and never is.
+"""
+
+import contextlib
+import copy
+import hashlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from configs import default
+from qjax.checks import UserError, check, check_choice, fail
+from qjax.config_schema import TYPE_WORDS, check_key, flatten, schema, validate_config
+
+MODES = ("train", "evaluate", "predict", "export")
+CONFIG_FILE = "config.json"
+
+# What may differ from a workdir's config.json. A resumed training may change where it runs and how often it logs;
+# later modes may change where they run and where the files lie. All else is what the model is. A moved checkpoint is
+# still the same one: prepare_run compares its sha256 with the run's.
+MACHINE_KEYS = ("train.num_devices", "train.parallel", "encoder.checkpoint")
+DATA_FILE_KEYS = ("data.path", "data.validation_path", "data.test_path", "data.text_column", "data.label_column")
+CHANGEABLE: dict[str, tuple[str, ...]] = {
+    "train": (*MACHINE_KEYS, "train.log_every", "train.keep_best"),
+    "evaluate": (*MACHINE_KEYS, "train.batch_size", *DATA_FILE_KEYS),
+    "predict": (*MACHINE_KEYS, "train.batch_size"),
+    "export": (*MACHINE_KEYS, "train.batch_size", *DATA_FILE_KEYS),
+}
+
+
+def load_config(path: str | Path) -> ConfigDict:
+    """Executes the file at `path` and returns what its `get_config()` returns, unchecked.
+
+    Raises:
+      UserError: there is no such file, or it fails; then with its line and its own message.
+    """
+    expectation = "name a Python file whose get_config() returns a ConfigDict"
+    check(Path(path).is_file(), "--config", expectation, f"{path}, which is not a file")
+    flag_values = flags.FlagValues()  # type: ignore[no-untyped-call]
+    argv = ["main.py", f"--config={path}"]
+    config_flags.DEFINE_config_file("config", flag_values=flag_values, sys_argv=argv, lock_config=False)
+    sys.modules.pop("config_config", None)  # where config_flags leaves a file's names for the next one to inherit
+    try:
+        flag_values(argv)
+        config: Any = flag_values["config"].value
+        getattr(config, "lock", None)  # raises the OSError that config_flags keeps back until the config is used
+    except Exception as error:  # whatever the code in the file raises is the writer's mistake to mend
+        fail("--config", expectation, _describe_failure(error, str(path)))
+    check(isinstance(config, ConfigDict), "--config", expectation, f"{path}, which returns {config!r}")
+    return config.copy_and_resolve_references()
+
+
+def _describe_failure(error: BaseException, path: str) -> str:
+    """Returns 'FILE, line N: TypeError: ...' for what was raised while the file was executed."""
+    reason = traceback.format_exception_only(error)[-1].strip()
+    if isinstance(error, flags.Error):  # config_flags puts the file's own traceback into the message
+        reason = str(error).strip().splitlines()[-1]
+    line = error.lineno if isinstance(error, SyntaxError) and error.filename == path else None
+    cause: BaseException | None = error
+    while cause is not None and line is None:
+        frames = traceback.extract_tb(cause.__traceback__)
+        line = next((frame.lineno for frame in reversed(frames) if frame.filename == path), None)
+        cause = cause.__cause__ or cause.__context__
+    return f"{path}, line {line}: {reason}" if line else f"{path}: {reason}"
+
+
+def apply_overrides(config: ConfigDict, overrides: Sequence[tuple[str, str]]) -> ConfigDict:
+    """Returns a copy of `config` with each (key, text) of `overrides` parsed to the key's type, later ones last."""
+    config = copy.deepcopy(config)
+    for key, text in overrides:
+        check_key(f"--config.{key}", key)
+        argv = ["main.py", f"--config.{key}={text}"]
+        flag_values = flags.FlagValues()  # type: ignore[no-untyped-call]
+        try:
+            config_flags.DEFINE_config_dict(
+                "config", config, flag_values=flag_values, sys_argv=argv, lock_config=False
+            )
+            flag_values(argv)
+        except (flags.Error, ValueError, TypeError):
+            fail(f"--config.{key}", f"be {TYPE_WORDS[type(schema()[key])]}", repr(text))
+        config = flag_values["config"].value
+    return config
+
+
+def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """Takes `--config.key=value`, `--config.key value`, `--config.flag` and `--noconfig.flag` out of `argv`.
+
+    Returns:
+      the arguments that are left, and (key, text) for each override, in order.
+    """
+    rest: list[str] = []
+    overrides: list[tuple[str, str]] = []
+    waiting = list(argv)
+    while waiting:
+        argument = waiting.pop(0)
+        name, has_value, text = argument.lstrip("-").partition("=")
+        prefix, _, key = name.partition(".")
+        if not (argument.startswith("-") and prefix in ("config", "noconfig") and key):
+            rest.append(argument)
+            continue
+        check_key(f"--{name}", key)
+        is_flag = isinstance(schema()[key], bool)
+        if prefix == "noconfig":
+            check(is_flag and not has_value, f"--{name}", "be the negation of a true-or-false key", argument)
+            text = "false"
+        elif not has_value and is_flag and not (waiting and waiting[0].lower() in ("true", "false")):
+            text = "true"
+        elif not has_value:
+            check(bool(waiting) and not waiting[0].startswith("--"), f"--{name}", "be followed by a value", "none")
+            text = waiting.pop(0)
+        overrides.append((key, text))
+    return rest, overrides
+
+
+def to_json(config: ConfigDict) -> str:
+    """Returns `config` as JSON, keys sorted; tuples become lists, which `from_json` turns back."""
+    return json.dumps(config.to_dict(), sort_keys=True, indent=2, allow_nan=False) + "\n"
+
+
+def from_json(text: str, *, name: str = CONFIG_FILE) -> ConfigDict:
+    """Returns the checked config that `to_json` wrote as `text`; `name` is the file named in errors."""
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        fail(name, "be JSON as a training run writes it", f"an error in line {error.lineno}: {error.msg}")
+    check(isinstance(values, dict), name, "be a JSON object", type(values).__name__)
+    try:
+        return validate_config(ConfigDict(values))
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
+
+
+def config_hash(config: ConfigDict) -> str:
+    """Returns the sha256 of the JSON form, in hexadecimal."""
+    return hashlib.sha256(to_json(config).encode()).hexdigest()
+
+
+def save_config(config: ConfigDict, workdir: str | Path) -> None:
+    """Writes `config.json` into `workdir`, made if need be; a reader sees the old file or the new one, whole."""
+    path = Path(workdir, CONFIG_FILE)
+    temporary = path.with_name(f".{CONFIG_FILE}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(to_json(config))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        fail("--workdir", "be a folder that can be written to", str(error))
+
+
+def read_config(workdir: str | Path) -> ConfigDict:
+    """Returns the config that `save_config` left in `workdir`, read as data and checked."""
+    path = Path(workdir, CONFIG_FILE)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        fail("--workdir", f"hold the {CONFIG_FILE} of a run of --mode=train", f"{workdir}, which has none")
+    except (OSError, UnicodeDecodeError) as error:
+        fail(str(path), "be a file of UTF-8 text", str(error))
+    return from_json(text, name=str(path))
+
+
+def changed_keys(config: ConfigDict, other: ConfigDict) -> list[str]:
+    """Returns the keys whose values differ, sorted."""
+    left, right = flatten(config), flatten(other)
+    return sorted(key for key in left.keys() | right.keys() if left.get(key) != right.get(key))
+
+
+def resolve_config(
+    *, mode: str, workdir: str | Path, config_path: str | None, overrides: Sequence[tuple[str, str]]
+) -> ConfigDict:
+    """Returns the checked configuration of one command.
+
+    Training starts from `config_path` (None: `configs/default.py`); the other modes start from the workdir's
+    config.json, and where `config_path` is given too, it must say the same. A workdir's config.json is binding but
+    for the keys of `CHANGEABLE[mode]`.
+
+    Args:
+      mode: one of `MODES`.
+      workdir: folder of the run.
+      config_path: the file given by `--config`, or None.
+      overrides: (key, text) pairs of `split_overrides`.
+    """
+    check_choice("--mode", mode, MODES)
+    saved = None if mode == "train" else read_config(workdir)
+    base = default.get_config() if saved is None else saved
+    if config_path is not None:
+        base = load_config(config_path)
+    # evaluate --input reads the column names whatever the run's own source was
+    unused_ok = () if mode == "train" else CHANGEABLE[mode]
+    config = validate_config(apply_overrides(base, overrides), unused_ok=unused_ok)
+    if saved is None:
+        check_resumable(config, workdir)
+    else:
+        _refuse_changes(config, saved, mode=mode, workdir=workdir)
+    return config
+
+
+def check_resumable(config: ConfigDict, workdir: str | Path) -> None:
+    """Raises, listing the keys, if `workdir` holds a run whose config.json differs where training may not change."""
+    if Path(workdir, CONFIG_FILE).exists():
+        _refuse_changes(config, read_config(workdir), mode="train", workdir=workdir)
+
+
+def _refuse_changes(config: ConfigDict, saved: ConfigDict, *, mode: str, workdir: str | Path) -> None:
+    """Raises if `config` differs from `saved` in more than `mode` may change."""
+    new, old = flatten(config), flatten(saved)
+    refused = [key for key in changed_keys(config, saved) if key not in CHANGEABLE[mode]]
+    if refused:
+        differences = ", ".join(f"{key} {new[key]!r} (saved: {old[key]!r})" for key in refused)
+        advice = "; take another --workdir for another run" if mode == "train" else ""
+        fail(
+            "--config",
+            f"agree with the {CONFIG_FILE} that the model in {workdir} was trained with{advice}; "
+            f"--mode={mode} may change {', '.join(CHANGEABLE[mode])}",
+            differences,
+        )
+
+
+class _RecordedConfig(ConfigDict):  # type: ignore[misc]
+    """A config that notes in a shared set which of its keys were read."""
+
+    def __init__(self, config: ConfigDict, *, reads: set[str], prefix: str = "") -> None:
+        object.__setattr__(self, "_reads", reads)
+        object.__setattr__(self, "_prefix", prefix)
+        super().__init__()
+        for name, value in config.items():
+            is_section = isinstance(value, ConfigDict)
+            self[name] = _RecordedConfig(value, reads=reads, prefix=f"{name}.") if is_section else value
+
+    def __getitem__(self, key: str) -> Any:
+        value = super().__getitem__(key)
+        if not isinstance(value, ConfigDict):
+            self._reads.add(self._prefix + key)
+        return value
+
+
+def record_reads(config: ConfigDict) -> tuple[ConfigDict, set[str]]:
+    """Returns a view of `config`, and the set that fills with the keys read through the view."""
+    reads: set[str] = set()
+    return _RecordedConfig(config, reads=reads), reads

@@ -1,0 +1,241 @@
+"""What a configuration may hold: the keys of `configs/default.py`, their ranges, and when each is read.
+
+The schema is `configs/default.py` itself: its keys, their types and their defaults. A configuration is a
+`ConfigDict` with exactly those keys. Keys are written with dots, 'head.num_qubits'.
+"""
+
+import functools
+import math
+import types
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs import default
+from qjax.checks import check, check_choice, fail, nearest
+
+# Keys whose value is one of a few names.
+CHOICES: dict[str, tuple[str, ...]] = {
+    "task": ("sentence", "entities"),
+    "data.source": ("movie_reviews", "twitter_ner", "file"),
+    "encoder.regime": ("frozen", "full"),
+    "encoder.pooling": ("mean", "cls"),
+    "encoder.dtype": ("float32", "bfloat16"),
+    "head.name": ("variational", "linear", "mlp"),
+    "head.encoding_axis": ("rx", "ry", "rz"),
+    "head.entangler": ("cx", "cz"),
+    "head.pattern": ("ring", "linear", "full", "none"),
+    "head.readout": ("expectation", "log_probabilities"),
+    "optimizer.schedule": ("cosine", "linear", "constant"),
+    "optimizer.name": ("adamw", "sgd"),
+    "train.metric": ("accuracy", "f1", "loss"),
+    "train.parallel": ("shard_map", "pmap"),
+}
+
+Rule = tuple[Callable[[Any], bool], str]
+POSITIVE: Rule = (lambda value: value >= 1, "be 1 or more")
+NATURAL: Rule = (lambda value: value >= 0, "be 0 or more")
+SEED: Rule = (lambda value: 0 <= value < 2**31, "lie in 0..2147483647")
+RATE: Rule = (lambda value: value >= 0, "be a rate of 0 or more")
+SHARE: Rule = (lambda value: 0 < value < 1, "lie strictly between 0 and 1")
+DROPOUT: Rule = (lambda value: 0 <= value < 1, "lie in [0, 1)")
+
+# Keys whose value lies in a range: the test, and the words that complete "must ...".
+RANGES: dict[str, Rule] = {
+    "seed": SEED,
+    "data.labels": (
+        lambda value: all(isinstance(name, str) and name for name in value) and len(set(value)) == len(value) != 1,
+        "be () or at least two distinct names",
+    ),
+    "data.split_seed": SEED,
+    "data.validation_fraction": SHARE,
+    "data.test_fraction": SHARE,
+    "data.max_examples": NATURAL,
+    "data.max_length": (lambda value: value >= 3, "be 3 or more: two special word pieces and one of the text"),
+    "data.bucket_lengths": (
+        lambda value: (
+            len(value) > 0
+            and all(type(length) is int and length >= 1 for length in value)
+            and list(value) == sorted(set(value))
+        ),
+        "be a tuple of positive integers that increase",
+    ),
+    "encoder.checkpoint": (lambda value: value != "", "name a checkpoint"),
+    "encoder.num_frozen_layers": NATURAL,
+    "encoder.dropout": (lambda value: value == -1 or 0 <= value < 1, "lie in [0, 1), or be -1 for the checkpoint's"),
+    "encoder.random_num_layers": POSITIVE,
+    "encoder.random_hidden_size": POSITIVE,
+    "encoder.random_num_heads": POSITIVE,
+    "head.dropout": DROPOUT,
+    "head.num_qubits": POSITIVE,
+    "head.reps": POSITIVE,
+    "head.rotations": (
+        lambda value: len(value) > 0 and all(axis in ("rx", "ry", "rz") for axis in value),
+        "be a tuple of 'rx', 'ry' and 'rz', not empty",
+    ),
+    "head.hidden_size": POSITIVE,
+    "optimizer.learning_rate": RATE,
+    "optimizer.circuit_learning_rate": RATE,
+    "optimizer.encoder_learning_rate": RATE,
+    "optimizer.warmup_fraction": DROPOUT,
+    "optimizer.weight_decay": RATE,
+    "optimizer.clip_norm": (lambda value: value >= 0, "be a norm above 0, or 0 for no clipping"),
+    "train.batch_size": POSITIVE,
+    "train.num_epochs": POSITIVE,
+    "train.gradient_accumulation": POSITIVE,
+    "train.eval_every": POSITIVE,
+    "train.log_every": POSITIVE,
+    "train.patience": NATURAL,
+    "train.keep_best": POSITIVE,
+    "train.num_devices": NATURAL,
+}
+
+# Keys that are read only where another key has one of some values; elsewhere a changed value is an error.
+Condition = tuple[str, tuple[Any, ...]]
+FILE: Condition = ("data.source", ("file",))
+SENTENCE: Condition = ("task", ("sentence",))
+FULL: Condition = ("encoder.regime", ("full",))
+RANDOM: Condition = ("encoder.checkpoint", ("random",))
+VARIATIONAL: Condition = ("head.name", ("variational",))
+CONDITIONS: dict[str, tuple[Condition, ...]] = {
+    "data.path": (FILE,),
+    "data.validation_path": (FILE,),
+    "data.test_path": (FILE,),
+    "data.text_column": (FILE, SENTENCE),
+    "data.label_column": (FILE, SENTENCE),
+    "data.labels": (FILE,),
+    "data.validation_fraction": (("data.validation_path", ("",)),),
+    "data.test_fraction": (("data.test_path", ("",)),),
+    "encoder.num_frozen_layers": (FULL,),
+    "encoder.remat": (FULL,),
+    "encoder.dropout": (FULL,),
+    "encoder.pooling": (SENTENCE,),
+    "encoder.random_num_layers": (RANDOM,),
+    "encoder.random_hidden_size": (RANDOM,),
+    "encoder.random_num_heads": (RANDOM,),
+    "head.num_qubits": (VARIATIONAL,),
+    "head.encoding_axis": (VARIATIONAL,),
+    "head.reps": (VARIATIONAL,),
+    "head.rotations": (VARIATIONAL,),
+    "head.entangler": (VARIATIONAL, ("head.pattern", ("ring", "linear", "full"))),
+    "head.pattern": (VARIATIONAL,),
+    "head.readout": (VARIATIONAL,),
+    "head.hidden_size": (("head.name", ("mlp",)),),
+    "optimizer.circuit_learning_rate": (VARIATIONAL,),
+    "optimizer.encoder_learning_rate": (FULL,),
+    "optimizer.weight_decay": (("optimizer.name", ("adamw",)),),
+}
+
+# The sources that hold one kind of example only.
+SOURCE_TASKS = {"movie_reviews": "sentence", "twitter_ner": "entities"}
+
+TYPE_WORDS = {int: "an integer", float: "a finite number", bool: "true or false", str: "text", tuple: "a tuple"}
+
+
+def flatten(config: ConfigDict) -> dict[str, Any]:
+    """Returns 'section.key' -> value; reading a recorded config this way leaves no record."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items(preserve_field_references=True):
+        if isinstance(value, ConfigDict):
+            flat.update({f"{name}.{key}": leaf for key, leaf in flatten(value).items()})
+        else:
+            flat[str(name)] = value
+    return flat
+
+
+@functools.cache
+def schema() -> Mapping[str, Any]:
+    """Returns every key with its default value, as `configs/default.py` gives them."""
+    return types.MappingProxyType(flatten(default.get_config()))
+
+
+def unflatten(flat: Mapping[str, Any]) -> ConfigDict:
+    """Returns the `ConfigDict` whose `flatten` is `flat`."""
+    config = ConfigDict()
+    for name, value in flat.items():
+        section, _, key = name.rpartition(".")
+        if section and section not in config:
+            config[section] = ConfigDict()
+        (config[section] if section else config)[key] = value
+    return config
+
+
+def check_key(argument: str, key: str) -> None:
+    """Raises, naming the nearest key and the keys of its section, unless `key` is in the schema."""
+    if key in schema():
+        return
+    section, _, leaf = key.rpartition(".")
+    near = nearest(key, schema())
+    sections = {section, key, near.rpartition(".")[0] if near else ""} - {""}
+    choices = [name for name in schema() if name.rpartition(".")[0] in sections or name.endswith(f".{leaf}")]
+    fail(argument, "name a key of configs/default.py", key, choices or list(schema()))
+
+
+def validate_config(config: ConfigDict, *, unused_ok: Collection[str] = ()) -> ConfigDict:
+    """Returns `config` as a locked copy with the types of the schema, or raises for its first mistake.
+
+    Args:
+      config: has every key of `configs/default.py` and no other; lists stand for tuples, integers for floats.
+      unused_ok: keys that may differ from their default although the chosen task, head or regime ignores them.
+    """
+    given = flatten(config)
+    for section in {key.partition(".")[0] for key in schema() if "." in key}:
+        check(section not in given, section, "be a section that holds keys", given.get(section))
+    for key in given:
+        check_key(key, key)
+    values = {}
+    for key, standard in schema().items():
+        check(key in given, key, "be in the configuration, as it is in configs/default.py", "nothing")
+        values[key] = _cast(key, given[key], type(standard))
+        if key in CHOICES:
+            check_choice(key, values[key], CHOICES[key])
+        if key in RANGES:
+            holds, expectation = RANGES[key]
+            check(holds(values[key]), key, expectation, values[key])
+    _check_conditions(values, unused_ok)
+    _check_combinations(values)
+    return unflatten(values).lock()
+
+
+def _cast(key: str, value: Any, kind: type) -> Any:
+    """Returns `value` as a `kind`; only an integer for a float and a list for a tuple are converted."""
+    if kind is float and type(value) is int:
+        value = float(value)
+    if kind is tuple and type(value) is list:
+        value = tuple(value)
+    is_right = type(value) is kind and not (isinstance(value, float) and not math.isfinite(value))
+    check(is_right, key, f"be {TYPE_WORDS[kind]}", repr(value))
+    return value
+
+
+def _check_conditions(values: Mapping[str, Any], unused_ok: Collection[str]) -> None:
+    """Raises for a changed key that nothing reads under the other values."""
+    for key, conditions in CONDITIONS.items():
+        for other, needed in conditions:
+            standard = schema()[key]
+            is_read = values[other] in needed or values[key] == standard or key in unused_ok
+            wanted = " or ".join(map(repr, needed))
+            expectation = f"keep its default {standard!r} unless `{other}` is {wanted}, for nothing else reads it"
+            check(is_read, key, expectation, f"{values[key]!r} with `{other}` {values[other]!r}")
+
+
+def _check_combinations(values: Mapping[str, Any]) -> None:
+    """Raises for values that are right alone and wrong together."""
+    source = values["data.source"]
+    task = SOURCE_TASKS.get(source, values["task"])
+    check(values["task"] == task, "task", f"be '{task}' with the data.source '{source}'", values["task"])
+    check(source != "file" or values["data.path"] != "", "data.path", "name a file with data.source 'file'", "''")
+    share = values["data.validation_fraction"] + values["data.test_fraction"]
+    check(share < 1, "data.test_fraction", "leave examples to train on beside data.validation_fraction", share)
+    longest = values["data.bucket_lengths"][-1]
+    check(
+        longest >= values["data.max_length"],
+        "data.bucket_lengths",
+        "reach data.max_length at its end",
+        longest,
+    )
+    hidden, heads = values["encoder.random_hidden_size"], values["encoder.random_num_heads"]
+    check(hidden % heads == 0, "encoder.random_hidden_size", f"be a multiple of the {heads} heads", hidden)
+    batch, parts = values["train.batch_size"], values["train.gradient_accumulation"]
+    check(batch % parts == 0, "train.batch_size", f"be a multiple of train.gradient_accumulation ({parts})", batch)

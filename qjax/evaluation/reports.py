@@ -1,0 +1,156 @@
+"""Reports: one dictionary of plain numbers a model, written as JSON, shown to a person as a table.
+
+Every report holds 'task', 'num_examples', 'accuracy', 'f1', 'loss', 'per_class' (name -> precision, recall, f1,
+support), 'averages', 'label_names' and 'confusion' (rows true, columns predicted, in the order of 'label_names'). No
+value is ever NaN: where nothing can be measured the report is refused.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from qjax.checks import check
+from qjax.evaluation import metrics
+
+Report = dict[str, Any]
+
+
+def sentence_report(labels: ArrayLike, log_probabilities: ArrayLike, label_names: Sequence[str]) -> Report:
+    """Returns the report of one label a sentence; the prediction is the most probable label (the first of equals).
+
+    Args:
+      labels: `[examples]` integers in 0..classes-1.
+      log_probabilities: `[examples, classes]`, natural logarithms, each row normalised.
+      label_names: `[classes]` distinct names.
+
+    Returns:
+      The report: 'f1' is the macro average, 'loss' the mean cross-entropy in nats, the scores are scikit-learn's.
+    """
+    names = _check_names(label_names)
+    true = metrics.check_labels(labels, len(names))
+    logs = metrics.check_log_probabilities(log_probabilities, (true.size, len(names)))
+    predicted = logs.argmax(axis=1)
+    table = metrics.label_scores(true, predicted, names)
+    return {
+        "task": "sentence",
+        "num_examples": int(true.size),
+        "accuracy": float(np.mean(true == predicted)),
+        "f1": table.averages["macro avg"]["f1"],
+        "loss": metrics.cross_entropy(true, logs),
+        "per_class": table.per_class,
+        "averages": table.averages,
+        "label_names": names,
+        "confusion": metrics.confusion_matrix(true, predicted, len(names)).tolist(),
+    }
+
+
+def entity_report(true_tags: Sequence[Sequence[str]], predicted_tags: Sequence[Sequence[str]], loss: float) -> Report:
+    """Returns the report of one BIO tag a word.
+
+    Args:
+      true_tags: a list of tags for each sentence.
+      predicted_tags: the same lengths.
+      loss: mean cross-entropy a word in nats, which tags alone cannot tell.
+
+    Returns:
+      The report: 'precision', 'recall' and 'f1' are seqeval's micro averages over whole entities (see
+      `metrics.tag_scores` for I- without B-), 'accuracy' counts words, 'confusion' counts words by tag.
+    """
+    metrics.check_tags(true_tags, predicted_tags)
+    check(bool(np.isfinite(loss)), "loss", "be finite", loss)
+    table = metrics.tag_scores(true_tags, predicted_tags)
+    names = metrics.sorted_tags([*true_tags, *predicted_tags])
+    true, predicted = metrics.tag_indices(true_tags, names), metrics.tag_indices(predicted_tags, names)
+    micro = table.averages["micro avg"]
+    return {
+        "task": "entities",
+        "num_examples": len(true_tags),
+        "num_words": int(true.size),
+        "accuracy": float(np.mean(true == predicted)),
+        "precision": micro["precision"],
+        "recall": micro["recall"],
+        "f1": micro["f1"],
+        "loss": float(loss),
+        "per_class": table.per_class,
+        "averages": table.averages,
+        "label_names": names,
+        "confusion": metrics.confusion_matrix(true, predicted, len(names)).tolist(),
+    }
+
+
+def majority_baseline(train_labels: ArrayLike, labels: ArrayLike, label_names: Sequence[str]) -> Report:
+    """Returns the `sentence_report` of always answering the most frequent label of the training split.
+
+    Its probabilities are the training frequencies, one added to each count so that a label unseen in training has a
+    finite loss (Laplace's rule); of equally frequent labels the first is taken.
+    """
+    names = _check_names(label_names)
+    train = metrics.check_labels(train_labels, len(names), "train_labels")
+    true = metrics.check_labels(labels, len(names))
+    counts = np.bincount(train, minlength=len(names)) + 1
+    return sentence_report(true, np.tile(np.log(counts / counts.sum()), (true.size, 1)), names)
+
+
+def majority_tag_baseline(train_tags: Sequence[Sequence[str]], true_tags: Sequence[Sequence[str]]) -> Report:
+    """Returns the `entity_report` of giving every word the most frequent tag of the training split, mostly 'O'.
+
+    The loss is that of the training frequencies with one added to each count, as in `majority_baseline`.
+    """
+    metrics.check_tags(train_tags, train_tags)
+    metrics.check_tags(true_tags, true_tags)
+    names = metrics.sorted_tags([*train_tags, *true_tags])
+    counts = np.bincount(metrics.tag_indices(train_tags, names), minlength=len(names)) + 1
+    true = metrics.tag_indices(true_tags, names)
+    loss = metrics.cross_entropy(true, np.tile(np.log(counts / counts.sum()), (true.size, 1)))
+    majority = names[int(counts.argmax())]
+    return entity_report(true_tags, [[majority] * len(sentence) for sentence in true_tags], loss)
+
+
+def format_report(report: Mapping[str, Any]) -> str:
+    """Returns the report as a text table in the layout of scikit-learn and seqeval with four digits, and the loss."""
+    averages = report["averages"]
+    width = max(map(len, [*report["per_class"], *averages]))
+    heads = ("precision", "recall", "f1-score", "support")
+    lines = [" " * (width + 1) + "".join(f" {head:>9}" for head in heads), ""]
+    lines += [_score_line(name, scores, width) for name, scores in report["per_class"].items()]
+    lines.append("")
+    if report["task"] == "sentence":
+        lines.append(f"{'accuracy':>{width}}  {'':9} {'':9} {report['accuracy']:9.4f} {report['num_examples']:9d}")
+    lines += [_score_line(name, scores, width) for name, scores in averages.items()]
+    lines += ["", f"{'loss':>{width}}  {report['loss']:9.4f}"]
+    if report["task"] == "entities":
+        words = f"({report['num_words']} words in {report['num_examples']} sentences)"
+        lines.append(f"{'accuracy':>{width}}  {report['accuracy']:9.4f}  {words}")
+    return "\n".join(lines) + "\n"
+
+
+def compare_reports(reports: Mapping[str, Mapping[str, Any]]) -> str:
+    """Returns a text table with a row for each report: accuracy, f1 and loss side by side.
+
+    Args:
+      reports: what the row is called (such as 'majority class', 'before training', 'after training') -> report.
+    """
+    check(len(reports) > 0, "reports", "hold at least one report", "none")
+    tasks = Counter(report["task"] for report in reports.values())
+    check(len(tasks) == 1, "reports", "be of one task", ", ".join(sorted(tasks)))
+    width = max(map(len, reports))
+    lines = [" " * width + "".join(f" {head:>9}" for head in ("accuracy", "f1", "loss"))]
+    for name, report in reports.items():
+        lines.append(f"{name:<{width}} {report['accuracy']:9.4f} {report['f1']:9.4f} {report['loss']:9.4f}")
+    return "\n".join(lines) + "\n"
+
+
+def _check_names(label_names: Sequence[str]) -> list[str]:
+    names = [str(name) for name in label_names]
+    check(len(names) > 0, "label_names", "hold at least one name", "none")
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    check(not repeated, "label_names", "be distinct", f"{', '.join(repeated)} more than once")
+    return names
+
+
+def _score_line(name: str, scores: Mapping[str, Any], width: int) -> str:
+    columns = f"{scores['precision']:9.4f} {scores['recall']:9.4f} {scores['f1']:9.4f} {scores['support']:9d}"
+    return f"{name:>{width}}  {columns}"

@@ -1,0 +1,57 @@
+"""What a run says about itself before it trains."""
+
+from typing import Any
+
+import jax
+
+from qjax.data import Dataset
+from qjax.models.heads import VariationalHead
+from qjax.modes.scoring import is_main_process
+from qjax.modes.setup import Run
+from qjax.training.state import count_params, merge_params
+
+
+def header(run: Run, dataset: Dataset, *, params: Any, frozen: Any) -> str:
+    """Returns the lines: devices, data sizes, parameter counts, circuit."""
+    config, mesh = run.config, run.mesh
+    device = mesh.devices.flat[0]
+    sizes = ", ".join(f"{name} {len(indices)}" for name, indices in dataset.splits.items())
+    everything = merge_params(params, frozen)
+    encoder = count_params(run.encoder.params)
+    trained = count_params(params.get("encoder", {}))
+    head = everything["head"]
+    hosts = f"{jax.process_count()} host" + ("s" if jax.process_count() > 1 else "")
+    lines = [
+        f"devices   {mesh.size} x {device.device_kind} on {hosts}, step by {config.train.parallel}",
+        f"data      {dataset.name}: {sizes}; {len(run.info.label_names)} labels: {_shortened(run.info.label_names)}",
+        *(f"          {note}" for note in dataset.notes),
+        f"encoder   {config.encoder.checkpoint}: {encoder:,} parameters, {trained:,} trained",
+        f"head      {config.head.name}: {count_params(head):,} parameters",
+    ]
+    if isinstance(run.model.head, VariationalHead):
+        circuit = run.model.head.circuit()
+        angles = count_params(head["quantum"])
+        gates = ", ".join(f"{count} {name}" for name, count in sorted(circuit.counts().items()))
+        lines.append(
+            f"circuit   {circuit.num_qubits} qubits, depth {circuit.depth()}, {angles} trained angles; gates: {gates}"
+        )
+    lines.append(f"workdir   {run.workdir}")
+    return "\n".join(lines)
+
+
+def _shortened(names: tuple[str, ...], most: int = 6) -> str:
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f", ... ({rest} more)" if rest > 0 else "")
+
+
+def print_header(run: Run, dataset: Dataset, *, params: Any, frozen: Any) -> None:
+    """Prints the header, on one process."""
+    if is_main_process():
+        print(header(run, dataset, params=params, frozen=frozen), flush=True)
+
+
+def print_cut(run: Run, num_cut: int, num_items: int) -> None:
+    """Says how much `data.max_length` cut, where it cut anything."""
+    if num_cut and is_main_process():
+        what = "words were" if run.config.task == "entities" else f"of {num_items} texts were"
+        print(f"cut       {num_cut} {what} beyond data.max_length = {run.config.data.max_length} word pieces")

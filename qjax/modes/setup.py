@@ -1,0 +1,267 @@
+"""From a configuration to the parts of a run: encoder, tokenizer, model, devices, inputs.
+
+The one place that reads the configuration and calls everything else with keyword arguments.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from qjax.checks import UserError, check
+from qjax.data import (
+    Dataset,
+    Tokenizer,
+    load_dataset,
+    load_tokenizer,
+    random_tokenizer,
+    resolve_checkpoint,
+    split_hash,
+)
+from qjax.models.bert import Bert, BertConfig
+from qjax.models.classifier import Classifier
+from qjax.models.heads import make_head
+from qjax.models.pretrained import load_pretrained, random_config, save_pretrained
+from qjax.training.mesh import make_mesh
+
+# Options of each head, by the config key that holds them.
+HEAD_OPTIONS = {
+    "linear": ("dropout",),
+    "mlp": ("dropout", "hidden_size"),
+    "variational": (
+        "dropout",
+        "num_qubits",
+        "encoding_axis",
+        "reps",
+        "rotations",
+        "entangler",
+        "pattern",
+        "readout",
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+    """A loaded encoder: its shape, its parameters as the module wants them, and what names both."""
+
+    config: BertConfig
+    params: dict[str, Any]
+    sha256: str
+    tokenizer: Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class RunInfo:
+    """What a workdir remembers of its data beside config.json, as `run.json`.
+
+    Attributes:
+      label_names: class names, or BIO tags, in the order of the logits.
+      train_label_counts: items of each label in the training split.
+      split_sha256: of the split's indices and data.
+      encoder_sha256, tokenizer_sha256: of the files that the run started from.
+    """
+
+    label_names: tuple[str, ...]
+    train_label_counts: tuple[int, ...]
+    split_sha256: str
+    encoder_sha256: str
+    tokenizer_sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Everything that the modes share."""
+
+    config: ConfigDict
+    workdir: Path
+    info: RunInfo
+    encoder: Encoder
+    model: Classifier
+    mesh: Mesh
+
+    @property
+    def frozen_features(self) -> bool:
+        """Whether the model is the head alone, on cached features."""
+        return self.config.encoder.regime == "frozen"
+
+    @property
+    def num_frozen_layers(self) -> int:
+        """First encoder layers that stay fixed while the rest is trained."""
+        return 0 if self.frozen_features else self.config.encoder.num_frozen_layers
+
+
+def load_data(config: ConfigDict) -> Dataset:
+    """Returns the data set that the configuration names."""
+    data = config.data
+    return load_dataset(
+        task=config.task,
+        source=data.source,
+        path=data.path,
+        validation_path=data.validation_path,
+        test_path=data.test_path,
+        text_column=data.text_column,
+        label_column=data.label_column,
+        labels=tuple(data.labels),
+        split_seed=data.split_seed,
+        validation_fraction=data.validation_fraction,
+        test_fraction=data.test_fraction,
+        max_examples=data.max_examples,
+    )
+
+
+def load_encoder(config: ConfigDict, workdir: Path, dataset: Dataset | None) -> Encoder:
+    """Returns the configured encoder; a random one is drawn from the seed once and kept in the workdir.
+
+    Args:
+      config: the run's.
+      workdir: where a random encoder is kept.
+      dataset: gives a random encoder its vocabulary; needed only where it is not kept yet.
+    """
+    settings = config.encoder
+    if settings.checkpoint == "random":
+        directory = workdir / "encoder"
+        if not (directory / "model.safetensors").exists():
+            check(dataset is not None, "--workdir", "hold the run's random encoder in encoder/", str(workdir))
+            assert dataset is not None
+            _save_random_encoder(config, directory, dataset)
+    else:
+        directory = resolve_checkpoint(settings.checkpoint)
+    num_frozen = settings.num_frozen_layers if settings.regime == "full" else 0
+    pretrained = load_pretrained(directory, add_pooling_layer=False, num_frozen_layers=num_frozen)
+    check(
+        config.data.max_length <= pretrained.config.max_position_embeddings,
+        "data.max_length",
+        f"be at most {pretrained.config.max_position_embeddings}, the positions of {settings.checkpoint}",
+        config.data.max_length,
+    )
+    return Encoder(
+        config=pretrained.config,
+        params=pretrained.params,
+        sha256=pretrained.sha256,
+        tokenizer=load_tokenizer(directory),
+    )
+
+
+def _save_random_encoder(config: ConfigDict, directory: Path, dataset: Dataset) -> None:
+    train = [dataset.items[i] for i in dataset.splits["train"]]
+    texts = [item if isinstance(item, str) else " ".join(item) for item in train]
+    tokenizer = random_tokenizer(texts)
+    bert_config = random_config(
+        num_layers=config.encoder.random_num_layers,
+        hidden_size=config.encoder.random_hidden_size,
+        num_heads=config.encoder.random_num_heads,
+        vocab_size=tokenizer.vocab_size,
+    )
+    ids = jnp.zeros((1, 4), jnp.int32)
+    model = Bert(config=bert_config, add_pooling_layer=False)
+    params = model.init(jax.random.key(config.seed), ids, jnp.ones_like(ids))["params"]
+    tokenizer.save(directory)
+    save_pretrained(directory, bert_config, jax.device_get(params))
+
+
+def make_encoder_module(config: ConfigDict, bert_config: BertConfig) -> Bert:
+    """Returns the module that runs the encoder, with the configured precision and dropout."""
+    settings = config.encoder
+    if settings.dropout >= 0:
+        bert_config = dataclasses.replace(
+            bert_config, hidden_dropout_prob=settings.dropout, attention_probs_dropout_prob=settings.dropout
+        )
+    return Bert(
+        config=bert_config,
+        num_frozen_layers=settings.num_frozen_layers if settings.regime == "full" else 0,
+        dtype=jnp.dtype(settings.dtype),
+        remat=settings.remat,
+        add_pooling_layer=False,
+    )
+
+
+def make_model(config: ConfigDict, bert_config: BertConfig, num_classes: int) -> Classifier:
+    """Returns the classifier; without its encoder in the 'frozen' regime, where batches carry features."""
+    options = {name: config.head[name] for name in HEAD_OPTIONS[config.head.name]}
+    if "rotations" in options:
+        options["rotations"] = tuple(options["rotations"])
+    head = make_head(config.head.name, num_classes=num_classes, **options)
+    encoder = make_encoder_module(config, bert_config) if config.encoder.regime == "full" else None
+    return Classifier(head=head, encoder=encoder, task=config.task, pooling=config.encoder.pooling)
+
+
+def make_info(dataset: Dataset, encoder: Encoder) -> RunInfo:
+    """Returns what a new workdir is to remember."""
+    train = [dataset.labels[i] for i in dataset.splits["train"]]
+    flat = np.concatenate([np.atleast_1d(np.asarray(labels, np.int64)) for labels in train])
+    counts = np.bincount(flat, minlength=len(dataset.label_names))
+    return RunInfo(
+        label_names=tuple(dataset.label_names),
+        train_label_counts=tuple(int(c) for c in counts),
+        split_sha256=split_hash(dataset),
+        encoder_sha256=encoder.sha256,
+        tokenizer_sha256=encoder.tokenizer.sha256,
+    )
+
+
+def read_info(workdir: Path) -> RunInfo | None:
+    """Returns the workdir's `run.json`, None before the first run."""
+    path = workdir / "run.json"
+    if not path.exists():
+        return None
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
+        return RunInfo(**fields)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is not a run's record: {error}. Restore it, or train in a new workdir.") from error
+
+
+def write_info(workdir: Path, info: RunInfo) -> None:
+    """Writes `run.json` whole or not at all."""
+    temporary = workdir / "run.json.partial"
+    temporary.write_text(json.dumps(dataclasses.asdict(info), indent=1) + "\n", encoding="utf-8")
+    temporary.replace(workdir / "run.json")
+
+
+def check_same_origin(saved: RunInfo, *, encoder: Encoder, dataset: Dataset | None) -> None:
+    """Raises where encoder, tokenizer or data are not those that the workdir's run was trained with."""
+    found = {"encoder": encoder.sha256, "tokenizer": encoder.tokenizer.sha256}
+    if dataset is not None:
+        found["split"] = split_hash(dataset)
+    for name, sha256 in found.items():
+        expected = getattr(saved, f"{name}_sha256")
+        if sha256 != expected:
+            raise UserError(
+                f"The {name} is not the one that this workdir was trained with: expected sha256 {expected[:16]}..., "
+                f"found {sha256[:16]}.... Restore the original files, or train in a new workdir."
+            )
+
+
+def prepare_run(config: ConfigDict, workdir: Path, dataset: Dataset | None) -> Run:
+    """Returns the assembled run; with a `dataset` in a new workdir it also writes `run.json`.
+
+    Args:
+      config: validated.
+      workdir: exists.
+      dataset: the run's data set; None where the mode reads other texts only.
+    """
+    info = read_info(workdir)
+    encoder = load_encoder(config, workdir, dataset)
+    if info is None:
+        check(dataset is not None, "--workdir", "hold a trained run (run.json)", str(workdir))
+        assert dataset is not None
+        info = make_info(dataset, encoder)
+        write_info(workdir, info)
+    else:
+        check_same_origin(info, encoder=encoder, dataset=dataset)
+    return Run(
+        config=config,
+        workdir=workdir,
+        info=info,
+        encoder=encoder,
+        model=make_model(config, encoder.config, len(info.label_names)),
+        mesh=make_mesh(config.train.num_devices),
+    )

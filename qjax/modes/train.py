@@ -1,0 +1,211 @@
+"""`--mode=train`: trains, or resumes, the run of a workdir; then reports its best checkpoint on the test split."""
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from qjax.checks import check
+from qjax.config import check_resumable, save_config
+from qjax.data import BatchStream, Dataset
+from qjax.evaluation.reports import Report, compare_reports, format_report
+from qjax.modes import scoring
+from qjax.modes.header import print_cut, print_header
+from qjax.modes.setup import Run, load_data, prepare_run
+from qjax.training.checkpoint import Checkpoints
+from qjax.training.display import Display
+from qjax.training.inputs import Inputs, make_batch
+from qjax.training.lock import workdir_lock
+from qjax.training.loop import LoopOptions, LoopResult, Window, train_loop
+from qjax.training.mesh import replicate, shard
+from qjax.training.metrics_log import MetricsLog, read_rows
+from qjax.training.optimizer import make_optimizer
+from qjax.training.state import TrainState, init_state
+from qjax.training.step import check_batch_size, make_train_step
+from qjax.training.stopping import METRIC_MODES, EarlyStopping, StopRequest, catch_stop_signals
+from qjax.visualization.confusion import plot_confusion
+from qjax.visualization.curves import plot_curves
+
+
+def run(config: ConfigDict, workdir: str | Path) -> int:
+    """Trains to the end and reports, or stops early on SIGTERM with everything saved.
+
+    Returns:
+      The exit status: 0, also after a signal.
+    """
+    workdir = Path(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    if not scoring.is_main_process():
+        return _locked_run(config, workdir)
+    with workdir_lock(workdir):
+        return _locked_run(config, workdir)
+
+
+def _locked_run(config: ConfigDict, workdir: Path) -> int:
+    check_resumable(config, workdir)
+    if scoring.is_main_process():
+        save_config(config, workdir)
+    if (workdir / "report.json").exists():
+        print(f"This run is finished; its report is in {workdir}/report.txt:\n")
+        print((workdir / "report.txt").read_text(encoding="utf-8"), end="")
+        return 0
+    dataset = load_data(config)
+    assembled = prepare_run(config, workdir, dataset)
+    with catch_stop_signals() as request:
+        before, frozen = scoring.initial_params(assembled)
+        print_header(assembled, dataset, params=before, frozen=frozen)
+        inputs = scoring.make_inputs(assembled, dataset.items)
+        print_cut(assembled, inputs.num_cut, len(dataset.items))
+        result = _train(assembled, dataset, inputs, before=before, frozen=frozen, request=request)
+    if result.reason.startswith("SIG"):
+        print(f"Stopped by {result.reason} at step {int(result.state.step)}: saved. Run the same command to go on.")
+        return 0
+    _report(assembled, dataset, inputs, before=before, frozen=frozen, result=result)
+    return 0
+
+
+def make_checkpoints(config: ConfigDict, workdir: Path) -> Checkpoints:
+    """Returns the workdir's checkpoints, kept by the configured metric."""
+    metric = config.train.metric
+    return Checkpoints(
+        workdir / "checkpoints", metric=metric, mode=METRIC_MODES[metric], keep_best=config.train.keep_best
+    )
+
+
+def make_stream(assembled: Run, dataset: Dataset, inputs: Inputs) -> BatchStream:
+    """Returns the training batches by position."""
+    config, subset = assembled.config, np.asarray(dataset.splits["train"])
+    shapes = scoring.batching(assembled, config.train.batch_size)
+    return BatchStream(
+        lambda spec: make_batch(inputs, dataset.labels, subset, spec, words=shapes.words),
+        lengths=inputs.lengths[subset],
+        seed=config.seed,
+        batch_size=config.train.batch_size,
+        bucket_lengths=shapes.buckets(inputs),
+        num_epochs=config.train.num_epochs,
+    )
+
+
+def make_run_optimizer(config: ConfigDict, num_steps: int) -> Any:
+    """Returns the configured optimizer of a run of `num_steps` updates."""
+    settings = config.optimizer
+    return make_optimizer(
+        name=settings.name,
+        learning_rate=settings.learning_rate,
+        circuit_learning_rate=settings.circuit_learning_rate,
+        encoder_learning_rate=settings.encoder_learning_rate,
+        schedule=settings.schedule,
+        warmup_fraction=settings.warmup_fraction,
+        weight_decay=settings.weight_decay,
+        clip_norm=settings.clip_norm,
+        num_steps=num_steps,
+    )
+
+
+def _fresh_or_restored(
+    assembled: Run, checkpoints: Checkpoints, before: Any, optimizer: Any
+) -> tuple[TrainState, EarlyStopping, Window]:
+    config = assembled.config
+    state = init_state(before, optimizer, jax.random.fold_in(jax.random.key(config.seed), 2))
+    state = replicate(state, assembled.mesh)
+    stopping = EarlyStopping(metric=config.train.metric, patience=config.train.patience)
+    restored = checkpoints.restore_latest(state)
+    if restored is None:
+        return state, stopping, Window()
+    if scoring.is_main_process():
+        for warning in restored.warnings:
+            print(warning, file=sys.stderr)
+        print(f"resumed   from step {restored.step}", flush=True)
+    return restored.state, stopping.restored(restored.meta["early_stopping"]), Window(**restored.meta["window"])
+
+
+def _train(
+    assembled: Run, dataset: Dataset, inputs: Inputs, *, before: Any, frozen: Any, request: StopRequest
+) -> LoopResult:
+    config, mesh = assembled.config, assembled.mesh
+    micro_batches = config.train.gradient_accumulation
+    check_batch_size(config.train.batch_size, num_devices=mesh.size, num_micro_batches=micro_batches)
+    stream = make_stream(assembled, dataset, inputs)
+    options = LoopOptions(num_steps=len(stream), eval_every=config.train.eval_every, log_every=config.train.log_every)
+    optimizer = make_run_optimizer(config, options.num_steps)
+    step = make_train_step(
+        assembled.model.apply, optimizer, mesh=mesh, parallel=config.train.parallel, num_micro_batches=micro_batches
+    )
+    score = scoring.make_scorer(assembled, frozen, inputs)
+    validation = np.asarray(dataset.splits["validation"])
+    labels = [dataset.labels[i] for i in validation]
+    with contextlib.ExitStack() as stack:
+        checkpoints = stack.enter_context(make_checkpoints(config, assembled.workdir))
+        state, stopping, window = _fresh_or_restored(assembled, checkpoints, before, optimizer)
+        first_step, main = int(state.step), scoring.is_main_process()
+        log = stack.enter_context(MetricsLog(assembled.workdir, step=first_step)) if main else None
+        display = Display(num_steps=options.num_steps, first_step=first_step, enabled=main)
+        stack.callback(display.close)
+        return train_loop(
+            state,
+            frozen=replicate(frozen, mesh),
+            train_step=step,
+            place_batch=lambda batch: shard(batch, mesh),
+            stream=stream,
+            validate=lambda params: scoring.model_report(assembled, score(params, validation), labels),
+            checkpoints=checkpoints,
+            log=log,
+            display=display,
+            options=options,
+            stopping=stopping,
+            window=window,
+            request=request,
+            failure_directory=assembled.workdir,
+        )
+
+
+def restore_best(assembled: Run, before: Any) -> tuple[Any, int]:
+    """Returns the best checkpoint's trainable parameters and its step; `before` gives their shapes."""
+    target = init_state(before, make_run_optimizer(assembled.config, num_steps=1), jax.random.key(0))
+    with make_checkpoints(assembled.config, assembled.workdir) as checkpoints:
+        step = checkpoints.best_step()
+        check(step is not None, "--workdir", "hold a validated checkpoint", f"{assembled.workdir}, which has none")
+        assert step is not None
+        state, _ = checkpoints.restore(step, replicate(target, assembled.mesh))
+    return state.params, step
+
+
+def write_report(workdir: Path, name: str, reports: dict[str, Report], *, split: str, step: int) -> str:
+    """Writes `name`.json and `name`.txt, the text last but one; returns the text."""
+    text = (
+        f"best checkpoint (step {step}) on {split}\n\n{format_report(reports['after training'])}\n"
+        f"{compare_reports(reports)}"
+    )
+    content = {"split": split, "step": step, "reports": reports}
+    (workdir / f"{name}.txt").write_text(text, encoding="utf-8")
+    # The JSON last, by a rename: where it stands, the report is whole and the run is finished.
+    temporary = workdir / f"{name}.json.partial"
+    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(workdir / f"{name}.json")
+    return text
+
+
+def _report(
+    assembled: Run, dataset: Dataset, inputs: Inputs, *, before: Any, frozen: Any, result: LoopResult
+) -> None:
+    why = "no better validation for a while" if result.reason == "patience" else "all steps done"
+    params, step = restore_best(assembled, before)
+    score = scoring.make_scorer(assembled, frozen, inputs)
+    subset = np.asarray(dataset.splits["test"])
+    reports = scoring.compare(assembled, score, before=before, after=params, subset=subset, labels=dataset.labels)
+    if not scoring.is_main_process():
+        return
+    workdir, after = assembled.workdir, reports["after training"]
+    plot_curves(read_rows(workdir), workdir / "curves.png")
+    plot_confusion(
+        np.asarray(after["confusion"]), after["label_names"], workdir / "confusion.png", title=f"test, step {step}"
+    )
+    text = write_report(workdir, "report", reports, split="test", step=step)
+    print(f"finished  at step {int(result.state.step)}: {why}\n")
+    print(text)
+    print(f"written   report.json, report.txt, curves.png, confusion.png, metrics.jsonl in {workdir}")

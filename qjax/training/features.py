@@ -1,0 +1,102 @@
+"""Features of a frozen encoder: computed once for a data set, kept on disk, shared by every run and mode.
+
+The cache's key is a hash of everything that the features depend on, so that a hit is always right; a file is
+renamed into place when it is whole, and a damaged one is computed again.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# Part of every key: raise it when the meaning of a cached feature changes.
+VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """Feature rows of a data set.
+
+    Attributes:
+      values: float32 `[rows, features]`.
+      offsets: int64 `[examples + 1]`; example i has the rows `offsets[i]:offsets[i + 1]`, one for a sentence, one a
+        word for entities.
+    """
+
+    values: np.ndarray
+    offsets: np.ndarray
+
+    def of(self, example: int) -> np.ndarray:
+        """Returns the `[rows, features]` of one example."""
+        return self.values[self.offsets[example] : self.offsets[example + 1]]
+
+
+def hash_texts(items: Iterable[str | Sequence[str]]) -> str:
+    """Returns the sha256 of a sequence of texts, or of sequences of words; their boundaries count."""
+    digest = hashlib.sha256()
+    for item in items:
+        digest.update(json.dumps(item, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        digest.update(b"\n")
+    return digest.hexdigest()
+
+
+def features_key(**parts: Any) -> str:
+    """Returns the cache key of named, JSON-able parts (weights, tokenizer, texts, length, pooling, dtype)."""
+    return hashlib.sha256(json.dumps({"version": VERSION, **parts}, sort_keys=True).encode()).hexdigest()
+
+
+def _read(path: Path) -> Features | None:
+    if not path.exists():
+        return None
+    try:
+        # A zip archive: reading a member checks its CRC.
+        with np.load(path, allow_pickle=False) as archive:
+            return Features(values=archive["values"], offsets=archive["offsets"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        print(f"Feature cache {path} is damaged ({error}); computing it again.", file=sys.stderr)
+        return None
+
+
+def _write(path: Path, features: Features) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".partial")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, values=features.values, offsets=features.offsets)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load_or_compute(
+    directory: Path, key: str, compute: Callable[[], Features], *, write: bool = True
+) -> tuple[Features, bool]:
+    """Returns the features under `key` and whether they came from the cache `directory`.
+
+    Args:
+      directory: of the cache; made when missing.
+      key: from `features_key`.
+      compute: called on a miss.
+      write: whether a miss is filled; False in all but one of several processes.
+    """
+    path = Path(directory) / f"{key}.npz"
+    cached = _read(path)
+    if cached is not None:
+        return cached, True
+    features = compute()
+    if not write:
+        return features, False
+    try:
+        _write(path, features)
+    except OSError as error:
+        print(f"Features are not cached: {error}.", file=sys.stderr)
+    return features, False

@@ -1,0 +1,128 @@
+"""The manifest of a checkpoint: size and sha256 of each of its files, so that damage is found before it is used.
+
+Orbax notices a shortened array file but restores nearly every flipped bit without a word; it has no record of what
+a folder should hold. The manifest is that record. It lies in the checkpoint's own folder, carries a sha256 of
+itself, and is written last, so a folder with a manifest that agrees with it is whole.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+MANIFEST_NAME = "manifest.json"
+_OWN_SHA256 = "sha256"
+
+
+class DamageError(Exception):
+    """A checkpoint folder is not what was written; the message says which file and how."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What a checkpoint folder holds.
+
+    Attributes:
+      step: training step of the state.
+      metric: name of the validation metric that ranks checkpoints.
+      value: its value at this step, or None where it was not measured.
+      leaves: path of each leaf of the state -> its type, such as `float32[8,3]`.
+      files: path of each file, relative to the folder -> its size in bytes and its sha256 in hexadecimal.
+    """
+
+    step: int
+    metric: str
+    value: float | None
+    leaves: Mapping[str, str]
+    files: Mapping[str, Any]
+
+
+def write_manifest(folder: Path, *, step: int, metric: str, value: float | None, leaves: Mapping[str, str]) -> None:
+    """Writes the manifest of a finished `folder` into it; all of the folder is on the disk when this returns."""
+    files = {path.relative_to(folder).as_posix(): _measure(path) for path in sorted(_files(folder))}
+    body = dataclasses.asdict(Manifest(step=step, metric=metric, value=value, leaves=leaves, files=files))
+    path = folder / MANIFEST_NAME
+    path.write_text(json.dumps(body | {_OWN_SHA256: _digest_of_body(body)}, indent=1), encoding="utf-8")
+    for written in folder.rglob("*"):  # folders too: a file is only found again through its folder's entry
+        flush_to_disk(written)
+    flush_to_disk(folder)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Returns the manifest of `folder`, its own sha256 checked.
+
+    Raises:
+      DamageError: the manifest is missing, not readable, changed, or belongs to another step.
+    """
+    try:
+        body = json.loads((folder / MANIFEST_NAME).read_bytes())
+        own = body.pop(_OWN_SHA256)
+        manifest = Manifest(**body)
+    except FileNotFoundError:
+        raise DamageError(f"no {MANIFEST_NAME}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise DamageError(f"a {MANIFEST_NAME} that is not readable") from None
+    if own != _digest_of_body(body):
+        raise DamageError(f"a {MANIFEST_NAME} whose sha256 differs")
+    if str(manifest.step) != folder.name:
+        raise DamageError(f"a {MANIFEST_NAME} of step {manifest.step}")
+    return manifest
+
+
+def check_sizes(folder: Path, manifest: Manifest) -> None:
+    """Raises a `DamageError` where a file is missing or has another size: quick, reads no file."""
+    for name, recorded in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise DamageError(f"no file {name}")
+        size = path.stat().st_size
+        if size != recorded["bytes"]:
+            raise DamageError(f"{size} bytes in {name} instead of {recorded['bytes']}")
+
+
+def check_file(folder: Path, manifest: Manifest, name: str) -> None:
+    """Raises a `DamageError` unless file `name` is there and has the recorded sha256."""
+    if name not in manifest.files:
+        raise DamageError(f"no {name} in the {MANIFEST_NAME}")
+    if not (folder / name).is_file():
+        raise DamageError(f"no file {name}")
+    if _measure(folder / name) != manifest.files[name]:
+        raise DamageError(f"a file {name} whose sha256 differs")
+
+
+def find_damage(folder: Path) -> str | None:
+    """Reads every file of `folder` and returns what is wrong with the first damaged one, or None."""
+    try:
+        manifest = read_manifest(folder)
+        check_sizes(folder, manifest)
+        for name in manifest.files:
+            check_file(folder, manifest, name)
+    except DamageError as damage:
+        return str(damage)
+    return None
+
+
+def flush_to_disk(path: Path) -> None:
+    """Returns when the file's bytes, or the folder's entries, have reached the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file())
+
+
+def _measure(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"bytes": file.tell(), "sha256": digest}
+
+
+def _digest_of_body(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,118 @@
+"""The figures of a run over its steps: `metrics.jsonl` for programs and TensorBoard files for eyes.
+
+A row is one JSON object, `{"step": 40, "split": "train", "loss": 0.61, ...}`. After a resume the rows beyond the
+restored step are cut off before the run writes them again, so the file has no gap and no duplicate.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, SupportsFloat
+
+from qjax.checks import check, fail
+
+LOG_NAME = "metrics.jsonl"
+TENSORBOARD_NAME = "tensorboard"
+
+Row = dict[str, Any]
+
+
+class MetricsLog:
+    """Appends rows to the log of a workdir; use it as a context manager, or call `close`.
+
+    Args:
+      workdir: the run's folder, made where it is missing.
+      step: the restored step, 0 for a run that starts anew; rows of later steps are removed.
+
+    Raises:
+      UserError: a line of the log, other than a torn last one, is not a row.
+    """
+
+    def __init__(self, workdir: str | Path, step: int) -> None:
+        from tensorboardX import SummaryWriter  # here: a quarter of a second that no other mode needs to wait
+
+        path = Path(workdir) / LOG_NAME
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _cut_back(path, step)
+        self._file = path.open("a", encoding="utf-8")
+        # TensorBoard passes over what older files hold from `purge_step` on. Two files of the same second would have
+        # the same name but for the suffix; a kill costs TensorBoard, not metrics.jsonl, the rows of 10 seconds.
+        self._tensorboard = SummaryWriter(
+            str(path.parent / TENSORBOARD_NAME),
+            purge_step=step + 1,
+            flush_secs=10,
+            filename_suffix=f".{os.getpid()}.{time.monotonic_ns()}",
+        )
+
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def write(self, step: int, split: str, values: Mapping[str, SupportsFloat]) -> None:
+        """Appends one row, handed to the operating system before this returns.
+
+        Args:
+          step: training step.
+          split: what the values are of: 'train' or 'validation'.
+          values: name -> number. JSON knows no NaN and no infinity: both are written as null.
+
+        Raises:
+          UserError: a value has the name of one of the row's own columns.
+        """
+        for name in ("step", "split"):
+            check(name not in values, "values", "leave the columns 'step' and 'split' to the row", sorted(values))
+        numbers = {name: float(value) for name, value in values.items()}
+        row = {"step": step, "split": split} | {k: v if math.isfinite(v) else None for k, v in numbers.items()}
+        self._file.write(json.dumps(row, allow_nan=False) + "\n")
+        self._file.flush()
+        for name, value in numbers.items():
+            self._tensorboard.add_scalar(f"{split}/{name}", value, step)
+
+    def close(self) -> None:
+        """Closes both files and ends TensorBoard's thread."""
+        self._file.close()
+        self._tensorboard.close()
+
+
+def read_rows(workdir: str | Path) -> list[Row]:
+    """The rows of a workdir's log in the order written; none where there is no log.
+
+    A last line that a kill left torn is passed over.
+
+    Raises:
+      UserError: any other line is not a row; the message has its number.
+    """
+    path = Path(workdir) / LOG_NAME
+    if not path.exists():
+        return []
+    rows: list[Row] = []
+    lines = path.read_bytes().splitlines(keepends=True)
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+        except ValueError:  # of JSON or of UTF-8
+            row = None
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
+            rows.append(row)
+        elif line.endswith(b"\n"):
+            fail(f"{path}, line {number}", 'be a JSON object with an integer "step"', repr(line[:80]))
+    return rows
+
+
+def _cut_back(path: Path, step: int) -> None:
+    """Replaces the log by its rows up to `step`, in one rename."""
+    if not path.exists():
+        return
+    kept = [row for row in read_rows(path.parent) if row["step"] <= step]
+    temporary = path.with_suffix(".partial")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in kept)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,82 @@
+"""When to stop: early stopping on a validation metric, and signals that ask a run to end."""
+
+import contextlib
+import dataclasses
+import math
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+METRIC_MODES = {"accuracy": "max", "f1": "max", "loss": "min"}
+
+
+@dataclasses.dataclass(frozen=True)
+class EarlyStopping:
+    """Validations so far, as plain numbers that a checkpoint can hold.
+
+    Attributes:
+      metric: name of the validation metric.
+      patience: validations without a better metric before stopping; 0 never stops.
+      best: best value so far, None before the first.
+      best_step: step of `best`; of equal values the first.
+      num_worse: validations since.
+    """
+
+    metric: str
+    patience: int
+    best: float | None = None
+    best_step: int = 0
+    num_worse: int = 0
+
+    def update(self, step: int, value: float) -> "EarlyStopping":
+        """Returns the state after a validation at `step`; a value that is not a number is never better."""
+        sign = 1.0 if METRIC_MODES[self.metric] == "max" else -1.0
+        better = not math.isnan(value) and (self.best is None or sign * value > sign * self.best)
+        if better:
+            return dataclasses.replace(self, best=value, best_step=step, num_worse=0)
+        return dataclasses.replace(self, num_worse=self.num_worse + 1)
+
+    @property
+    def should_stop(self) -> bool:
+        return self.patience > 0 and self.num_worse >= self.patience
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what a checkpoint's meta holds."""
+        return {"best": self.best, "best_step": self.best_step, "num_worse": self.num_worse}
+
+    def restored(self, saved: dict[str, Any]) -> "EarlyStopping":
+        """Returns this with the counts of `to_dict`."""
+        return dataclasses.replace(self, **saved)
+
+
+@dataclasses.dataclass
+class StopRequest:
+    """Name of the signal that asked the run to end, None while none has."""
+
+    signal: str | None = None
+
+
+@contextlib.contextmanager
+def catch_stop_signals() -> Iterator[StopRequest]:
+    """Turns SIGTERM and SIGINT into a request that the loop reads between two steps.
+
+    A second signal of the same kind acts as it would have without this. Outside the main thread nothing is caught.
+    """
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def handle(number: int, _: Any) -> None:
+        request.signal = signal.Signals(number).name
+        signal.signal(number, previous[signal.Signals(number)])
+
+    for number in previous:
+        signal.signal(number, handle)
+    try:
+        yield request
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

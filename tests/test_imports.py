@@ -1,0 +1,185 @@
+"""Who may import whom: reads every file's imports, and fails on an arrow that the design does not have."""
+
+import ast
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+FILES = [*sorted((ROOT / "qjax").rglob("*.py")), ROOT / "main.py", *sorted((ROOT / "configs").glob("*.py"))]
+MAX_LINES = 400
+
+# types, checks <- quantum <- algorithms <- models; data and evaluation beside quantum;
+# models, data, evaluation <- training <- studies; quantum, algorithms <- export; everything <- modes <- main.
+BASE = {"types", "checks"}
+QUANTUM = BASE | {"quantum"}
+ALGORITHMS = QUANTUM | {"algorithms"}
+MODELS = ALGORITHMS | {"models"}
+TRAINING = MODELS | {"data", "evaluation", "training"}
+STUDIES = TRAINING | {"studies"}
+MODES = STUDIES | {"export", "visualization", "config", "config_schema", "modes", "qjax"}
+ALLOWED = {
+    "qjax": set(),
+    "types": {"types"},
+    "checks": {"checks"},
+    "config_schema": BASE | {"configs", "config_schema"},
+    "config": BASE | {"configs", "config_schema", "config"},
+    "quantum": QUANTUM,
+    "algorithms": ALGORITHMS,
+    "models": MODELS,
+    "data": BASE | {"data"},
+    "evaluation": BASE | {"evaluation"},
+    "training": TRAINING,
+    "studies": STUDIES,
+    "export": ALGORITHMS | {"export"},
+    "visualization": BASE | {"visualization"},
+    "modes": MODES,
+    "main": MODES,
+    "configs": {"configs"},
+}
+
+# Libraries with one home.
+HOMES = {
+    "matplotlib": {"visualization"},
+    "qiskit": {"export"},
+    "qiskit_aer": {"export"},
+    "qiskit_qasm3_import": {"export"},
+    "flax.linen": {"models"},
+    "ml_collections": {"config", "config_schema", "modes", "configs"},
+    "jax": set(ALLOWED) - {"qjax", "checks", "config", "config_schema", "configs", "main", "visualization"},
+}
+# What the quantum core may know beside Python's own library.
+QUANTUM_LIBRARIES = {"jax", "numpy", "qjax"}
+
+
+def unit(module):
+    """Returns the part that a dotted module belongs to: 'qjax.quantum.gates' -> 'quantum'."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "qjax" and len(parts) > 1 else parts[0]
+
+
+def module_name(path, root=ROOT):
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported_modules(path, root=ROOT):
+    """Returns every dotted name that the file imports, anywhere in it; of `from a import b` both a and a.b."""
+    package = module_name(path, root).split(".")
+    package = package if path.name == "__init__.py" else package[:-1]
+    names = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parent = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*parent, *([node.module] if node.module else [])])
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "import_module":
+            names += [arg.value for arg in node.args if isinstance(arg, ast.Constant)]
+    return names
+
+
+def broken_rules(path, root=ROOT):
+    """Returns 'PART imports NAME' for each import of the file that the lists above forbid."""
+    home = unit(module_name(path, root))
+    found = []
+    for name in imported_modules(path, root):
+        part = unit(name)
+        is_ours = name.split(".")[0] in ("qjax", "configs", "main", "tests")
+        is_package_itself = name == "qjax"  # `from qjax import checks` counts as qjax.checks
+        if is_ours and not is_package_itself and part not in ALLOWED[home]:
+            found.append(f"{home} imports {name}")
+        for library, homes in HOMES.items():
+            if (name == library or name.startswith(library + ".")) and home not in homes:
+                found.append(f"{home} imports {name}")
+        top = name.split(".")[0]
+        if home == "quantum" and top not in QUANTUM_LIBRARIES and top not in sys.stdlib_module_names:
+            found.append(f"{home} imports {name}")
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_follow_the_arrows(path):
+    assert unit(module_name(path)) in ALLOWED, "a new part: give it its arrows in the design and in this file"
+    assert broken_rules(path) == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_stay_short(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+@pytest.mark.parametrize(
+    ("file", "code"),
+    [
+        ("qjax/quantum/a.py", "from qjax.models import heads"),
+        ("qjax/quantum/a.py", "from qjax import models"),
+        ("qjax/quantum/a.py", "from ..models import heads"),
+        ("qjax/quantum/a.py", "import flax"),
+        ("qjax/quantum/a.py", "def f():\n    import scipy.linalg"),
+        ("qjax/data/a.py", "import qjax.quantum"),
+        ("qjax/data/a.py", "from qjax.training.state import TrainState"),
+        ("qjax/evaluation/a.py", "from qjax.data import Dataset"),
+        ("qjax/training/a.py", "from flax import linen as nn"),
+        ("qjax/training/a.py", "from qjax.config import flatten"),
+        ("qjax/training/a.py", "from qjax.modes import setup"),
+        ("qjax/models/a.py", "from ml_collections import ConfigDict"),
+        ("qjax/models/a.py", "from qjax.data import Dataset"),
+        ("qjax/export/a.py", "from qjax.models import heads"),
+        ("qjax/modes/a.py", "import matplotlib.pyplot as plt"),
+        ("qjax/modes/a.py", "import main"),
+        ("qjax/models/a.py", "def f():\n    from qiskit import qpy"),
+        ("qjax/checks.py", "from qjax.types import Array"),
+        ("qjax/config.py", "import jax"),
+        ("configs/a.py", "from qjax import checks"),
+        ("configs/a.py", "import jax.numpy as jnp"),
+    ],
+)
+def test_each_forbidden_arrow_is_found(tmp_path, file, code):
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(code + "\n", encoding="utf-8")
+    assert broken_rules(path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "code"),
+    [
+        ("qjax/quantum/a.py", "import math\nimport jax.numpy as jnp\nfrom qjax import checks\nfrom .gates import x"),
+        (
+            "qjax/training/a.py",
+            "from flax import struct\nfrom qjax.models.bert import Bert",
+        ),
+        ("qjax/export/a.py", "def f():\n    from qiskit import qpy\n    from qjax.quantum import Circuit"),
+        ("qjax/modes/a.py", "import jax\nfrom qjax.config import flatten\nfrom qjax.export import files"),
+        ("main.py", "from qjax.config import MODES"),
+        ("configs/a.py", "from configs import default"),
+    ],
+)
+def test_allowed_arrows_pass(tmp_path, file, code):
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(code + "\n", encoding="utf-8")
+    assert broken_rules(path, tmp_path) == []
+
+
+def test_importing_every_module_starts_no_backend_and_no_heavy_library():
+    """JAX is given a platform that does not exist: whatever starts a backend raises."""
+    modules = [module_name(path) for path in FILES]
+    code = (
+        "import importlib, sys, jax\n"
+        f"for name in {modules!r}: importlib.import_module(name)\n"
+        "assert 'qiskit' not in sys.modules, 'qiskit'\n"
+        "assert 'torch' not in sys.modules, 'torch'\n"
+        "try:\n    jax.devices()\n"
+        "except RuntimeError:\n    print('no backend was started')\n"
+    )
+    environment = {**os.environ, "JAX_PLATFORMS": "nowhere"}
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert result.stdout == "no backend was started\n", result.stderr

@@ -1,0 +1,42 @@
+"""The same training on 1, 2 and 4 devices, by shard_map and by pmap, in micro-batches or not."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+CASES = ["1_shard_map_1", "2_shard_map_1", "4_shard_map_1", "1_pmap_1", "2_pmap_1", "4_pmap_1"]
+MICRO_BATCHES = ["1_shard_map_4", "2_shard_map_2"]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    path = tmp_path_factory.mktemp("devices") / "results.npz"
+    child = Path(__file__).with_name("devices_child.py")
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": str(child.parents[2]),
+    }
+    done = subprocess.run(
+        [sys.executable, str(child), str(path)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return dict(np.load(path))
+
+
+@pytest.mark.parametrize("case", CASES[1:] + MICRO_BATCHES)
+@pytest.mark.parametrize("what", ["losses", "gradient", "params"])
+def test_same_on_any_number_of_devices(results, case, what):
+    np.testing.assert_allclose(results[f"{case}/{what}"], results[f"{CASES[0]}/{what}"], rtol=0, atol=1e-5)
+
+
+def test_training_did_something(results):
+    losses = results[f"{CASES[0]}/losses"]
+    assert np.isfinite(losses).all()
+    assert np.abs(np.diff(losses)).max() > 1e-4
+    assert np.linalg.norm(results[f"{CASES[0]}/gradient"]) > 1e-2
