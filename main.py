@@ -78,7 +78,10 @@ def run(arguments: Sequence[str]) -> int:
     config = resolve_config(mode=mode, workdir=workdir, config_path=given["config"], overrides=overrides)
     options = {} if mode == "train" else {"input_path": given["input"] or ""}
     options |= {"split": given["split"]} if mode == "evaluate" else {}
+    # Unless told otherwise JAX multiplies float32 matrices on a GPU in TF32, with 10 bits of mantissa.
+    os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
     # Imported only now: an error in the command line shows before JAX has loaded.
+    import_module("qjax.modes.cluster").join_cluster()
     return int(import_module(f"qjax.modes.{mode}").run(config=config, workdir=workdir, **options))
 
 

@@ -46,7 +46,7 @@ def get_config() -> ConfigDict:
 
     head = config.head = ConfigDict()
     head.name = "variational"  # 'variational' | 'linear' | 'mlp'
-    head.dropout = 0.1  # on the features
+    head.dropout = 0.2  # on the features
     head.num_qubits = 8  # 'variational'
     head.encoding_axis = "ry"  # 'variational': rotation that carries the angles, 'rx' | 'ry' | 'rz'
     head.reps = 3  # 'variational': layers of the ansatz
@@ -57,7 +57,7 @@ def get_config() -> ConfigDict:
     head.hidden_size = 8  # 'mlp': units; 8 has the parameter count of the 8-qubit head to within 5 %
 
     optimizer = config.optimizer = ConfigDict()
-    optimizer.learning_rate = 3e-3  # peak, of the head's classical parameters
+    optimizer.learning_rate = 1e-3  # peak, of the head's classical parameters
     optimizer.circuit_learning_rate = 1e-2  # peak, of the circuit's angles ('variational')
     optimizer.encoder_learning_rate = 5e-5  # peak, of the encoder ('full')
     optimizer.warmup_fraction = 0.05  # share of the steps that rise linearly from 0
@@ -68,7 +68,7 @@ def get_config() -> ConfigDict:
 
     train = config.train = ConfigDict()
     train.batch_size = 64  # examples a step, over all devices and micro-batches
-    train.num_epochs = 20
+    train.num_epochs = 10
     train.gradient_accumulation = 1  # micro-batches a step
     train.eval_every = 100  # steps between validations; each saves a checkpoint
     train.log_every = 20  # steps between lines of metrics.jsonl

@@ -59,6 +59,7 @@ def make_inputs(run: Run, items: Sequence[Any], *, announce: bool = True) -> Inp
     config = run.config
     key = features_key(
         weights=run.encoder.sha256,
+        encoder=run.encoder.config.to_dict(),
         tokenizer=run.encoder.tokenizer.sha256,
         texts=hash_texts(items),
         task=config.task,

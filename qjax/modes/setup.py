@@ -4,6 +4,7 @@ The one place that reads the configuration and calls everything else with keywor
 """
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -49,12 +51,24 @@ HEAD_OPTIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Encoder:
-    """A loaded encoder: its shape, its parameters as the module wants them, and what names both."""
+    """A loaded encoder.
+
+    Attributes:
+      config: its shape and switches.
+      params: as the module wants them.
+      sha256: of the file of weights.
+      tokenizer: that goes with it.
+    """
 
     config: BertConfig
     params: dict[str, Any]
     sha256: str
     tokenizer: Tokenizer
+
+    @property
+    def config_sha256(self) -> str:
+        """Hash of `config`: the same weights under other switches are another encoder."""
+        return hashlib.sha256(json.dumps(self.config.to_dict(), sort_keys=True).encode()).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,13 +79,14 @@ class RunInfo:
       label_names: class names, or BIO tags, in the order of the logits.
       train_label_counts: items of each label in the training split.
       split_sha256: of the split's indices and data.
-      encoder_sha256, tokenizer_sha256: of the files that the run started from.
+      encoder_sha256, encoder_config_sha256, tokenizer_sha256: of what the run started from.
     """
 
     label_names: tuple[str, ...]
     train_label_counts: tuple[int, ...]
     split_sha256: str
     encoder_sha256: str
+    encoder_config_sha256: str
     tokenizer_sha256: str
 
 
@@ -130,7 +145,9 @@ def load_encoder(config: ConfigDict, workdir: Path, dataset: Dataset | None) -> 
         if not (directory / "model.safetensors").exists():
             check(dataset is not None, "--workdir", "hold the run's random encoder in encoder/", str(workdir))
             assert dataset is not None
-            _save_random_encoder(config, directory, dataset)
+            if jax.process_index() == 0:
+                _save_random_encoder(config, directory, dataset)
+            multihost_utils.sync_global_devices("random encoder")
     else:
         directory = resolve_checkpoint(settings.checkpoint)
     num_frozen = settings.num_frozen_layers if settings.regime == "full" else 0
@@ -202,6 +219,7 @@ def make_info(dataset: Dataset, encoder: Encoder) -> RunInfo:
         train_label_counts=tuple(int(c) for c in counts),
         split_sha256=split_hash(dataset),
         encoder_sha256=encoder.sha256,
+        encoder_config_sha256=encoder.config_sha256,
         tokenizer_sha256=encoder.tokenizer.sha256,
     )
 
@@ -228,15 +246,20 @@ def write_info(workdir: Path, info: RunInfo) -> None:
 
 def check_same_origin(saved: RunInfo, *, encoder: Encoder, dataset: Dataset | None) -> None:
     """Raises where encoder, tokenizer or data are not those that the workdir's run was trained with."""
-    found = {"encoder": encoder.sha256, "tokenizer": encoder.tokenizer.sha256}
+    found = {
+        "encoder": encoder.sha256,
+        "encoder_config": encoder.config_sha256,
+        "tokenizer": encoder.tokenizer.sha256,
+    }
     if dataset is not None:
         found["split"] = split_hash(dataset)
     for name, sha256 in found.items():
         expected = getattr(saved, f"{name}_sha256")
         if sha256 != expected:
+            what = name.replace("_", " ")
             raise UserError(
-                f"The {name} is not the one that this workdir was trained with: expected sha256 {expected[:16]}..., "
-                f"found {sha256[:16]}.... Restore the original files, or train in a new workdir."
+                f"The {what} is not the one that this workdir was trained with: expected sha256 "
+                f"{expected[:16]}..., found {sha256[:16]}.... Restore the original files, or train in a new workdir."
             )
 
 
@@ -254,7 +277,8 @@ def prepare_run(config: ConfigDict, workdir: Path, dataset: Dataset | None) -> R
         check(dataset is not None, "--workdir", "hold a trained run (run.json)", str(workdir))
         assert dataset is not None
         info = make_info(dataset, encoder)
-        write_info(workdir, info)
+        if jax.process_index() == 0:
+            write_info(workdir, info)
     else:
         check_same_origin(info, encoder=encoder, dataset=dataset)
     return Run(

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from qjax.checks import check
-from qjax.config import check_resumable, save_config
+from qjax.checks import check, fail
+from qjax.config import CONFIG_FILE, check_resumable, save_config
 from qjax.data import BatchStream, Dataset
 from qjax.evaluation.reports import Report, compare_reports, format_report
 from qjax.modes import scoring
@@ -39,22 +40,33 @@ def run(config: ConfigDict, workdir: str | Path) -> int:
       The exit status: 0, also after a signal.
     """
     workdir = Path(workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
+    _make_writable(workdir)
     if not scoring.is_main_process():
         return _locked_run(config, workdir)
     with workdir_lock(workdir):
         return _locked_run(config, workdir)
 
 
+def _make_writable(workdir: Path) -> None:
+    expectation = "be a folder that can be written to"
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fail("--workdir", expectation, str(error))
+    check(os.access(workdir, os.W_OK | os.X_OK), "--workdir", expectation, f"{workdir}, which cannot")
+
+
 def _locked_run(config: ConfigDict, workdir: Path) -> int:
     check_resumable(config, workdir)
-    if scoring.is_main_process():
-        save_config(config, workdir)
+    is_torso = (workdir / "checkpoints").exists() and not (workdir / CONFIG_FILE).exists()
+    check(not is_torso, "--workdir", f"hold the {CONFIG_FILE} that its checkpoints go with", f"{workdir}, without it")
     if (workdir / "report.json").exists():
         print(f"This run is finished; its report is in {workdir}/report.txt:\n")
         print((workdir / "report.txt").read_text(encoding="utf-8"), end="")
         return 0
     dataset = load_data(config)
+    if scoring.is_main_process():
+        save_config(config, workdir)  # it binds the workdir, so a data file with a mistake must have been refused
     assembled = prepare_run(config, workdir, dataset)
     with catch_stop_signals() as request:
         before, frozen = scoring.initial_params(assembled)
@@ -200,6 +212,12 @@ def _report(
     reports = scoring.compare(assembled, score, before=before, after=params, subset=subset, labels=dataset.labels)
     if not scoring.is_main_process():
         return
+    best = result.stopping
+    if best.best is not None and step != best.best_step:  # it was found damaged and set aside, now or in a run before
+        print(
+            f"The best checkpoint, of step {best.best_step}, is lost; this report is of the next best.",
+            file=sys.stderr,
+        )
     workdir, after = assembled.workdir, reports["after training"]
     plot_curves(read_rows(workdir), workdir / "curves.png")
     plot_confusion(

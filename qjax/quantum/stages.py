@@ -15,7 +15,6 @@ from jax import lax
 
 from qjax.quantum.circuit import Operation
 from qjax.quantum.matrices import block_matrix, column_of_run, diagonal
-from qjax.quantum.permutation import permute_rows
 from qjax.quantum.values import Values
 from qjax.types import Array
 
@@ -107,7 +106,7 @@ class Permutation:
         source = np.arange(2**n, dtype=np.int32)
         for op in self.operations:
             source = source[_source_rows(op, n)]
-        return barrier(permute_rows(state, source))
+        return barrier(jnp.take(state, source, axis=0, unique_indices=True, mode="clip"))
 
     def __str__(self) -> str:
         return f"permutation: {_show(self.operations)}"

@@ -4,10 +4,12 @@ A run is a pure function of its configuration, seed and data. A step takes one b
 position in the stream; checkpoint and log are cut at the same step, and a resumed run repeats nothing.
 """
 
+import contextlib
 import dataclasses
 import json
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,62 @@ class Window:
         """Returns means over valid items."""
         count = max(self.count, 1.0)
         return {"loss": self.loss / count, "accuracy": self.correct / count}
+
+
+class Recorder:
+    """Gathers what the steps report, and writes rows to the log and the display.
+
+    Args:
+      window: sums over the steps since the last row, fresh or restored.
+      log: None in all but one of several processes.
+      display: what a person sees.
+    """
+
+    def __init__(self, window: Window, *, log: MetricsLog | None, display: Display) -> None:
+        self.window = window
+        self._log = log
+        self._display = display
+        self._pending: list[dict[str, Any]] = []
+        self._gradient_norm = math.nan
+        self._num_examples = 0
+        self._started = time.perf_counter()
+
+    def add(self, batch: Mapping[str, Any], metrics: dict[str, Any]) -> None:
+        """Takes in one step, without waiting for the devices to have done it."""
+        self._num_examples += int((batch["ids"] >= 0).sum())
+        self._pending.append(metrics)
+        self._display.advance()
+
+    def fetch(self) -> None:
+        """Brings the window up to the last step, which waits for the devices."""
+        if self._pending:
+            steps = jax.device_get(self._pending)
+            self.window.add(steps)
+            self._gradient_norm = float(steps[-1]["gradient_norm"])
+            self._pending.clear()
+
+    def write_training(self, step: int) -> None:
+        """Writes the row of the fetched window and begins the next."""
+        rate = self._num_examples / (time.perf_counter() - self._started)
+        row = {**self.window.row(), "gradient_norm": self._gradient_norm, "examples_per_second": rate}
+        if self._log is not None:
+            self._log.write(step, "train", row)
+        self._display.trained(row)
+        self.window, self._num_examples, self._started = Window(), 0, time.perf_counter()
+
+    def write_validation(self, step: int, report: Report, stopping: EarlyStopping) -> None:
+        """Writes the row of a validation."""
+        row = {name: report[name] for name in ("loss", "accuracy", "f1")}
+        if self._log is not None:
+            self._log.write(step, "validation", row)
+        self._display.validated(step, row, stopping)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Keeps the time spent inside out of the examples a second."""
+        since = time.perf_counter()
+        yield
+        self._started += time.perf_counter() - since
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,53 +162,34 @@ def train_loop(
     Raises:
       UserError: a loss or a gradient was not finite.
     """
-    step = int(state.step)
-    pending: list[Any] = []
-    reason = "patience" if stopping.should_stop else "steps"
-    batches = stream.iterate(step)
-    started, examples = time.perf_counter(), 0
-    try:
-        while step < options.num_steps and not stopping.should_stop:
+    step, signal = int(state.step), None
+    recorder = Recorder(window, log=log, display=display)
+    with contextlib.closing(stream.iterate(step)) as batches:
+        while step < options.num_steps and not stopping.should_stop and signal is None:
             _, batch = next(batches)
-            examples += int((batch["ids"] >= 0).sum())
             state, metrics = train_step(state, frozen, place_batch(batch))
-            pending.append(metrics)
+            recorder.add(batch, metrics)
             step += 1
-            display.advance()
+            signal = request.poll(step)  # read once: it may come at any moment, also between the lines below
             evaluate_now = step % options.eval_every == 0 or step == options.num_steps
             log_now = step % options.log_every == 0 or step == options.num_steps
-            if log_now or evaluate_now or request.signal:
-                window.add(jax.device_get(pending))
-                pending.clear()
-                check_finite(state, stream, failure_directory)
+            if not (log_now or evaluate_now or signal):
+                continue
+            recorder.fetch()
+            check_finite(state, stream, failure_directory)
             if log_now:
-                rate = examples / (time.perf_counter() - started)
-                row = {**window.row(), "gradient_norm": float(metrics["gradient_norm"]), "examples_per_second": rate}
-                if log is not None:
-                    log.write(step, "train", row)
-                display.trained(row)
-                window, started, examples = Window(), time.perf_counter(), 0
-            if evaluate_now:
-                paused = time.perf_counter()
-                report = validate(state.params)
-                row = {name: report[name] for name in ("loss", "accuracy", "f1")}
-                stopping = stopping.update(step, float(report[stopping.metric]))
-                if log is not None:
-                    log.write(step, "validation", row)
-                display.validated(step, row, stopping)
-                meta = resume_meta(stopping, window)
-                checkpoints.save(step, state, meta, float(report[stopping.metric]))
-                started += time.perf_counter() - paused
-                reason = "patience" if stopping.should_stop else "steps"
-            if request.signal:
-                if not evaluate_now:
-                    checkpoints.save(step, state, resume_meta(stopping, window), None)
-                reason = request.signal
-                break
-    finally:
-        batches.close()
+                recorder.write_training(step)
+            with recorder.paused():
+                value = None
+                if evaluate_now:
+                    report = validate(state.params)
+                    value = float(report[stopping.metric])
+                    stopping = stopping.update(step, value)
+                    recorder.write_validation(step, report, stopping)
+                if evaluate_now or signal:
+                    checkpoints.save(step, state, resume_meta(stopping, recorder.window), value)
     checkpoints.wait()
-    return LoopResult(state=state, stopping=stopping, reason=reason)
+    return LoopResult(state, stopping, reason=signal or ("patience" if stopping.should_stop else "steps"))
 
 
 def check_finite(state: TrainState, stream: BatchStream, directory: Path) -> None:

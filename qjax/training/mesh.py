@@ -76,6 +76,7 @@ def parallelize(
     check_choice("train.parallel", wrapper, WRAPPERS)
     donate = (0,) if donate_state and mesh.devices.flat[0].platform != "cpu" else ()
     if wrapper == "shard_map":
+        out_spec = PartitionSpec(AXIS) if sharded_output else PartitionSpec()
         specs = tuple(PartitionSpec(AXIS) if i == batch_argument else PartitionSpec() for i in range(num_arguments))
         # check_vma=False: under the varying-axes check `grad` would already sum over devices and the psum after it
         # would count every gradient once a device.
@@ -83,7 +84,7 @@ def parallelize(
             function,
             mesh=mesh,
             in_specs=specs,
-            out_specs=PartitionSpec(AXIS) if sharded_output else PartitionSpec(),
+            out_specs=out_spec,
             check_vma=False,
         )
         return jax.jit(mapped, donate_argnums=donate)

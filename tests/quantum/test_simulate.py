@@ -61,8 +61,9 @@ def check_against_dense(seed: int, *, x64: bool) -> None:
     expected = reference_states(case, params, inputs)
     observables = random_observables(seed, n)
     with jax.enable_x64(x64):
-        found = quick_jit(lambda p, x: state(case.circuit, p, x))(params, inputs)
-        values = quick_jit(lambda p, x: expectation(case.circuit, p, x, observables))(params, inputs)
+        found, values = quick_jit(
+            lambda p, x: (state(case.circuit, p, x), expectation(case.circuit, p, x, observables))
+        )(params, inputs)
     assert found.dtype == (np.complex128 if x64 else np.complex64)
     np.testing.assert_allclose(found, expected, atol=atol)
     matrices = np.stack([dense_observable(o) for o in observables])
@@ -216,6 +217,24 @@ def test_circuit_then_inverse_is_the_identity(seed: int) -> None:
     there_and_back = case.circuit + case.circuit.inverse()
     found = quick_jit(lambda p, x: state(there_and_back, p, x))(params, inputs[0])
     np.testing.assert_allclose(found, np.eye(len(found))[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("reps", [3, 40])  # written out, and as a loop
+def test_inverse_of_a_repeat_takes_its_parameters_backwards(reps: int) -> None:
+    body = Circuit(2).append("rx", 0, parameter("w", 0)).append("cx", (0, 1)).append("rz", 1, parameter("w", 1))
+    circuit = Circuit(2).append("h", 0) + Circuit(2, (Repeat(body, reps),))
+    assert isinstance(circuit.inverse().operations[0], Repeat)
+    params = {"w": jax.random.normal(jax.random.key(0), (reps, 2))}
+    found = quick_jit(lambda p: state(circuit + circuit.inverse(), p))(params)
+    np.testing.assert_allclose(found, [1, 0, 0, 0], atol=2e-5)
+
+
+@pytest.mark.parametrize("qubits", [(0, 2), (2, 0)])
+def test_a_phase_keeps_the_order_of_control_and_target(qubits: tuple[int, int]) -> None:
+    circuit = Circuit(3).append("h", 0).append("h", 2).append("cx", (0, 1)).append("cx", (1, 2)).append("ry", 0, 0.4)
+    circuit = circuit.append("cx", (1, 0)).append("crz", qubits, 0.9).append("cz", (1, 2))
+    found = quick_jit(lambda: state(circuit))()
+    np.testing.assert_allclose(found, dense.run(3, circuit_gates(circuit)), atol=1e-6)
 
 
 def test_dtype_follows_the_angles() -> None:

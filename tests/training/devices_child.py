@@ -15,11 +15,38 @@ from qjax.models.bert import Bert
 from qjax.models.classifier import Classifier
 from qjax.models.heads import make_head
 from qjax.models.pretrained import random_config
-from qjax.training.mesh import AXIS, make_mesh, parallelize, replicate, shard
+from qjax.training.mesh import make_mesh, replicate, shard
 from qjax.training.state import init_state
-from qjax.training.step import example_keys, make_train_step, mean_loss_and_gradient
+from qjax.training.step import make_train_step
 
-BATCH, LENGTH, STEPS = 16, 10, 20
+BATCH, LENGTH, STEPS, LEARNING_RATE = 16, 10, 20, 0.5
+# (devices, wrapper, micro-batches)
+CASES = [
+    (1, "shard_map", 1),
+    (2, "shard_map", 1),
+    (4, "shard_map", 1),
+    (1, "pmap", 1),
+    (2, "pmap", 1),
+    (4, "pmap", 1),
+    (2, "shard_map", 4),
+]
+
+
+def count_compilations() -> list[str]:
+    """Returns a list that grows by one entry with every program that XLA compiles."""
+    seen: list[str] = []
+
+    def listen(name: str, _: float, **__: object) -> None:
+        if name.endswith("backend_compile_duration"):
+            seen.append(name)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    return seen
+
+
+def flat(tree) -> np.ndarray:
+    """Returns all leaves as one float64 vector."""
+    return np.asarray(ravel_pytree(jax.device_get(tree))[0], np.float64)
 
 
 def make_batches(rng: np.random.Generator, count: int) -> list[dict[str, np.ndarray]]:
@@ -39,46 +66,29 @@ def make_batches(rng: np.random.Generator, count: int) -> list[dict[str, np.ndar
 
 
 def main(path: str) -> None:
-    config = random_config(num_layers=2, hidden_size=16, num_heads=2, vocab_size=40)
-    encoder = Bert(config=config, add_pooling_layer=False)
-    head = make_head("variational", num_classes=3, num_qubits=3, reps=2, dropout=0.2)
-    model = Classifier(head=head, encoder=encoder)
+    config = random_config(num_layers=1, hidden_size=16, num_heads=2, vocab_size=40)
+    head = make_head("variational", num_classes=3, num_qubits=3, reps=1, dropout=0.2)
+    model = Classifier(head=head, encoder=Bert(config=config, add_pooling_layer=False))
     batches = make_batches(np.random.default_rng(0), STEPS)
-    params = model.init(jax.random.key(0), batches[0])["params"]
-    key = jax.random.key(7)
+    params = jax.jit(model.init)(jax.random.key(0), batches[0])["params"]
+    optimizer = optax.sgd(LEARNING_RATE)
+    compilations = count_compilations()
     results = {}
-    for devices, wrapper, micro in [
-        (1, "shard_map", 1),
-        (2, "shard_map", 1),
-        (4, "shard_map", 1),
-        (1, "pmap", 1),
-        (2, "pmap", 1),
-        (4, "pmap", 1),
-        (1, "shard_map", 4),
-        (2, "shard_map", 2),
-    ]:
+    for devices, wrapper, micro in CASES:
         mesh = make_mesh(devices)
-
-        def gradient(params, batch, micro=micro):
-            keys = example_keys(key, 0, batch["ids"])
-            return mean_loss_and_gradient(model.apply, params, {}, batch, dropout_keys=keys, num_micro_batches=micro)
-
-        first = parallelize(gradient, mesh=mesh, wrapper=wrapper, batch_argument=1, num_arguments=2)
-        _, first_gradient = first(replicate(params, mesh), shard(batches[0], mesh))
-        optimizer = optax.sgd(0.1)
-        state = replicate(init_state(params, optimizer, key), mesh)
+        state = replicate(init_state(params, optimizer, jax.random.key(7)), mesh)
         step = make_train_step(model.apply, optimizer, mesh=mesh, parallel=wrapper, num_micro_batches=micro)
-        losses = []
+        losses, after_first, compiled_first = [], None, 0
         for batch in batches:
             state, metrics = step(state, {}, shard(batch, mesh))
             losses.append(float(metrics["loss"]))
-        if wrapper == "shard_map":
-            assert step._cache_size() == 1, (devices, step._cache_size())
+            if after_first is None:
+                after_first, compiled_first = flat(state.params), len(compilations)
+        assert len(compilations) == compiled_first, f"{devices} {wrapper}: a later step compiled again"
         name = f"{devices}_{wrapper}_{micro}"
         results[f"{name}/losses"] = np.asarray(losses)
-        results[f"{name}/gradient"] = np.asarray(ravel_pytree(jax.device_get(first_gradient))[0])
-        results[f"{name}/params"] = np.asarray(ravel_pytree(jax.device_get(state.params))[0])
-    assert AXIS == "data"
+        results[f"{name}/gradient"] = (flat(params) - after_first) / LEARNING_RATE
+        results[f"{name}/params"] = flat(state.params)
     np.savez(path, **results)
 
 

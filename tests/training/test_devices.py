@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 CASES = ["1_shard_map_1", "2_shard_map_1", "4_shard_map_1", "1_pmap_1", "2_pmap_1", "4_pmap_1"]
-MICRO_BATCHES = ["1_shard_map_4", "2_shard_map_2"]
+MICRO_BATCHES = ["2_shard_map_4"]
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,8 @@ def results(tmp_path_factory):
     child = Path(__file__).with_name("devices_child.py")
     environment = {
         **os.environ,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        # Optimisation is most of the time that 7 compilations take, and changes nothing that is tested here.
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0",
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": str(child.parents[2]),
     }

@@ -1,0 +1,123 @@
+"""Early stopping by hand-made series, and signals sent to this process."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from qjax.training.stopping import METRIC_MODES, EarlyStopping, catch_stop_signals
+
+NAN = float("nan")
+
+
+def follow(metric: str, patience: int, values: list[float]) -> list[EarlyStopping]:
+    """Returns the state after each validation; the first is at step 10, the next at 20."""
+    states = [EarlyStopping(metric=metric, patience=patience)]
+    for number, value in enumerate(values, start=1):
+        states.append(states[-1].update(10 * number, value))
+    return states[1:]
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "best", "best_step", "num_worse"),
+    [
+        ("accuracy", [0.5, 0.7, 0.6], 0.7, 20, 1),
+        ("loss", [0.5, 0.7, 0.6], 0.5, 10, 2),
+        ("f1", [0.0, 0.0, 0.0], 0.0, 10, 2),  # of equal values the first
+        ("accuracy", [0.7, 0.6, 0.7], 0.7, 10, 2),
+        ("loss", [NAN, 0.9, NAN], 0.9, 20, 1),
+        ("accuracy", [NAN, NAN], None, 0, 2),
+        ("loss", [1.0, -1.0], -1.0, 20, 0),
+        ("loss", [float("inf"), 3.0], 3.0, 20, 0),
+    ],
+)
+def test_best_value_and_validations_since(
+    metric: str, values: list[float], best: float | None, best_step: int, num_worse: int
+) -> None:
+    last = follow(metric, 3, values)[-1]
+    assert (last.best, last.best_step, last.num_worse) == (best, best_step, num_worse)
+
+
+@pytest.mark.parametrize(("patience", "stops_at"), [(1, 3), (2, 4), (3, 8), (0, None)])
+def test_stops_after_so_many_validations_without_a_better_one(patience: int, stops_at: int | None) -> None:
+    # 0.4, the fifth, starts the count anew.
+    states = follow("accuracy", patience, [0.1, 0.3, 0.2, 0.3, 0.4, 0.1, 0.1, 0.1])
+    assert next((number for number, state in enumerate(states, start=1) if state.should_stop), None) == stops_at
+
+
+def test_nothing_stops_before_the_first_validation() -> None:
+    assert not EarlyStopping(metric="loss", patience=1).should_stop
+
+
+def test_the_counts_survive_a_checkpoint() -> None:
+    state = follow("loss", 2, [0.5, 0.6])[-1]
+    saved = state.to_dict()
+    assert saved == {"best": 0.5, "best_step": 10, "num_worse": 1}
+    assert EarlyStopping(metric="loss", patience=2).restored(saved) == state
+    assert EarlyStopping(metric="loss", patience=2).restored(saved).update(30, 0.7).should_stop
+
+
+def test_modes_of_the_metrics() -> None:
+    assert METRIC_MODES == {"accuracy": "max", "f1": "max", "loss": "min"}
+
+
+# Signals ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def received() -> Iterator[list[int]]:
+    """Signals that reached the handlers from before; they are put back in any case."""
+    seen: list[int] = []
+    previous = {
+        number: signal.signal(number, lambda n, _: seen.append(n)) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    yield seen
+    for number, handler in previous.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_becomes_a_request_and_a_second_one_acts(received: list[int], name: str) -> None:
+    number = signal.Signals[name]
+    with catch_stop_signals() as request:
+        assert request.signal is None
+        os.kill(os.getpid(), number)
+        assert request.signal == name
+        assert received == []
+        os.kill(os.getpid(), number)
+        assert received == [number]
+
+
+def test_another_signal_is_caught_as_well_and_the_handlers_come_back(received: list[int]) -> None:
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    with catch_stop_signals() as request:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert request.signal == "SIGTERM"
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert received == [signal.SIGTERM]
+
+
+def test_handlers_come_back_after_an_error(received: list[int]) -> None:
+    with pytest.raises(RuntimeError, match="inside"), catch_stop_signals():
+        raise RuntimeError("inside")
+    os.kill(os.getpid(), signal.SIGINT)
+    assert received == [signal.SIGINT]
+
+
+def test_in_another_thread_nothing_is_caught() -> None:
+    handlers, inside = [signal.getsignal(signal.SIGTERM)], []
+
+    def run() -> None:
+        with catch_stop_signals() as request:
+            handlers.append(signal.getsignal(signal.SIGTERM))
+            inside.append(request.signal)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert handlers[0] == handlers[1]
+    assert inside == [None]
