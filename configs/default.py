@@ -48,7 +48,7 @@ def get_config() -> ConfigDict:
     head.name = "variational"  # 'variational' | 'linear' | 'mlp'
     head.dropout = 0.2  # on the features
     head.num_qubits = 8  # 'variational'
-    head.encoding_axis = "ry"  # 'variational': rotation that carries the angles, 'rx' | 'ry' | 'rz'
+    head.encoding_axis = "ry"  # 'variational': rotation that carries the angles, 'rx' | 'ry'
     head.reps = 3  # 'variational': layers of the ansatz
     head.rotations = ("ry", "rz")  # 'variational': rotations on each qubit in a layer
     head.entangler = "cx"  # 'variational': two-qubit gate, 'cx' | 'cz'

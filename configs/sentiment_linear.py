@@ -13,4 +13,5 @@ from configs import default
 def get_config() -> ConfigDict:
     config = default.get_config()
     config.head.name = "linear"
+    config.optimizer.learning_rate = 1e-2  # the weights of an affine map have further to go
     return config

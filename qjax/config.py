@@ -128,15 +128,20 @@ def to_json(config: ConfigDict) -> str:
 
 def from_json(text: str, *, name: str = CONFIG_FILE) -> ConfigDict:
     """Returns the checked config that `to_json` wrote as `text`; `name` is the file named in errors."""
+    expectation = "be JSON as a training run writes it"
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
-        fail(name, "be JSON as a training run writes it", f"an error in line {error.lineno}: {error.msg}")
+        fail(name, expectation, f"an error in line {error.lineno}: {error.msg}")
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets thousands deep
+        fail(name, expectation, str(error))
     check(isinstance(values, dict), name, "be a JSON object", type(values).__name__)
     try:
         return validate_config(ConfigDict(values))
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
+    except (ValueError, RecursionError) as error:  # what ConfigDict makes of a key with a dot, or of such a depth
+        fail(name, expectation, str(error))
 
 
 def config_hash(config: ConfigDict) -> str:

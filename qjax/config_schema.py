@@ -23,7 +23,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "encoder.pooling": ("mean", "cls"),
     "encoder.dtype": ("float32", "bfloat16"),
     "head.name": ("variational", "linear", "mlp"),
-    "head.encoding_axis": ("rx", "ry", "rz"),
+    # No "rz": on |0> it is only a phase, and the head would not see its input.
+    "head.encoding_axis": ("rx", "ry"),
     "head.entangler": ("cx", "cz"),
     "head.pattern": ("ring", "linear", "full", "none"),
     "head.readout": ("expectation", "log_probabilities"),

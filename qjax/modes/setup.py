@@ -6,6 +6,7 @@ The one place that reads the configuration and calls everything else with keywor
 import dataclasses
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -137,15 +138,14 @@ def load_encoder(config: ConfigDict, workdir: Path, dataset: Dataset | None) -> 
     Args:
       config: the run's.
       workdir: where a random encoder is kept.
-      dataset: gives a random encoder its vocabulary; needed only where it is not kept yet.
+      dataset: gives a random encoder its vocabulary, in a workdir that holds no run yet; else not needed.
     """
     settings = config.encoder
     if settings.checkpoint == "random":
         directory = workdir / "encoder"
-        if not (directory / "model.safetensors").exists():
-            check(dataset is not None, "--workdir", "hold the run's random encoder in encoder/", str(workdir))
-            assert dataset is not None
+        if dataset is not None and not (workdir / "run.json").exists():
             if jax.process_index() == 0:
+                shutil.rmtree(directory, ignore_errors=True)  # drawn for a run that never began
                 _save_random_encoder(config, directory, dataset)
             multihost_utils.sync_global_devices("random encoder")
     else:

@@ -65,9 +65,9 @@ def _locked_run(config: ConfigDict, workdir: Path) -> int:
         print((workdir / "report.txt").read_text(encoding="utf-8"), end="")
         return 0
     dataset = load_data(config)
-    if scoring.is_main_process():
-        save_config(config, workdir)  # it binds the workdir, so a data file with a mistake must have been refused
     assembled = prepare_run(config, workdir, dataset)
+    if scoring.is_main_process():
+        save_config(config, workdir)  # it binds the workdir, so every mistake must have been refused before
     with catch_stop_signals() as request:
         before, frozen = scoring.initial_params(assembled)
         print_header(assembled, dataset, params=before, frozen=frozen)

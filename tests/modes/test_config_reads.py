@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from interrupted import compilation_cache
 from running import tiny
 
 import main as command
@@ -19,12 +18,6 @@ FEW = ("--config.data.bucket_lengths=(24,)", "--config.train.num_epochs=1", "--c
 
 # configs/tiny.py shrinks the variational head, which the others' keys may not do
 USUAL_HEAD = [f"--config.head.{key}={default.get_config().head[key]}" for key in ("num_qubits", "reps")]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-    with compilation_cache(tmp_path_factory.mktemp("compiled")):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 from interrupted import (
     assert_same_run,
     checkpoints_of,
-    compilation_cache,
+    rows_of,
     start,
     torsos,
     wait_for_line,
@@ -27,12 +27,6 @@ from qjax.modes import scoring
 from qjax.training import stopping
 from qjax.training.checkpoint import Checkpoints
 from qjax.training.metrics_log import read_rows
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-    with compilation_cache(tmp_path_factory.mktemp("compiled")):
-        yield
 
 
 def error_line(capsys):
@@ -230,7 +224,20 @@ def test_code_in_a_saved_configuration_is_text(mode, unreported, tmp_path, capsy
 
 
 @pytest.mark.parametrize(
-    "text", ["", '{"seed": ', CODE, "[]", "{}", '{"seed": 0}', '!!python/object/new:os.system ["id"]']
+    "text",
+    [
+        "",
+        '{"seed": ',
+        CODE,
+        "[]",
+        "{}",
+        '{"seed": 0}',
+        '!!python/object/new:os.system ["id"]',
+        "[" * 100_000,
+        '{"seed": ' + "9" * 5000 + "}",
+        '{"a.b": 1}',
+    ],
+    ids=range(10),
 )
 def test_broken_saved_configuration_is_one_line(text, unreported, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -244,7 +251,10 @@ def test_broken_saved_configuration_is_one_line(text, unreported, tmp_path, caps
 
 # ---- many kills --------------------------------------------------------------------------------------------------
 
-OFTEN = ("--config.train.num_epochs=10", "--config.train.eval_every=2")  # 100 steps and 50 saves
+OFTEN = (
+    "--config.train.num_epochs=10",
+    "--config.train.eval_every=2",
+)  # 100 steps and 50 saves, if not said otherwise
 ENTITIES = (
     "--config.task=entities",
     "--config.data.source=file",
@@ -259,13 +269,24 @@ FULL = (
 )
 # Moments of the kills of a run, one after another, and what is special about the run.
 CHAINS = {
-    "frozen": (("start", "save", "training", "save", "report"), ("--config.train.log_every=1",)),
+    "frozen": (
+        ("start", "save", "training", "save", "report"),
+        ("--config.train.eval_every=5", "--config.train.log_every=1"),
+    ),
     "stopping early": (
         ("training", "start", "save", "save", "training"),
-        ("--config.train.patience=40", "--config.train.metric=loss", "--config.train.keep_best=2"),
+        (  # rates so small that no validation is better than the first
+            "--config.train.patience=35",
+            "--config.train.keep_best=2",
+            "--config.optimizer.learning_rate=1e-6",
+            "--config.optimizer.circuit_learning_rate=1e-6",
+        ),
     ),
     "entities, full": (("save", "training", "start", "save", "report"), (*ENTITIES, *FULL)),
-    "sentences, full": (("start", "training", "save", "save", "training"), (*FULL, "--config.train.log_every=3")),
+    "sentences, full": (
+        ("start", "training", "save", "save", "training"),
+        (*FULL, "--config.train.log_every=3", "--config.data.bucket_lengths=(24,)"),
+    ),
 }
 
 
@@ -289,7 +310,7 @@ def kill(moment, workdir, arguments, *, generator, startup):
         wait_for_line(child, "step    100/100", "finished")
         time.sleep(generator.uniform(0, 1.0))
     else:
-        for _ in range(generator.randint(1, 5)):
+        for _ in range(generator.randint(1, 4)):
             wait_for_line(child, "step")
         if moment == "save":
             wait_for_save(child, workdir)
@@ -319,7 +340,7 @@ def test_killed_runs_end_bitwise_equal(chain, tmp_path):
     words.write_text(
         "".join(f"Ada B-person\nLovelace I-person\nsaw O\n{i} O\nin O\nRome B-place\n\n" for i in range(200))
     )
-    arguments = (*OFTEN, *special, *([f"--config.data.path={words}"] if special[:1] == ENTITIES[:1] else []))
+    arguments = (*OFTEN, *special, *([f"--config.data.path={words}"] if "entities" in chain else []))
     generator = random.Random(chain)
     startup = run_to_the_end(tmp_path / "reference", arguments)
     killed, in_a_save = tmp_path / "killed", []
@@ -331,3 +352,4 @@ def test_killed_runs_end_bitwise_equal(chain, tmp_path):
     assert_same_run(killed, tmp_path / "reference")
     print(f"{chain}: {len(moments)} kills, {sum(in_a_save)} in a save")
     assert any(in_a_save)
+    assert (rows_of(killed)[-1]["step"] < 100) == (chain == "stopping early")

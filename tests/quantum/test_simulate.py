@@ -79,7 +79,7 @@ def test_random_circuits_against_dense_algebra(seed: int, x64: bool) -> None:
 
 
 @pytest.mark.slow
-@settings(derandomize=True, deadline=None, max_examples=400)
+@settings(derandomize=True, deadline=None, max_examples=150)
 @given(seed=st.integers(0, 10**9), x64=st.booleans())
 def test_many_random_circuits_against_dense_algebra(seed: int, x64: bool) -> None:
     check_against_dense(seed, x64=x64)

@@ -1,0 +1,61 @@
+"""A run on two processes, as on two hosts, with the CPU's collectives."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+from running import ROOT, tiny
+
+from qjax.checks import UserError
+from qjax.modes.cluster import join_cluster
+
+
+def free_port():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+def start_process(workdir, *, port, process_id):
+    """Starts process `process_id` of two on configs/tiny.py."""
+    environment = {
+        **os.environ,
+        "QJAX_DISTRIBUTED": "1",
+        "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
+        "JAX_NUM_PROCESSES": "2",
+        "JAX_PROCESS_ID": str(process_id),
+    }
+    command = [sys.executable, ROOT / "main.py", f"--config={ROOT / 'configs' / 'tiny.py'}", f"--workdir={workdir}"]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does(tmp_path):
+    port = free_port()
+    processes = [start_process(tmp_path / "two", port=port, process_id=i) for i in range(2)]
+    outputs = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert "2 x cpu on 2 hosts" in outputs[0][0]
+    assert "devices" not in outputs[1][0]  # the first process speaks for all
+    assert tiny(tmp_path / "one") == 0
+    two, one = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("two", "one")]
+    for name, report in one["reports"].items():
+        assert two["reports"][name]["loss"] == pytest.approx(report["loss"], abs=1e-4)
+        assert two["reports"][name]["confusion"] == report["confusion"]
+
+
+def test_without_the_variable_nothing_is_joined(monkeypatch):
+    monkeypatch.delenv("QJAX_DISTRIBUTED", raising=False)
+    join_cluster()
+
+
+def test_a_number_that_is_none(monkeypatch):
+    monkeypatch.setenv("QJAX_DISTRIBUTED", "1")
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "two")
+    with pytest.raises(UserError, match="JAX_NUM_PROCESSES"):
+        join_cluster()
