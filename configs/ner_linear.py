@@ -13,4 +13,5 @@ from configs import ner_variational
 def get_config() -> ConfigDict:
     config = ner_variational.get_config()
     config.head.name = "linear"
+    config.optimizer.learning_rate = 1e-2  # the weights of an affine map have further to go
     return config
