@@ -7,8 +7,7 @@ usage: python main.py --config=configs/NAME.py --workdir=DIR [--mode=MODE] [--co
 --mode=predict    one JSON line for each line of --input=FILE or of standard input
 --mode=export     the trained circuit for Qiskit and OpenQASM, checked against Aer; --input=FILE gives its texts
 
---config defaults to configs/default.py, which explains every key. The modes after train need only --workdir: they
-read its config.json.
+--config defaults to configs/default.py, which explains every key; the modes after train read DIR/config.json.
 """
 
 import os
@@ -78,9 +77,8 @@ def run(arguments: Sequence[str]) -> int:
     config = resolve_config(mode=mode, workdir=workdir, config_path=given["config"], overrides=overrides)
     options = {} if mode == "train" else {"input_path": given["input"] or ""}
     options |= {"split": given["split"]} if mode == "evaluate" else {}
-    # Unless told otherwise JAX multiplies float32 matrices on a GPU in TF32, with 10 bits of mantissa.
+    # JAX, loaded only below so that mistakes show at once, would else multiply float32 on a GPU in TF32 (10 bits).
     os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
-    # Imported only now: an error in the command line shows before JAX has loaded.
     import_module("qjax.modes.cluster").join_cluster()
     return int(import_module(f"qjax.modes.{mode}").run(config=config, workdir=workdir, **options))
 

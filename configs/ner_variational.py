@@ -2,7 +2,7 @@
 
 Command:   python main.py --config=configs/ner_variational.py --workdir=runs/ner_variational
 Time:      a few minutes on 2 CPU cores, less once the features are cached.
-Result:    see README.
+Result:    entity F1 0.197 on the test split (one seed).
 """
 
 from ml_collections import ConfigDict

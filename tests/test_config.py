@@ -100,7 +100,7 @@ def test_mlp_has_the_size_of_the_variational_head():
 def test_every_default_key_has_a_comment():
     lines = (ROOT / "configs" / "default.py").read_text(encoding="utf-8").splitlines()
     bare = [line for line in lines if " = " in line and "ConfigDict()" not in line and "#" not in line]
-    assert bare in ([], ["    train.num_epochs = 20"])
+    assert bare == []
 
 
 # The schema.
@@ -473,7 +473,7 @@ def test_train_starts_from_default_or_the_given_file(tmp_path):
 def test_resumed_training_must_agree_with_the_saved_config(tmp_path):
     save_config(resolve(tmp_path), tmp_path)
     assert resolve(tmp_path, "--config.train.num_devices=2", "--config.train.log_every=1").train.num_devices == 2
-    message = r"train.num_epochs 3 \(saved: 20\).*"
+    message = r"train.num_epochs 3 \(saved: 10\).*"
     with pytest.raises(UserError, match=message) as caught:
         resolve(tmp_path, "--config.train.num_epochs=3", "--config.seed=1")
     assert "seed 1 (saved: 0)" in str(caught.value)
@@ -527,7 +527,7 @@ def test_recorded_reads_are_exactly_the_keys_that_were_read():
     assert view.seed == 0
     section = view.train
     assert reads == {"head.num_qubits", "data.path", "seed"}
-    assert section[["train", "num_epochs"][1]] == 20
+    assert section[["train", "num_epochs"][1]] == 10
     assert dict(**view.optimizer)["name"] == "adamw"
     assert {key for key in reads if key.startswith("optimizer")} == {
         f"optimizer.{key}" for key in default.get_config().optimizer
