@@ -67,11 +67,16 @@ def make_inputs(run: Run, items: Sequence[Any], *, announce: bool = True) -> Inp
         pooling="first_piece" if config.task == "entities" else config.encoder.pooling,
         dtype=config.encoder.dtype,
     )
-    features, cached = load_or_compute(
-        cache_dir() / "features", key, lambda: _encode(run, tokens), write=is_main_process()
-    )
-    if announce and is_main_process():
-        print(f"features  {'read from the cache' if cached else 'computed and cached'}: {len(items)} examples")
+    announce = announce and is_main_process()
+
+    def compute() -> Features:
+        if announce:
+            print(f"features  computing those of {len(items)} examples, once; later runs read them", flush=True)
+        return _encode(run, tokens)
+
+    features, cached = load_or_compute(cache_dir() / "features", key, compute, write=is_main_process())
+    if announce and cached:
+        print(f"features  of {len(items)} examples read from the cache", flush=True)
     return FeatureInputs(features, words=config.task == "entities", num_cut=tokens.num_cut)
 
 
