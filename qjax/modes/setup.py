@@ -184,16 +184,18 @@ def _save_random_encoder(config: ConfigDict, directory: Path, dataset: Dataset) 
 
 
 def make_encoder_module(config: ConfigDict, bert_config: BertConfig) -> Bert:
-    """Returns the module that runs the encoder, with the configured precision and dropout."""
-    settings = config.encoder
+    """Returns the module that runs the encoder: for its features alone, or to be trained."""
+    settings, dtype = config.encoder, jnp.dtype(config.encoder.dtype)
+    if settings.regime == "frozen":
+        return Bert(config=bert_config, dtype=dtype, add_pooling_layer=False)
     if settings.dropout >= 0:
         bert_config = dataclasses.replace(
             bert_config, hidden_dropout_prob=settings.dropout, attention_probs_dropout_prob=settings.dropout
         )
     return Bert(
         config=bert_config,
-        num_frozen_layers=settings.num_frozen_layers if settings.regime == "full" else 0,
-        dtype=jnp.dtype(settings.dtype),
+        num_frozen_layers=settings.num_frozen_layers,
+        dtype=dtype,
         remat=settings.remat,
         add_pooling_layer=False,
     )
