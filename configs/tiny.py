@@ -1,7 +1,7 @@
 """The whole path in seconds, for tests: a random encoder of two layers, 200 reviews, a head of 3 qubits.
 
 Command:   python main.py --config=configs/tiny.py --workdir=runs/tiny
-Time:      under 20 seconds on 2 CPU cores.
+Time:      about 20 seconds on 2 CPU cores, most of it compilation.
 Result:    near the majority class; nothing is to be learnt from random features and 200 texts.
 """
 
