@@ -273,21 +273,17 @@ def prepare_run(config: ConfigDict, workdir: Path, dataset: Dataset | None) -> R
       workdir: exists.
       dataset: the run's data set; None where the mode reads other texts only.
     """
-    info = read_info(workdir)
+    saved = read_info(workdir)
     encoder = load_encoder(config, workdir, dataset)
-    if info is None:
+    if saved is None:
         check(dataset is not None, "--workdir", "hold a trained run (run.json)", str(workdir))
         assert dataset is not None
         info = make_info(dataset, encoder)
-        if jax.process_index() == 0:
-            write_info(workdir, info)
     else:
-        check_same_origin(info, encoder=encoder, dataset=dataset)
-    return Run(
-        config=config,
-        workdir=workdir,
-        info=info,
-        encoder=encoder,
-        model=make_model(config, encoder.config, len(info.label_names)),
-        mesh=make_mesh(config.train.num_devices),
-    )
+        check_same_origin(saved, encoder=encoder, dataset=dataset)
+        info = saved
+    model = make_model(config, encoder.config, len(info.label_names))
+    mesh = make_mesh(config.train.num_devices)
+    if saved is None and jax.process_index() == 0:
+        write_info(workdir, info)  # last: a mistake found above must not bind the workdir to this data
+    return Run(config=config, workdir=workdir, info=info, encoder=encoder, model=model, mesh=mesh)

@@ -201,3 +201,9 @@ def test_changed_encoder_is_refused(trained, tmp_path, capsys):
     weights.write_bytes(bytes(content))
     assert tiny(copy, "--mode=evaluate") == 2
     assert "encoder is not the one" in capsys.readouterr().err
+
+
+def test_a_first_command_that_is_refused_leaves_the_workdir_free_for_another(tmp_path, capsys):
+    assert tiny(tmp_path, "--config.train.num_devices=999") == 2
+    assert "`train.num_devices` must lie in 0.." in capsys.readouterr().err
+    assert not (tmp_path / "run.json").exists()
