@@ -56,13 +56,13 @@ class Display:
         mark = " *" if best else ""
         rate, loss = self._shown.get("ex/s", "-"), self._shown.get("loss", "-")
         line = (
-            f"step {step:>6}/{self.num_steps}  train loss {loss}  validation loss {row['loss']:.4f}  "
-            f"accuracy {row['accuracy']:.4f}  f1 {row['f1']:.4f}  {rate} examples/s  {self._left()} left{mark}"
+            f"step {step:>{len(str(self.num_steps))}}/{self.num_steps}  loss {loss}  "
+            f"val loss {row['loss']:.4f}  accuracy {row['accuracy']:.4f}  f1 {row['f1']:.4f}"
         )
         if self._bar.disable:
-            print(line, flush=True)
+            print(f"{line}  {rate} examples/s  {self._left()} left{mark}", flush=True)
         else:
-            self._bar.write(line)
+            self._bar.write(line + mark)  # the bar below it shows speed and time left; 80 columns hold the rest
 
     def _left(self) -> str:
         first_step, started = self._since

@@ -342,10 +342,10 @@ def test_display_prints_a_line_a_validation_and_marks_the_best(capsys: pytest.Ca
         display.advance()
     display.close()
     first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith("step     10/40  train loss 0.2500  validation loss 0.5000  accuracy 0.7500  f1 0.6250")
+    assert first.startswith("step 10/40  loss 0.2500  val loss 0.5000  accuracy 0.7500  f1 0.6250")
     assert "123 examples/s" in first
     assert first.endswith("left *")
-    assert second.startswith("step     11/40")
+    assert second.startswith("step 11/40")
     assert second.endswith("left")
 
 
