@@ -105,7 +105,7 @@ def majority_tag_baseline(train_tags: Sequence[Sequence[str]], true_tags: Sequen
     counts = np.bincount(metrics.tag_indices(train_tags, names), minlength=len(names)) + 1
     true = metrics.tag_indices(true_tags, names)
     loss = metrics.cross_entropy(true, np.tile(np.log(counts / counts.sum()), (true.size, 1)))
-    majority = names[int(counts.argmax())]
+    majority = names[int(np.argmax(counts))]
     return entity_report(true_tags, [[majority] * len(sentence) for sentence in true_tags], loss)
 
 

@@ -85,7 +85,7 @@ def describe(assembled: Run, text: str, log_probabilities: np.ndarray, *, cut: b
     notes = {"cut": f"only the first {assembled.config.data.max_length} word pieces were read"} if cut else {}
     if assembled.config.task == "sentence":
         by_label = {name: round(float(p), 6) for name, p in zip(names, probabilities, strict=True)}
-        return {"text": text, "label": names[int(probabilities.argmax())], "probabilities": by_label, **notes}
+        return {"text": text, "label": names[int(np.argmax(probabilities))], "probabilities": by_label, **notes}
     tokens = text.split()
     tags = scoring.predicted_tags(log_probabilities, names, len(tokens))
     confidence = [round(float(p), 6) for p in probabilities.max(axis=-1)] + [None] * (
