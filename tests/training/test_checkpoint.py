@@ -435,7 +435,7 @@ def test_a_full_disk(open_checkpoints, tmp_path):
 
 
 def kill_while_saving(directory, delay):
-    """Starts the child, lets it save for `delay` seconds and kills it."""
+    """Starts the child, waits until a step is listed, lets it save for `delay` seconds more and kills it."""
     child = subprocess.Popen(
         [sys.executable, CHILD, "until_killed", directory],
         stdout=subprocess.PIPE,
@@ -446,6 +446,9 @@ def kill_while_saving(directory, delay):
     )
     try:
         assert child.stdout.readline() == "ready\n", child.stderr.read()
+        deadline = time.monotonic() + 60
+        while not any(path.name.isdigit() for path in directory.iterdir()) and time.monotonic() < deadline:
+            time.sleep(0.01)
         time.sleep(delay)
     finally:
         child.send_signal(signal.SIGKILL)
