@@ -35,7 +35,7 @@ ALLOWED = {
     "training": TRAINING,
     "studies": STUDIES,
     "export": ALGORITHMS | {"export"},
-    "visualization": BASE | {"visualization"},
+    "visualization": QUANTUM | {"visualization"},
     "modes": MODES,
     "main": MODES,
     "configs": {"configs"},

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qjax.checks import check, fail
-from qjax.quantum.circuit import Circuit, Operation
-from qjax.quantum.observables import Observable, PauliString
+from qjax.export.observables import pauli_terms
+from qjax.export.operations import append_operation, reverse_bits
+from qjax.quantum.circuit import Circuit
+from qjax.quantum.observables import Observable
 
 if TYPE_CHECKING:
     import qiskit
@@ -26,8 +28,13 @@ def to_qiskit(circuit: Circuit, *, measure: bool = False) -> "qiskit.QuantumCirc
       circuit: bound, that is with numbers for all angles (`Circuit.bind`).
       measure: whether to measure qubit q into classical bit q at the end.
 
+    A gate of the table becomes the gate of that name in Qiskit's library, under controls Qiskit's own controlled form
+    of it: 'x' a CXGate, CCXGate or MCXGate, 'p' an MCPhaseGate. Of the others, unitary and permutation become a
+    UnitaryGate, diagonal a DiagonalGate, pauli_rotation a PauliEvolutionGate; gphase is Qiskit's global phase.
+
     Raises:
-      UserError: an angle still refers to a parameter or an input.
+      UserError: an angle still refers to a parameter or an input, or a matrix or permutation is on more than
+        `operations.MAX_MATRIX_QUBITS` qubits, controls included.
     """
     from qiskit import QuantumCircuit
 
@@ -36,10 +43,8 @@ def to_qiskit(circuit: Circuit, *, measure: bool = False) -> "qiskit.QuantumCirc
         names += [f"{circuit.num_inputs} inputs"] * (circuit.num_inputs > 0)
         fail("circuit", "be bound (`circuit.bind(params, inputs)`)", f"a circuit of {' and '.join(names)}")
     exported = QuantumCircuit(circuit.num_qubits)
-    for operation in circuit.expand().operations:
-        assert isinstance(operation, Operation)  # an expanded circuit holds no Repeat
-        append = getattr(exported, operation.gate.qiskit)
-        append(*(angle.shift for angle in operation.angles), *operation.qubits)
+    for operation in circuit.iter_operations():
+        append_operation(exported, operation)
     if measure:
         exported.measure_all()
     return exported
@@ -54,10 +59,7 @@ def to_qiskit_state(state: ArrayLike) -> np.ndarray:
     amplitudes = np.asarray(state)
     size = amplitudes.shape[-1] if amplitudes.ndim else 0
     check(size > 0 and size & (size - 1) == 0, "state", "have the shape [..., 2**n]", f"{list(amplitudes.shape)}")
-    num_qubits, batch = size.bit_length() - 1, amplitudes.ndim - 1
-    by_qubit = amplitudes.reshape(*amplitudes.shape[:-1], *(2,) * num_qubits)
-    axes = (*range(batch), *range(batch + num_qubits - 1, batch - 1, -1))
-    return by_qubit.transpose(axes).reshape(amplitudes.shape)
+    return reverse_bits(amplitudes)
 
 
 def from_qiskit_state(state: ArrayLike) -> np.ndarray:
@@ -66,14 +68,11 @@ def from_qiskit_state(state: ArrayLike) -> np.ndarray:
 
 
 def to_qiskit_observable(observable: Observable) -> "qiskit.quantum_info.SparsePauliOp":
-    """Returns the observable as Qiskit's SparsePauliOp: our 'ZIX', Z on qubit 0, is Qiskit's label 'XIZ'."""
+    """Returns the observable as Qiskit's SparsePauliOp: our 'ZIX', Z on qubit 0, is Qiskit's label 'XIZ'.
+
+    Raises:
+      UserError: a Hermitian or a Projector is on too many qubits (`observables.MAX_TERMS`).
+    """
     from qiskit.quantum_info import SparsePauliOp
 
     return SparsePauliOp.from_list([(paulis[::-1], coefficient) for coefficient, paulis in pauli_terms(observable)])
-
-
-def pauli_terms(observable: Observable) -> tuple[tuple[float, str], ...]:
-    """Returns (coefficient, one letter a qubit, qubit 0 first) of each term; a PauliString is one term."""
-    if isinstance(observable, PauliString):
-        return ((1.0, observable.paulis),)
-    return tuple((float(coefficient), string.paulis) for coefficient, string in observable.terms)

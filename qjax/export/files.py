@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from qjax.checks import check, fail
 from qjax.export.circuits import to_qiskit
 from qjax.quantum.circuit import Circuit
+from qjax.quantum.gates import GATES
 
 if TYPE_CHECKING:
     import qiskit
@@ -25,9 +26,8 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 def write_circuits(directory: str | Path, circuits: Sequence[Circuit], names: Sequence[str]) -> list[Path]:
     """Writes circuits for Qiskit and for any reader of OpenQASM 3.
 
-    Written are `circuits.qpy` (all of them), `NAME.qasm` (OpenQASM 3, one each, angles with every digit, equal up to
-    a global phase), and of the first one `circuit.txt` (100 columns) and `circuit.png`. Files of the same name are
-    replaced.
+    Written are `circuits.qpy` (all of them), `NAME.qasm` (OpenQASM 3, one each, see `to_openqasm`), and of the first
+    one `circuit.txt` (100 columns) and `circuit.png`. Files of the same name are replaced.
 
     Args:
       directory: made where it is missing.
@@ -37,7 +37,7 @@ def write_circuits(directory: str | Path, circuits: Sequence[Circuit], names: Se
     Returns:
       The paths written.
     """
-    from qiskit import qasm3, qpy
+    from qiskit import qpy
 
     _check_names(names, len(circuits))
     folder = Path(directory)
@@ -51,11 +51,11 @@ def write_circuits(directory: str | Path, circuits: Sequence[Circuit], names: Se
     paths = [folder / QPY_FILE]
     for circuit in exported:
         paths.append(openqasm_path(folder, circuit.name))
-        # Qiskit would round an angle within 1e-9 of a fraction of pi to that fraction.
-        paths[-1].write_text(qasm3.dumps(circuit, disable_constants=True), encoding="utf-8")
-    text = exported[0].draw(output="text", fold=TEXT_COLUMNS)
+        paths[-1].write_text(_openqasm_text(circuit), encoding="utf-8")
+    shown = _without_long_lists(exported[0])
+    text = shown.draw(output="text", fold=TEXT_COLUMNS)
     (folder / TEXT_FILE).write_text(f"{text}\n", encoding="utf-8")
-    exported[0].draw(output="mpl", fold=PICTURE_COLUMNS, filename=str(folder / PICTURE_FILE))
+    shown.draw(output="mpl", fold=PICTURE_COLUMNS, filename=str(folder / PICTURE_FILE))
     return [*paths, folder / TEXT_FILE, folder / PICTURE_FILE]
 
 
@@ -70,6 +70,59 @@ def read_circuits(directory: str | Path) -> "list[qiskit.QuantumCircuit]":
             return list(qpy.load(file))
         except (QiskitError, ValueError, struct.error) as error:  # what a file that is cut or overwritten raises
             fail("directory", f"hold a {QPY_FILE} that Qiskit reads", f"{path}: {type(error).__name__}")
+
+
+def to_openqasm(circuit: Circuit) -> str:
+    """Returns the circuit as OpenQASM 3 that needs no more than `stdgates.inc`.
+
+    Gates of that file stay as they are, angles with every digit; all others are written in terms of them. The unitary
+    is the same, its global phase included. Barriers stay.
+
+    Args:
+      circuit: bound.
+
+    Raises:
+      UserError: as for `to_qiskit`.
+
+    Source: Cross et al. 2022, arXiv:2104.14722.
+
+    >>> to_openqasm(Circuit(1).append("x", 0).append("gphase", (), 0.25)).splitlines()[2:]
+    ['qubit[1] q;', 'x q[0];', 'gphase(0.25);']
+    """
+    return _openqasm_text(to_qiskit(circuit))
+
+
+def _openqasm_text(exported: "qiskit.QuantumCircuit") -> str:
+    from qiskit import qasm3, transpile
+
+    known = {row.openqasm3 for row in GATES.values() if row.openqasm3} - {"gphase"}
+    if not set(exported.count_ops()) <= known | {"barrier"}:
+        # Qiskit's writer drops the global phase of each gate that it defines in the file, and of the circuit. So no
+        # gate is left for it to define: taking them apart adds their phases to the circuit's, which is written here.
+        exported = transpile(
+            exported,
+            basis_gates=sorted(known),
+            optimization_level=0,
+            qubits_initially_zero=False,  # the text may be put behind other gates
+            num_processes=1,
+        )
+    # With constants, an angle within 1e-9 of a fraction of pi would be rounded to that fraction.
+    text: str = qasm3.dumps(exported, disable_constants=True)
+    phase = float(exported.global_phase)
+    return f"{text}gphase({phase!r});\n" if phase else text
+
+
+def _without_long_lists(exported: "qiskit.QuantumCircuit") -> "qiskit.QuantumCircuit":
+    """Returns the circuit for a drawing: Qiskit would write all 2**k entries of a diagonal gate into its box."""
+    from qiskit.circuit import Gate
+
+    shown = exported.copy_empty_like()
+    for item in exported.data:
+        box = item.operation
+        if box.name == "diagonal":
+            box = Gate("diagonal", box.num_qubits, [])
+        shown.append(box, item.qubits)
+    return shown
 
 
 def openqasm_path(directory: str | Path, name: str) -> Path:

@@ -1,7 +1,8 @@
 """What to measure, what it should give, and how far from that a finite number of shots may fall.
 
 A Pauli string is measured by turning each of its X and Y into Z and counting bits, so strings that agree wherever
-neither has an I share one setting: one run of the circuit with one basis a qubit.
+neither has an I share one setting: one run of the circuit with one basis a qubit. Hermitian matrices and projectors
+are measured as the sums of strings that `pauli_terms` makes of them.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from qjax.export.circuits import pauli_terms
+from qjax.export.observables import pauli_terms
 from qjax.quantum.observables import Observable
 
 # Probability below which an outcome counts as impossible: the rounding of a float64 state, and rarer than any run.

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from qjax.checks import check, fail
 from qjax.export.aer import simulate_shots, simulate_states
-from qjax.export.circuits import pauli_terms, to_qiskit, to_qiskit_observable, to_qiskit_state
+from qjax.export.circuits import to_qiskit, to_qiskit_observable, to_qiskit_state
 from qjax.export.files import openqasm_path, read_circuits
 from qjax.export.measurement import (
     MeasurementPlan,
@@ -19,6 +19,7 @@ from qjax.export.measurement import (
     plan_measurements,
     standard_error,
 )
+from qjax.export.observables import pauli_terms
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.observables import Observable
 from qjax.quantum.simulate import expectation, state
@@ -45,7 +46,8 @@ def validate(
 
     Compared are the amplitudes up to a global phase, each expectation, and each mean over a run of `shots`. The
     expectations of an observable whose sum of |coefficients| exceeds 1 are divided by that sum, so that one tolerance
-    fits all.
+    fits all. A Hermitian or a Projector is taken as the sum of Pauli strings that it is: on k qubits that is a run of
+    the shots for each of up to 3^k settings, and one alone where it is diagonal.
 
     A right program fails by the luck of the shots with probability 2 exp(-max_standard_errors^2 / 2) at most for each
     expectation (see `measurement.in_standard_errors`): at 5, for 16 circuits and 8 observables, at most 1e-3 in all,
@@ -53,7 +55,8 @@ def validate(
 
     Args:
       circuits: bound, all on one number of qubits.
-      observables: on that number of qubits.
+      observables: on that number of qubits; a Hermitian or a Projector on at most 5 of them, a Projector on outcomes
+        on at most 10.
       directory: where `write_circuits` put these circuits: its QPY file is what is compared then, and the state
         of each OpenQASM file too. None exports them in memory.
       states: ours, `[circuits, 2**n]`, qubit 0 most significant. Give what the trained model itself computes from

@@ -6,7 +6,7 @@ from typing import Any
 from flax import linen as nn
 
 from qjax import quantum
-from qjax.quantum import Circuit, PauliString, PauliSum
+from qjax.quantum import Circuit, Observable
 from qjax.types import Array, Float
 
 Initializer = Callable[[Array, Circuit], dict[str, Any]]
@@ -26,7 +26,7 @@ class QuantumLayer(nn.Module):
     """
 
     circuit: Circuit
-    observables: tuple[PauliString | PauliSum, ...] = ()
+    observables: tuple[Observable, ...] = ()
     probability_qubits: tuple[int, ...] = ()
     init_params: Initializer = quantum.init_params
 

@@ -119,11 +119,11 @@ class Angle:
             return self.shift
         return total + self.shift if self.shift else total  # type: ignore[no-any-return]
 
-    def with_leading_index(self, position: int) -> "Angle":
-        """Puts `position` before the index of every parameter: theta[q] -> theta[position, q]."""
+    def map_parameters(self, change: Callable[[Parameter], Parameter]) -> "Angle":
+        """Returns the angle with change(parameter) in place of every parameter."""
 
         def move(ref: Reference) -> Reference:
-            return Parameter(ref.name, (position, *ref.index)) if isinstance(ref, Parameter) else ref
+            return change(ref) if isinstance(ref, Parameter) else ref
 
         return Angle(self.shift, tuple((scale, tuple(map(move, refs))) for scale, refs in self.terms))
 

@@ -1,12 +1,13 @@
 """Values for a circuit's parameters and inputs: checked in one place, and put into the circuit by `bind`."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from qjax.checks import check, fail
 from qjax.quantum.angle import Angle, Parameter, Reference
-from qjax.quantum.circuit import Circuit, Operation
+from qjax.quantum.circuit import Circuit
 from qjax.types import CircuitParams
 
 
@@ -49,7 +50,6 @@ def bind(circuit: Circuit, params: CircuitParams | None, inputs: Any) -> Circuit
         return float(values[ref.name][ref.index] if isinstance(ref, Parameter) else example[ref.index])
 
     bound = [
-        Operation(op.gate, op.qubits, tuple(Angle(a.evaluate(look_up)) for a in op.angles))
-        for op in circuit.iter_operations()
+        replace(op, angles=tuple(Angle(a.evaluate(look_up)) for a in op.angles)) for op in circuit.iter_operations()
     ]
     return Circuit(circuit.num_qubits, tuple(bound))

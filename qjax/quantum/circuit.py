@@ -1,86 +1,45 @@
-"""Circuits as frozen, hashable data: Operation, Repeat and Circuit.
+"""Circuits as frozen, hashable data: Circuit and Repeat, made of operations.
 
 Everything that can be wrong with a circuit is found here, while it is built. What a circuit does to a state stands in
 `program.py`, and what a person asks of it in `simulate.py`.
 """
 
-import operator
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Any
+from typing import Any, SupportsFloat
 
 from qjax.checks import check, fail
-from qjax.quantum.angle import Angle, AngleLike, Input, Parameter, as_angle, as_index
+from qjax.quantum.angle import AngleLike, Input, Parameter, as_index
 from qjax.quantum.gates import Gate
-from qjax.quantum.gates import gate as gate_by_name
+from qjax.quantum.operation import Operation, operation
 from qjax.types import CircuitParams
 
 Shapes = dict[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class Operation:
-    """A gate on qubits; `operation` builds one from names and plain numbers."""
-
-    gate: Gate
-    qubits: tuple[int, ...]
-    angles: tuple[Angle, ...] = ()
-
-    def __post_init__(self) -> None:
-        name, qubits = self.gate.name, tuple(as_index("qubits", q) for q in self.qubits)
-        check(
-            len(qubits) == self.gate.num_qubits,
-            "qubits",
-            f"hold {self.gate.num_qubits} qubit(s) for gate '{name}'",
-            qubits,
-        )
-        check(len(set(qubits)) == len(qubits), "qubits", f"hold distinct integers for gate '{name}'", qubits)
-        angles = tuple(as_angle(angle) for angle in self.angles)
-        check(
-            len(angles) == self.gate.num_angles,
-            "angles",
-            f"hold {self.gate.num_angles} angle(s) for gate '{name}'",
-            angles,
-        )
-        object.__setattr__(self, "qubits", qubits)
-        object.__setattr__(self, "angles", angles)
-
-    def inverse(self) -> tuple["Operation", ...]:
-        """Returns the operations that undo this one, in the order of application."""
-        angles = tuple(-angle for angle in self.angles)
-        return tuple(
-            Operation(gate_by_name(name), tuple(self.qubits[i] for i in places), angles)
-            for name, places in self.gate.inverse
-        )
-
-    def __repr__(self) -> str:
-        angles = f"({', '.join(map(repr, self.angles))})" if self.angles else ""
-        return f"{self.gate.name}{angles} {' '.join(map(str, self.qubits))}"
-
-
-def operation(name: str, qubits: int | Sequence[int], *angles: AngleLike) -> Operation:
-    """Returns the gate called `name` on `qubits`: operation('ry', 0, parameter('theta')), operation('cx', (0, 1))."""
-    return Operation(gate_by_name(name), _as_tuple(qubits), tuple(as_angle(a) for a in angles))
-
-
-@dataclass(frozen=True)
 class Repeat:
-    """A circuit applied `reps` times, with parameters of its own each time.
+    """A circuit applied `reps` times.
 
-    Outside, each parameter of the body has a leading axis: shape [...] in the body is [reps, ...] here. Inputs are
-    shared by all repetitions. With `reverse` the last entry comes first, as the inverse of a Repeat needs it.
+    Each repetition has parameters of its own: outside, each parameter of the body has a leading axis, shape [...] in
+    the body is [reps, ...] here. With `shared` all repetitions have the same ones and no axis is added. Inputs are
+    the same for all repetitions. With `reverse` the last entry comes first, as the inverse of a Repeat needs it.
     """
 
     body: "Circuit"
     reps: int
     reverse: bool = False
+    shared: bool = False
 
     def __post_init__(self) -> None:
+        check(isinstance(self.body, Circuit), "body", "be a Circuit", self.body)
         object.__setattr__(self, "reps", as_index("reps", self.reps))
         check(self.reps >= 1, "reps", "be an integer of at least 1", self.reps)
+        object.__setattr__(self, "shared", bool(self.shared))
+        object.__setattr__(self, "reverse", bool(self.reverse) and not self.shared)  # equal steps have no order
 
     @property
     def order(self) -> range:
@@ -92,11 +51,15 @@ class Repeat:
         body = tuple(self.body.iter_operations())
         for r in self.order:
             for op in body:
-                yield Operation(op.gate, op.qubits, tuple(a.with_leading_index(r) for a in op.angles))
+                yield op if self.shared else op.with_leading_index(r)
+
+    def inverse(self) -> "Repeat":
+        """Returns the Repeat that undoes this one."""
+        return Repeat(self.body.inverse(), self.reps, not self.reverse, self.shared)
 
     def __repr__(self) -> str:
         inner = ", ".join(map(repr, self.body.operations))
-        return f"{self.reps} x [{inner}]" + (" reversed" if self.reverse else "")
+        return f"{self.reps} x [{inner}]" + " reversed" * self.reverse + " shared" * self.shared
 
 
 @dataclass(frozen=True)
@@ -104,6 +67,9 @@ class Circuit:
     """Operations on `num_qubits` qubits, applied from first to last to |0...0>.
 
     Frozen and hashable: every method that changes something returns a new circuit.
+
+    >>> Circuit(2).append("h", 0).append("cx", (0, 1))
+    Circuit(2 qubits: h 0, cx 0 1)
     """
 
     num_qubits: int
@@ -118,17 +84,26 @@ class Circuit:
                 width = op.body.num_qubits
                 check(width == self.num_qubits, "body", f"have {self.num_qubits} qubits like the circuit", width)
             elif isinstance(op, Operation):
-                inside = max(op.qubits) < self.num_qubits
-                check(inside, "qubits", f"hold distinct integers in 0..{self.num_qubits - 1}", op.qubits)
+                expectation = f"hold distinct integers in 0..{self.num_qubits - 1}"
+                for argument, places in (("qubits", op.qubits), ("controls", op.controls)):
+                    check(max(places, default=0) < self.num_qubits, argument, expectation, places)
             else:
                 fail("operations", "hold Operation and Repeat", op)
         _ = self._shapes  # found now, so that mistakes in them are too
 
     # Building ----------------------------------------------------------------------------------------------------
 
-    def append(self, name: str, qubits: int | Sequence[int], *angles: AngleLike) -> "Circuit":
-        """Returns this circuit followed by one gate: Circuit(2).append('h', 0).append('cx', (0, 1))."""
-        return Circuit(self.num_qubits, (*self.operations, operation(name, qubits, *angles)))
+    def append(
+        self,
+        gate: str | Gate,
+        qubits: int | Sequence[int],
+        *angles: AngleLike,
+        controls: int | Sequence[int] = (),
+        control_values: Sequence[int] | None = None,
+    ) -> "Circuit":
+        """Returns this circuit followed by one gate; `operation` states the arguments."""
+        added = operation(gate, qubits, *angles, controls=controls, control_values=control_values)
+        return Circuit(self.num_qubits, (*self.operations, added))
 
     def __add__(self, other: "Circuit") -> "Circuit":
         check(isinstance(other, Circuit), "other", "be a Circuit", other)
@@ -148,15 +123,89 @@ class Circuit:
             else:
                 yield op
 
+    def map_operations(self, change: Callable[[Operation], Operation], num_qubits: int | None = None) -> "Circuit":
+        """Returns the circuit with change(operation) in place of every operation, Repeats kept.
+
+        Args:
+          change: from old to new.
+          num_qubits: of the new circuit; None where it stays.
+        """
+        n = self.num_qubits if num_qubits is None else num_qubits
+        changed: list[Operation | Repeat] = []
+        for op in self.operations:
+            if isinstance(op, Repeat):
+                changed.append(Repeat(op.body.map_operations(change, n), op.reps, op.reverse, op.shared))
+            else:
+                changed.append(change(op))
+        return Circuit(n, tuple(changed))
+
     def inverse(self) -> "Circuit":
         """Returns the circuit that undoes this one, with the same parameters and inputs."""
         undone: list[Operation | Repeat] = []
         for op in reversed(self.operations):
-            if isinstance(op, Repeat):
-                undone.append(Repeat(op.body.inverse(), op.reps, not op.reverse))
-            else:
-                undone.extend(op.inverse())
+            undone.extend((op.inverse(),) if isinstance(op, Repeat) else op.inverse())
         return Circuit(self.num_qubits, tuple(undone))
+
+    def remap(self, qubits: Sequence[int], num_qubits: int | None = None) -> "Circuit":
+        """Returns the circuit with qubit q moved to qubits[q].
+
+        Args:
+          qubits: the new place of each qubit, `num_qubits` of them.
+          num_qubits: of the new circuit; None for as many as before.
+
+        Raises:
+          UserError: the places are not distinct, out of range, or not one for each qubit.
+
+        >>> Circuit(2).append("cx", (0, 1)).remap((3, 1), num_qubits=4)
+        Circuit(4 qubits: cx 3 1)
+        """
+        wide = self.num_qubits if num_qubits is None else as_index("num_qubits", num_qubits)
+        places = tuple(as_index("qubits", q) for q in qubits)
+        valid = len(places) == len(set(places)) == self.num_qubits and max(places) < wide
+        check(valid, "qubits", f"hold {self.num_qubits} distinct integers in 0..{wide - 1}", places)
+        return self.map_operations(lambda op: op.remap(places), wide)
+
+    def controlled(self, num_controls: int = 1, control_values: Sequence[int] | None = None) -> "Circuit":
+        """Returns the circuit under controls, which become qubits 0..num_controls-1; the circuit's own follow.
+
+        Args:
+          num_controls: at least 1.
+          control_values: 0 or 1 for each; all 1 where it is None.
+        """
+        count = as_index("num_controls", num_controls)
+        check(count >= 1, "num_controls", "be an integer of at least 1", num_controls)
+        values = (1,) * count if control_values is None else tuple(control_values)
+        valid = len(values) == count and all(v in (0, 1) for v in values)
+        check(valid, "control_values", f"hold 0 or 1 for each of {count} control(s)", values)
+        moved = self.remap(range(count, count + self.num_qubits), count + self.num_qubits)
+        return moved.map_operations(lambda op: op.controlled(range(count), values))
+
+    def power(self, exponent: SupportsFloat) -> "Circuit":
+        """Returns the circuit done `exponent` times; a negative number undoes it, a fraction is a root.
+
+        A whole number gives a Repeat with shared parameters. A fraction gives the principal power of the circuit's
+        unitary as one gate on all qubits; of a circuit of one operation, `Operation.power`.
+
+        Raises:
+          UserError: a fraction of a circuit that is not bound, or of more than 8 qubits.
+        """
+        from qjax.quantum.roots import power
+
+        return power(self, float(exponent))
+
+    def rename(self, names: Mapping[str, str]) -> "Circuit":
+        """Returns the circuit with names[name] in place of parameters' names: a template can be used twice.
+
+        Raises:
+          UserError: a name is not a parameter of the circuit, or two would become one.
+        """
+        known = self.parameter_shapes
+        for name in names:
+            if name not in known:
+                fail("names", "name parameters of the circuit", str(name), known or ("(none)",))
+        after = [names.get(name, name) for name in known]
+        check(len(set(after)) == len(after), "names", "keep the parameters apart", str(dict(names)))
+        return self.map_operations(lambda op: op.rename(names))
 
     # Parameters and inputs ---------------------------------------------------------------------------------------
 
@@ -197,22 +246,33 @@ class Circuit:
     # Counts ------------------------------------------------------------------------------------------------------
 
     def counts(self) -> dict[str, int]:
-        """Returns how often each gate occurs, repetitions counted."""
+        """Returns how often each gate occurs, repetitions counted; 'c3-x' is x under three controls."""
         total: Counter[str] = Counter()
         for op in self.operations:
             if isinstance(op, Repeat):
                 total.update({name: count * op.reps for name, count in op.body.counts().items()})
-            else:
-                total[op.gate.name] += 1
+            elif not op.is_barrier:
+                prefix = f"c{len(op.controls) if len(op.controls) > 1 else ''}-" if op.controls else ""
+                total[prefix + op.gate.name] += 1
         return dict(total)
 
     def depth(self) -> int:
-        """Returns the length of the longest chain of gates that wait for one another."""
+        """Returns the length of the longest chain of gates that wait for one another; gates wait at a barrier."""
         return _longest_chain(self.iter_operations(), min_qubits=1)
 
     def two_qubit_depth(self) -> int:
         """Returns the depth when only gates on two or more qubits take time."""
         return _longest_chain(self.iter_operations(), min_qubits=2)
+
+    def connectivity(self) -> tuple[tuple[int, int], ...]:
+        """Returns the pairs of qubits, sorted, that some gate joins: what a device must connect."""
+        pairs: set[tuple[int, int]] = set()
+        for op in self.operations:
+            if isinstance(op, Repeat):
+                pairs.update(op.body.connectivity())
+            elif not op.is_barrier:
+                pairs.update((a, b) for a in op.all_qubits for b in op.all_qubits if a < b)
+        return tuple(sorted(pairs))
 
     # Forms -------------------------------------------------------------------------------------------------------
 
@@ -252,19 +312,15 @@ class Circuit:
             for name, shape in _shapes_of(op).items():
                 shapes[name] = _merge_shapes(name, shapes.get(name, shape), shape)
         for op in self.operations:
-            if isinstance(op, Repeat):
-                for name, inner in op.body.parameter_shapes.items():
-                    _check_same_shape(name, inside=(op.reps, *inner), outside=shapes[name])
+            for name, inside in _sliced_shapes(op).items():
+                _check_same_shape(name, inside=inside, outside=shapes[name])
         return shapes
-
-
-def _as_tuple(qubits: int | Sequence[int]) -> tuple[int, ...]:
-    return tuple(qubits) if isinstance(qubits, Iterable) else (operator.index(qubits),)
 
 
 def _shapes_of(op: Operation | Repeat) -> Shapes:
     if isinstance(op, Repeat):
-        return {name: (op.reps, *shape) for name, shape in op.body.parameter_shapes.items()}
+        leading = () if op.shared else (op.reps,)
+        return {name: (*leading, *shape) for name, shape in op.body.parameter_shapes.items()}
     shapes: Shapes = {}
     for angle in op.angles:
         for ref in angle.references:
@@ -284,6 +340,15 @@ def _merge_shapes(name: str, first: tuple[int, ...], second: tuple[int, ...]) ->
     return tuple(map(max, first, second))
 
 
+def _sliced_shapes(op: Operation | Repeat) -> Shapes:
+    """Shapes of the parameters that a Repeat takes apart along their leading axis."""
+    if isinstance(op, Operation):
+        return {}
+    if not op.shared:
+        return _shapes_of(op)
+    return {name: shape for inner in op.body.operations for name, shape in _sliced_shapes(inner).items()}
+
+
 def _check_same_shape(name: str, *, inside: tuple[int, ...], outside: tuple[int, ...]) -> None:
     """A Repeat hands each repetition its slice: the same name elsewhere must not ask for another shape."""
     expectation = f"have one shape wherever '{name}' is used, {list(inside)} as in the Repeat"
@@ -300,6 +365,8 @@ def _count_inputs(op: Operation | Repeat) -> int:
 def _longest_chain(operations: Iterable[Operation], *, min_qubits: int) -> int:
     ends: Counter[int] = Counter()
     for op in operations:
-        end = max(ends[q] for q in op.qubits) + (len(op.qubits) >= min_qubits)
-        ends.update({q: end - ends[q] for q in op.qubits})
+        qubits = op.all_qubits
+        counted = len(qubits) >= min_qubits and not op.is_barrier
+        end = max((ends[q] for q in qubits), default=0) + counted
+        ends.update({q: end - ends[q] for q in qubits})
     return max(ends.values(), default=0)

@@ -5,8 +5,10 @@ from typing import Any
 
 from qjax.checks import check, fail
 from qjax.quantum.angle import Angle, Input, Parameter, Reference, as_angle
-from qjax.quantum.circuit import Circuit, Operation, Repeat
+from qjax.quantum.circuit import Circuit, Repeat
+from qjax.quantum.custom_gates import from_json_data, to_json_data
 from qjax.quantum.gates import gate
+from qjax.quantum.operation import Operation
 
 FORMAT = "qjax.circuit"
 VERSION = 1
@@ -45,14 +47,28 @@ def _circuit_from_data(data: dict[str, Any]) -> Circuit:
 
 def _operation_to_data(op: Operation | Repeat) -> dict[str, Any]:
     if isinstance(op, Repeat):
-        return {"repeat": _circuit_to_data(op.body), "reps": op.reps, "reverse": op.reverse}
-    return {"gate": op.gate.name, "qubits": list(op.qubits), "angles": [_angle_to_data(a) for a in op.angles]}
+        return {"repeat": _circuit_to_data(op.body), "reps": op.reps, "reverse": op.reverse, "shared": op.shared}
+    data: dict[str, Any] = {"gate": op.gate.name, "qubits": list(op.qubits)}
+    if op.angles:
+        data["angles"] = [_angle_to_data(a) for a in op.angles]
+    if op.controls:
+        data |= {"controls": list(op.controls), "control_values": list(op.control_values)}
+    if op.gate.data:
+        data["data"] = to_json_data(op.gate)
+    return data
 
 
 def _operation_from_data(data: dict[str, Any]) -> Operation | Repeat:
     if "repeat" in data:
-        return Repeat(_circuit_from_data(data["repeat"]), data["reps"], bool(data["reverse"]))
-    return Operation(gate(data["gate"]), tuple(data["qubits"]), tuple(map(_angle_from_data, data["angles"])))
+        return Repeat(_circuit_from_data(data["repeat"]), data["reps"], data["reverse"], data["shared"])
+    kind = from_json_data(data["gate"], data["data"]) if "data" in data else gate(data["gate"])
+    return Operation(
+        kind,
+        tuple(data["qubits"]),
+        tuple(map(_angle_from_data, data.get("angles", ()))),
+        tuple(data.get("controls", ())),
+        tuple(data.get("control_values", ())),
+    )
 
 
 def _angle_to_data(angle: Angle) -> Any:

@@ -1,4 +1,4 @@
-"""Small matrices of gates and runs of gates, `[d, d, 1 or batch]`: multiplied before the state is touched."""
+"""Small matrices of operations and of runs of them, `[d, d, 1 or batch]`: multiplied before the state is touched."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from qjax.quantum.circuit import Operation
+from qjax.quantum.operation import Operation
 from qjax.quantum.values import Values
 from qjax.types import Array
 
@@ -15,19 +15,40 @@ Matrix = Any
 
 
 def gate_matrix(op: Operation, values: Values) -> Matrix:
-    """Returns the matrix of one operation, `[d, d, 1]` or `[d, d, batch]`."""
+    """Returns the matrix of an operation's gate, controls left out, `[d, d, 1]` or `[d, d, batch]`."""
     if not op.angles:
         constant: np.ndarray = op.gate.matrix()
         return constant.astype(values.complex_dtype)[:, :, None]
-    angles = [values.angle(angle) for angle in op.angles]
-    batch = max(angle.shape[0] for angle in angles)
-    return op.gate.matrix(*(jnp.broadcast_to(angle, (batch,)) for angle in angles))
+    return op.gate.matrix(*_angles(op, values))
+
+
+def operation_matrix(op: Operation, values: Values) -> Matrix:
+    """Returns the matrix on `op.all_qubits`, controls first: the gate's in one block, the identity in others."""
+    matrix = gate_matrix(op, values)
+    if not op.controls:
+        return matrix
+    dim, blocks = matrix.shape[0], 2 ** len(op.controls)
+    before = dim * sum(v << i for i, v in enumerate(reversed(op.control_values)))
+    after = dim * blocks - dim - before
+    identity = np.diag([1] * before + [0] * dim + [1] * after).astype(values.complex_dtype)[:, :, None]
+    module = np if isinstance(matrix, np.ndarray) else jnp
+    return module.pad(matrix, ((before, after), (before, after), (0, 0))) + identity
 
 
 def diagonal(op: Operation, values: Values) -> Matrix:
-    """Returns the diagonal of a diagonal operation, `[d, 1]` or `[d, batch]`."""
-    matrix = gate_matrix(op, values)
-    return jnp.stack([matrix[k, k] for k in range(matrix.shape[0])])
+    """Returns the diagonal of a diagonal operation's gate, controls left out, `[d, 1]` or `[d, batch]`."""
+    assert op.gate.diagonal is not None
+    if not op.angles:
+        constant: np.ndarray = op.gate.diagonal()
+        return constant.astype(values.complex_dtype)[:, None]
+    return op.gate.diagonal(*_angles(op, values))
+
+
+def _angles(op: Operation, values: Values) -> list[Array]:
+    """Returns the operation's angles, all `[1]` or all `[batch]`."""
+    angles = [values.angle(angle) for angle in op.angles]
+    batch = max(angle.shape[0] for angle in angles)
+    return [jnp.broadcast_to(angle, (batch,)) for angle in angles]
 
 
 def product(left: Matrix, right: Matrix) -> Matrix:
@@ -43,24 +64,25 @@ def kron(left: Matrix, right: Matrix) -> Matrix:
 
 
 def run_matrix(run: Sequence[Operation], values: Values) -> Matrix:
-    """Returns the 2 x 2 product of a run of single-qubit gates on one qubit; the identity for an empty run."""
-    matrix: Matrix = None
-    for op in run:
-        factor = gate_matrix(op, values)
-        matrix = factor if matrix is None else product(factor, matrix)
-    return np.eye(2, dtype=values.complex_dtype)[:, :, None] if matrix is None else matrix
+    """Returns the 2 x 2 product of a run of operations on one qubit, or on none; the identity for an empty run."""
+    matrix: Matrix = np.eye(2, dtype=values.complex_dtype)[:, :, None]
+    for i, op in enumerate(run):
+        factor = operation_matrix(op, values)
+        is_global_phase = factor.shape[0] == 1
+        matrix = factor * matrix if is_global_phase else product(factor, matrix) if i else factor
+    return matrix
 
 
 def column_of_run(run: Sequence[Operation], values: Values) -> Array:
-    """Returns what a run of single-qubit gates makes of |0>, `[2, 1]` or `[2, batch]`."""
+    """Returns what a run of operations on one qubit makes of |0>, `[2, 1]` or `[2, batch]`."""
     return jnp.asarray(run_matrix(run, values)[:, 0])
 
 
 def block_matrix(operations: Sequence[Operation], qubits: tuple[int, ...], values: Values) -> Matrix:
     """Returns the product of operations on one or two qubits; `qubits[0]` is the most significant.
 
-    Single-qubit gates are gathered a qubit at a time and joined by a Kronecker product only where a two-qubit gate or
-    the end needs it. A product of constants alone is returned as a NumPy array `[d, d]`.
+    Operations on one qubit are gathered a qubit at a time and joined by a Kronecker product only where one on two
+    qubits or the end needs it. A product of constants alone is returned as a NumPy array `[d, d]`.
     """
     whole: Matrix = None
     runs: dict[int, list[Operation]] = {q: [] for q in qubits}
@@ -72,15 +94,22 @@ def block_matrix(operations: Sequence[Operation], qubits: tuple[int, ...], value
         return matrix if whole is None else product(matrix, whole)
 
     for op in operations:
-        if len(op.qubits) == 1:
-            runs[op.qubits[0]].append(op)
+        if len(op.all_qubits) < 2:
+            runs[op.all_qubits[0] if op.all_qubits else qubits[0]].append(op)
             continue
-        whole = close_runs(whole)
+        if whole is None and not any(runs.values()):
+            whole = _in_order(operation_matrix(op, values), op.all_qubits, qubits)
+            continue
+        whole = close_runs(whole) if any(runs.values()) else whole
         runs = {q: [] for q in qubits}
-        matrix = gate_matrix(op, values)
-        if op.qubits != qubits:  # the same two qubits the other way round: exchange the bits of rows and columns
-            matrix = matrix.reshape(2, 2, 2, 2, -1).transpose(1, 0, 3, 2, 4).reshape(4, 4, -1)
-        whole = product(matrix, whole)
+        whole = product(_in_order(operation_matrix(op, values), op.all_qubits, qubits), whole)
     if whole is None or any(runs.values()):
         whole = close_runs(whole)
     return whole[:, :, 0] if isinstance(whole, np.ndarray) else whole
+
+
+def _in_order(matrix: Matrix, own: tuple[int, ...], qubits: tuple[int, ...]) -> Matrix:
+    """Returns the matrix on `own`, two qubits, as one on `qubits`: exchanged bits where the order differs."""
+    if own == qubits:
+        return matrix
+    return matrix.reshape(2, 2, 2, 2, -1).transpose(1, 0, 3, 2, 4).reshape(4, 4, -1)

@@ -1,9 +1,9 @@
-"""From a circuit to a short program: `compile_circuit` sorts its gates into stages, once and statically.
+"""From a circuit to a short program: `compile_circuit` sorts its operations into stages, once and statically.
 
 The rules, each a small function:
-- single-qubit gates on qubits that nothing has touched make the product state;
-- any other gate joins the latest earlier stage that can hold it, where every stage in between acts on other qubits;
-- a diagonal gate is moved out of a phase into the next dense block on its qubits, where it costs nothing;
+- operations on single qubits that nothing has touched make the product state, unless the state is given;
+- any other one joins the latest earlier stage that can hold it, where every stage in between acts on other qubits;
+- a diagonal one is moved out of a phase into the next dense block on its qubits, where it costs nothing;
 - a short Repeat is written out before all this, so that stages grow across repetitions; a long one becomes a loop.
 """
 
@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from qjax.quantum.circuit import Circuit, Operation
-from qjax.quantum.stages import Dense, Loop, Permutation, Phase, ProductState, Stage
+from qjax.quantum.circuit import Circuit
+from qjax.quantum.operation import Operation
+from qjax.quantum.stages import Dense, Loop, Permutation, Phase, ProductState, Single, Stage
 from qjax.quantum.values import Values
 from qjax.types import Array
 
@@ -25,35 +26,51 @@ MAX_BLOCK_QUBITS = 2
 
 @dataclass(frozen=True)
 class Program:
-    """What a circuit does to |0...0>, as stages; `print` shows them."""
+    """What a circuit does to a state, as stages; `print` shows them."""
 
     num_qubits: int
-    start: ProductState
+    start: ProductState | None
     stages: tuple[Stage, ...]
 
-    def run(self, values: Values) -> Array:
-        """Returns the final state, `[2**n, 1]` where nothing depends on the inputs, else `[2**n, batch]`."""
-        state = self.start.prepare(values)
+    def run(self, values: Values, state: Array | None = None) -> Array:
+        """Returns the final state, `[2**n, 1]` where nothing depends on the inputs, else `[2**n, batch]`.
+
+        Args:
+          values: parameters and inputs.
+          state: the first state `[2**n, 1 or batch]` of a program that was compiled without one.
+        """
+        if self.start is not None:
+            state = self.start.prepare(values)
+        assert state is not None
         for stage in self.stages:
             state = stage.apply(state, values)
         return state
 
     def __str__(self) -> str:
-        return "\n".join(map(str, (self.start, *self.stages)))
+        start = () if self.start is None else (self.start,)
+        return "\n".join(map(str, (*start, *self.stages)))
 
 
 @lru_cache(maxsize=512)
-def compile_circuit(circuit: Circuit) -> Program:
-    """Returns the program of a circuit; equal circuits share one."""
+def compile_circuit(circuit: Circuit, from_zero: bool = True) -> Program:
+    """Returns the program of a circuit; equal circuits share one.
+
+    Args:
+      circuit: what to run.
+      from_zero: whether it starts from |0...0>, which the program then prepares, or from a state that is given.
+    """
     items = _write_out(circuit)
+    if not from_zero:
+        return Program(circuit.num_qubits, None, _stages(items))
     runs: list[list[Operation]] = [[] for _ in range(circuit.num_qubits)]
     fresh = set(range(circuit.num_qubits))
     rest: list[Operation | Loop] = []
     for item in items:
-        if isinstance(item, Operation) and len(item.qubits) == 1 and item.qubits[0] in fresh:
-            runs[item.qubits[0]].append(item)
+        qubits = range(circuit.num_qubits) if isinstance(item, Loop) else item.all_qubits
+        if isinstance(item, Operation) and len(qubits) < 2 and fresh.issuperset(qubits):
+            runs[qubits[0] if qubits else 0].append(item)  # a global phase goes anywhere
         else:
-            fresh -= set(range(circuit.num_qubits)) if isinstance(item, Loop) else set(item.qubits)
+            fresh -= set(qubits)
             rest.append(item)
     return Program(circuit.num_qubits, ProductState(tuple(map(tuple, runs))), _stages(rest))
 
@@ -62,24 +79,25 @@ def compile_circuit(circuit: Circuit) -> Program:
 class _Draft:
     """A stage while it grows."""
 
-    kind: str  # 'dense' | 'diagonal' | 'permutation' | 'loop'
+    kind: str  # 'dense' | 'diagonal' | 'permutation' | 'single' | 'loop'
     qubits: set[int] = field(default_factory=set)
     operations: list[Operation] = field(default_factory=list)
     loop: Loop | None = None
 
     def holds(self, op: Operation) -> bool:
-        """Whether the gate costs nothing here: a dense block that has all its qubits."""
-        return self.kind == "dense" and self.qubits >= set(op.qubits)
+        """Whether the operation costs nothing here: a dense block that has all its qubits."""
+        return self.kind == "dense" and self.qubits >= set(op.all_qubits)
 
     def can_take(self, op: Operation) -> bool:
-        """Whether the gate can join: another of the same kind, or a dense block with room for it."""
-        if self.kind == "dense" and op.gate.structure == "dense":
-            return len(self.qubits | set(op.qubits)) <= MAX_BLOCK_QUBITS
-        return self.holds(op) or self.kind == op.gate.structure
+        """Whether the operation can join: another of the same kind, or a dense block with room for it."""
+        kind = _kind(op)
+        if self.kind == "dense" and kind == "dense":
+            return len(self.qubits | set(op.all_qubits)) <= MAX_BLOCK_QUBITS
+        return self.holds(op) or (self.kind == kind and kind != "single")
 
     def touches(self, op: Operation) -> bool:
-        """Whether the gate must stay on its side of this stage."""
-        return self.loop is not None or not self.qubits.isdisjoint(op.qubits)
+        """Whether the operation must stay on its side of this stage."""
+        return self.loop is not None or not self.qubits.isdisjoint(op.all_qubits)
 
     def finish(self) -> Stage:
         """Returns the stage."""
@@ -88,7 +106,16 @@ class _Draft:
         operations = tuple(self.operations)
         if self.kind == "dense":
             return Dense(tuple(sorted(self.qubits)), operations)
+        if self.kind == "single":
+            return Single(operations[0])
         return Phase(operations) if self.kind == "diagonal" else Permutation(operations)
+
+
+def _kind(op: Operation) -> str:
+    """Returns the kind of stage that an operation makes by itself."""
+    if op.gate.structure != "dense":
+        return op.gate.structure
+    return "dense" if len(op.all_qubits) <= MAX_BLOCK_QUBITS else "single"
 
 
 def _stages(items: Iterable[Operation | Loop]) -> tuple[Stage, ...]:
@@ -104,7 +131,7 @@ def _stages(items: Iterable[Operation | Loop]) -> tuple[Stage, ...]:
 
 
 def _place(op: Operation, drafts: list[_Draft]) -> None:
-    """Puts the gate into an earlier stage that can take it, best one where it costs nothing, or into a new one."""
+    """Puts the operation into an earlier stage that can take it, best where it costs nothing, or a new one."""
     candidates = []
     for draft in reversed(drafts):
         if draft.loop is None and draft.can_take(op):
@@ -112,17 +139,17 @@ def _place(op: Operation, drafts: list[_Draft]) -> None:
         if draft.touches(op):
             break
     if not candidates:
-        drafts.append(_Draft(op.gate.structure))
+        drafts.append(_Draft(_kind(op)))
         candidates = drafts[-1:]
     chosen = next((draft for draft in candidates if draft.holds(op)), candidates[0])
     chosen.operations.append(op)
-    chosen.qubits.update(op.qubits)
+    chosen.qubits.update(op.all_qubits)
 
 
 def _move_phases_into_blocks(drafts: list[_Draft]) -> None:
-    """Moves each diagonal gate of a phase to the front of the next stage on its qubits, if that is a block with all.
+    """Moves each diagonal operation of a phase to the front of the next stage on its qubits, if a block has all.
 
-    Gates of one phase commute, so any of them may leave it last.
+    Those of one phase commute, so any of them may leave it last.
     """
     for position, draft in enumerate(drafts):
         if draft.kind != "diagonal":
@@ -138,18 +165,18 @@ def _move_phases_into_blocks(drafts: list[_Draft]) -> None:
 
 
 def _write_out(circuit: Circuit) -> list[Operation | Loop]:
-    """Returns the operations, each Repeat either written out or as a loop."""
+    """Returns the operations without barriers, each Repeat either written out or as a loop."""
     items: list[Operation | Loop] = []
     for op in circuit.operations:
         if isinstance(op, Operation):
-            items.append(op)
+            items.extend([] if op.is_barrier else [op])
             continue
         body = _write_out(op.body)
         stages = _stages(body)
         has_loop = any(isinstance(item, Loop) for item in body)
         if not has_loop and len(stages) * op.reps <= MAX_UNROLLED_STAGES:
-            items.extend(op.expand())
+            items.extend(inner for inner in op.expand() if not inner.is_barrier)
         else:
-            names = tuple(op.body.parameter_shapes)
+            names = () if op.shared else tuple(op.body.parameter_shapes)
             items.append(Loop(stages, op.reps, op.reverse, names, op.body.num_inputs))
     return items

@@ -8,8 +8,12 @@ Arguments in common:
   circuit: what to run, on |0...0>.
   params: name -> real array of the shape that `circuit.parameter_shapes` states, in radians; None where there are
     none.
-  inputs: `[num_inputs]` for one example, `[batch, num_inputs]` for many; None where the circuit has none. With inputs
-    of rank 2 every result has the batch as its first axis, also where the circuit does not use them.
+  inputs: `[num_inputs]` for one example, `[batch, num_inputs]` for many; None where the circuit has none.
+  initial_state: amplitudes to start from in place of |0...0>, real or complex, `[2**n]` or `[batch, 2**n]`,
+    normalised by the caller (`amplitude_state`); None for |0...0>.
+
+With inputs or an initial state of rank 2 every result has the batch as its first axis, also where the circuit does
+not use the inputs.
 """
 
 import operator
@@ -18,30 +22,31 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+import numpy as np
 
-from qjax.checks import check, fail
+from qjax.checks import check
 from qjax.quantum.binding import check_values
 from qjax.quantum.circuit import Circuit
-from qjax.quantum.measurement import observable_values
-from qjax.quantum.observables import Observable, PauliString, PauliSum
+from qjax.quantum.measurement import observable_values, squared
+from qjax.quantum.memory import check_fits
+from qjax.quantum.observables import Observable, check_observables
 from qjax.quantum.program import compile_circuit
 from qjax.quantum.values import Values
 from qjax.types import Array, CircuitParams, Complex, Float, Int, Key
 
-# Largest state that a call may ask for, over the whole batch; it needs about three times that while it works.
-MAX_STATE_BYTES = 2**33
-
 
 def state(
-    circuit: Circuit, params: CircuitParams | None = None, inputs: Any = None
+    circuit: Circuit, params: CircuitParams | None = None, inputs: Any = None, initial_state: Any = None
 ) -> Complex[Array, "*batch amplitudes"]:
     """Returns the final state, `[2**n]` or `[batch, 2**n]`; qubit 0 is the most significant bit of the index.
 
     Raises:
-      UserError: names, shapes or dtypes are wrong, or the state is larger than `MAX_STATE_BYTES`.
+      UserError: names, shapes or dtypes are wrong, or the state does not fit into memory.
+
+    >>> state(Circuit(2).append("h", 0).append("cx", (0, 1))).round(4)
+    Array([0.7071+0.j, 0.    +0.j, 0.    +0.j, 0.7071+0.j], dtype=complex64)
     """
-    amplitudes, batched = _run(circuit, params, inputs)
+    amplitudes, batched = run(circuit, params, inputs, initial_state)
     return _batch_first(amplitudes, batched)
 
 
@@ -50,6 +55,7 @@ def expectation(
     params: CircuitParams | None = None,
     inputs: Any = None,
     observables: Sequence[Observable] = (),
+    initial_state: Any = None,
 ) -> Float[Array, "*batch observables"]:
     """Returns the exact expectation value of each observable, `[num_observables]` or `[batch, num_observables]`.
 
@@ -57,20 +63,15 @@ def expectation(
       circuit: see the module.
       params: see the module.
       inputs: see the module.
-      observables: Pauli strings and sums, at least one; `z_observables(n)` is Z on each qubit.
+      observables: at least one, of any kinds; `z_observables(n)` is Z on each qubit.
+      initial_state: see the module.
 
     Raises:
       UserError: as for `state`, or an observable is of another type or number of qubits.
     """
-    check(not isinstance(observables, (PauliString, PauliSum)), "observables", "be a sequence", repr(observables))
-    check(len(observables) > 0, "observables", "hold at least one observable", tuple(observables))
-    for observable in observables:
-        if not isinstance(observable, (PauliString, PauliSum)):
-            fail("observables", "hold PauliString and PauliSum", observable)
-        same = observable.num_qubits == circuit.num_qubits
-        check(same, "observables", f"have {circuit.num_qubits} letters, one a qubit", repr(str(observable)))
-    amplitudes, batched = _run(circuit, params, inputs)
-    return _batch_first(observable_values(amplitudes, tuple(observables)), batched)
+    observables = check_observables(observables, circuit.num_qubits)
+    amplitudes, batched = run(circuit, params, inputs, initial_state)
+    return _batch_first(observable_values(amplitudes, observables), batched)
 
 
 def probabilities(
@@ -78,6 +79,7 @@ def probabilities(
     params: CircuitParams | None = None,
     inputs: Any = None,
     qubits: Sequence[int] | None = None,
+    initial_state: Any = None,
 ) -> Float[Array, "*batch outcomes"]:
     """Returns the probability of each outcome of measuring `qubits`, `[2**k]` or `[batch, 2**k]`.
 
@@ -86,6 +88,7 @@ def probabilities(
       params: see the module.
       inputs: see the module.
       qubits: k of them, the first as the most significant bit of the outcome; None measures all in order.
+      initial_state: see the module.
 
     Raises:
       UserError: as for `state`, or qubits are out of range or repeated.
@@ -94,8 +97,8 @@ def probabilities(
     kept = tuple(range(n)) if qubits is None else tuple(operator.index(q) for q in qubits)
     distinct = len(set(kept)) == len(kept) > 0 and all(0 <= q < n for q in kept)
     check(distinct, "qubits", f"hold distinct integers in 0..{n - 1}, at least one", kept)
-    amplitudes, batched = _run(circuit, params, inputs)
-    return _batch_first(_marginal(_squared(amplitudes), kept, n), batched)
+    amplitudes, batched = run(circuit, params, inputs, initial_state)
+    return _batch_first(_marginal(squared(amplitudes), kept, n), batched)
 
 
 def sample(
@@ -104,6 +107,7 @@ def sample(
     params: CircuitParams | None = None,
     inputs: Any = None,
     shots: int = 1024,
+    initial_state: Any = None,
 ) -> Int[Array, "*batch shots"]:
     """Returns the basis index of each of `shots` measurements of all qubits, `[shots]` or `[batch, shots]`.
 
@@ -113,59 +117,95 @@ def sample(
       params: see the module.
       inputs: see the module.
       shots: measurements of each example.
+      initial_state: see the module.
 
     Raises:
       UserError: as for `state`, or `shots` is below 1.
     """
     check(operator.index(shots) >= 1, "shots", "be an integer of at least 1", shots)
-    amplitudes, batched = _run(circuit, params, inputs)
-    cumulative = jnp.cumsum(_squared(amplitudes).T, axis=1)
+    amplitudes, batched = run(circuit, params, inputs, initial_state)
+    cumulative = jnp.cumsum(squared(amplitudes).T, axis=1)
     draws = jax.random.uniform(key, (cumulative.shape[0], shots), cumulative.dtype) * cumulative[:, -1:]
     indices = jax.vmap(lambda edges, points: jnp.searchsorted(edges, points, side="right"))(cumulative, draws)
     indices = jnp.minimum(indices, 2**circuit.num_qubits - 1)
     return indices if batched else indices[0]
 
 
-def _run(circuit: Circuit, params: CircuitParams | None, inputs: Any) -> tuple[Complex[Array, "dim batch"], bool]:
+def unitary(
+    circuit: Circuit, params: CircuitParams | None = None, inputs: Any = None
+) -> Complex[Array, "*batch dim dim"]:
+    """Returns the circuit's matrix, `[2**n, 2**n]` or `[batch, 2**n, 2**n]`; column c is what it makes of state c.
+
+    Raises:
+      UserError: as for `state`; a matrix needs as much memory as 2**n states.
+    """
+    check_values(circuit, params, inputs)
+    if np.ndim(inputs) == 2:
+        return jax.vmap(lambda row: unitary(circuit, params, row))(inputs)
+    arrays, row, dtype = _as_arrays(circuit, params or {}, inputs)
+    dim = 2**circuit.num_qubits
+    check_fits(circuit.num_qubits, dim, dtype)
+    values = Values(arrays, row[:, None], dtype)
+    return compile_circuit(circuit, from_zero=False).run(values, jnp.eye(dim, dtype=values.complex_dtype))
+
+
+def run(
+    circuit: Circuit, params: CircuitParams | None, inputs: Any, initial_state: Any
+) -> tuple[Complex[Array, "dim batch"], bool]:
     """Returns the state `[2**n, batch]` and whether there is a batch; without one it has length 1."""
     check_values(circuit, params, inputs)
-    arrays, rows, dtype = _as_arrays(circuit, params or {}, inputs)
-    batched = rows.ndim == 2
-    columns = rows.T if batched else rows[:, None]
-    _check_size(circuit.num_qubits, columns.shape[1], dtype)
+    arrays, rows, dtype = _as_arrays(circuit, params or {}, inputs, initial_state)
+    start = None if initial_state is None else _first_state(circuit.num_qubits, initial_state)
+    sizes = {size for size, has in ((len(rows), rows.ndim == 2), (_width(start), np.ndim(initial_state) == 2)) if has}
+    check(len(sizes) <= 1, "initial_state", "have the batch of the inputs", f"batches of {sorted(sizes)}")
+    columns = rows.T if rows.ndim == 2 else rows[:, None]
+    batch = max(sizes, default=1)
+    check_fits(circuit.num_qubits, batch, dtype)
     values = Values(arrays, columns, dtype)
-    amplitudes = compile_circuit(circuit).run(values)
-    return jnp.broadcast_to(amplitudes, (amplitudes.shape[0], columns.shape[1])), batched
+    if start is None:
+        amplitudes = compile_circuit(circuit).run(values)
+    else:
+        amplitudes = compile_circuit(circuit, from_zero=False).run(values, start.astype(values.complex_dtype))
+    return jnp.broadcast_to(amplitudes, (amplitudes.shape[0], batch)), bool(sizes)
 
 
-def _as_arrays(circuit: Circuit, params: CircuitParams, inputs: Any) -> tuple[dict[str, Array], Array, Any]:
-    """Returns params, inputs and the one real dtype that all of them have."""
+def _first_state(num_qubits: int, initial_state: Any) -> Array:
+    """Returns the given state as `[2**n, 1 or batch]`."""
+    array = jnp.asarray(initial_state)
+    dim = 2**num_qubits
+    fits = array.ndim in (1, 2) and array.shape[-1] == dim
+    check(fits, "initial_state", f"have shape [{dim}] or [batch, {dim}]", f"shape {list(array.shape)}")
+    return array.T if array.ndim == 2 else array[:, None]
+
+
+def _width(start: Array | None) -> int:
+    return 1 if start is None else start.shape[1]
+
+
+def _as_arrays(
+    circuit: Circuit, params: CircuitParams, inputs: Any, initial_state: Any = None
+) -> tuple[dict[str, Array], Array, Any]:
+    """Returns params, inputs and the one real dtype that all of them have, the initial state's included."""
     arrays = {name: jnp.asarray(params[name]) for name in circuit.parameter_shapes}
     named = {f"params['{name}']": array for name, array in arrays.items()}
     if inputs is not None:
         named["inputs"] = jnp.asarray(inputs)
     for name, array in named.items():
         check(array.dtype in (jnp.float32, jnp.float64), name, "hold float32 or float64", str(array.dtype))
-    dtypes = {name: str(array.dtype) for name, array in named.items()}
-    check(len(set(dtypes.values())) <= 1, "params and inputs", "have one dtype", str(dtypes))
-    dtype = next((array.dtype for array in named.values()), jnp.result_type(float))
+    dtypes = {name: array.dtype for name, array in named.items()}
+    if initial_state is not None:
+        given = jnp.asarray(initial_state).dtype
+        known = given in (jnp.float32, jnp.float64, jnp.complex64, jnp.complex128)
+        check(known, "initial_state", "hold float32, float64, complex64 or complex128", str(given))
+        dtypes["initial_state"] = jnp.zeros((), given).real.dtype
+    same = len(set(dtypes.values())) <= 1
+    check(same, "params and inputs", "have one dtype", str({name: str(d) for name, d in dtypes.items()}))
+    dtype = next(iter(dtypes.values()), jnp.result_type(float))
     return arrays, named.get("inputs", jnp.zeros((0,), dtype)), dtype
-
-
-def _check_size(num_qubits: int, batch: int, dtype: Any) -> None:
-    size = 2**num_qubits * batch * 2 * jnp.dtype(dtype).itemsize
-    limit = MAX_STATE_BYTES / 2**30
-    finding = f"{num_qubits} qubits with a batch of {batch}, which need {size / 2**30:,.1f} GiB"
-    check(size <= MAX_STATE_BYTES, "num_qubits", f"give a state of at most {limit:g} GiB", finding)
 
 
 def _batch_first(array: Array, batched: bool) -> Array:
     return array.T if batched else array[:, 0]
-
-
-def _squared(amplitudes: Array) -> Array:
-    """|amplitude|**2 without a square root, whose derivative at 0 would be nan."""
-    return lax.real(amplitudes) ** 2 + lax.imag(amplitudes) ** 2
 
 
 def _marginal(probs: Array, kept: tuple[int, ...], n: int) -> Array:

@@ -51,6 +51,10 @@ class Values:
         """Returns the named parameters, whole: what a loop runs along."""
         return {name: self.params[name] for name in names}
 
+    def inside_loop(self, slices: Mapping[str, Array]) -> "Values":
+        """Returns the values that one step of a loop sees: its slices of some parameters, and all others."""
+        return Values({**self.params, **slices}, self.inputs, self.dtype)
+
     def _look_up(self, reference: Reference) -> Array:
         if not isinstance(reference, Parameter):
             return self._split("", self.inputs)[reference.index].reshape(-1)

@@ -17,15 +17,16 @@ from qjax.quantum.gates import GATES
 ALMOST_RIGHT_ANGLE = np.pi / 2 + 3e-10
 
 
-def every_gate() -> Circuit:
+def every_small_gate() -> Circuit:
     circuit = Circuit(3)
-    for k, (name, gate) in enumerate(sorted(GATES.items())):
+    small = {name: gate for name, gate in GATES.items() if gate.num_qubits <= 2}
+    for k, (name, gate) in enumerate(sorted(small.items())):
         qubits = ((0, 2), (2, 1), (1, 0))[k % 3][: gate.num_qubits]
         circuit = circuit.append(name, qubits, *[0.1 + k / 7] * gate.num_angles)
     return circuit.append("ry", 0, ALMOST_RIGHT_ANGLE)
 
 
-CIRCUITS = [every_gate(), Circuit(3).append("h", 2).append("cx", (2, 0))]
+CIRCUITS = [every_small_gate(), Circuit(3).append("h", 2).append("cx", (2, 0))]
 NAMES = ["example_0", "example-1"]
 
 
@@ -45,15 +46,15 @@ def test_qpy_holds_the_same_circuits(folder: Path) -> None:
 
 @pytest.mark.parametrize("k", [0, 1])
 def test_openqasm_reads_back_as_the_same_unitary(folder: Path, k: int) -> None:
-    """Up to the global phase, which OpenQASM's definition of SX-dagger changes and no measurement sees."""
+    """Its global phase included, which Qiskit's own writer leaves out."""
     read = qasm3.loads((folder / f"{NAMES[k]}.qasm").read_text(encoding="utf-8"))
-    overlap = np.vdot(qi.Operator(read).data, qi.Operator(to_qiskit(CIRCUITS[k])).data) / 8
-    assert abs(overlap) == pytest.approx(1, abs=1e-12)
+    expected = qi.Operator(to_qiskit(CIRCUITS[k])).data
+    np.testing.assert_allclose(qi.Operator(read).data, expected, atol=1e-12)
 
 
 def test_openqasm_keeps_every_digit_of_an_angle(folder: Path) -> None:
     read = qasm3.loads((folder / f"{NAMES[0]}.qasm").read_text(encoding="utf-8"))
-    assert float(read.data[-1].operation.params[0]) == ALMOST_RIGHT_ANGLE
+    assert ALMOST_RIGHT_ANGLE in [float(item.operation.params[0]) for item in read.data if item.operation.params]
 
 
 def test_drawings(folder: Path) -> None:

@@ -13,7 +13,6 @@ from qjax.export import from_qiskit_state, to_qiskit, to_qiskit_observable, to_q
 from qjax.quantum.ansatz import hardware_efficient
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.encodings import angle_encoding
-from qjax.quantum.gates import GATES, gate
 from qjax.quantum.observables import PauliString, PauliSum
 
 PAULIS = {
@@ -71,19 +70,6 @@ def test_qubit_order_is_not_symmetric() -> None:
     probabilities = exported.probabilities([0])  # Qiskit's qubit 0 alone
     assert probabilities[1] == pytest.approx(np.sin(0.15) ** 2, abs=1e-12)
     assert validate([circuit], [PauliString("ZII"), PauliString("IZX")])["passed"]
-
-
-@pytest.mark.parametrize("name", sorted(GATES))
-def test_every_gate_on_qubits_out_of_order(name: str) -> None:
-    """The gate's matrix placed by hand on qubits 2 and 0 equals what Qiskit does with the exported gate."""
-    table = gate(name)
-    angles = tuple(0.7 + k for k in range(table.num_angles))
-    matrix = np.asarray(table.matrix(*map(np.float32, angles)))
-    qubits = (2, 0)[: table.num_qubits]
-    expected = kron(np.eye(2), np.eye(2), matrix) if table.num_qubits == 1 else on_two_qubits(matrix, (2, 0), 3)
-    exported = qi.Operator(to_qiskit(Circuit(3).append(name, qubits, *angles))).data
-    reversed_indices = [int(f"{index:03b}"[::-1], 2) for index in range(8)]
-    np.testing.assert_allclose(exported[np.ix_(reversed_indices, reversed_indices)], expected, atol=1e-6)
 
 
 def test_repeat_is_written_out_and_angles_keep_every_digit() -> None:

@@ -93,7 +93,6 @@ def test_reference_errors() -> None:
         ),
         (lambda: repeated(3) + repeated(2), r"`parameter` must have one shape wherever 'w' is used, \[2, 2\] as in"),
         (lambda: repeated(3).append("rx", 0, parameter("w", 3, 0)), r"\[3, 2\] as in the Repeat, but got \[4, 2\]"),
-        (lambda: Circuit(2).draw(width=10), r"`width` must be at least 40, but got 10"),
     ],
 )
 def test_mistakes_are_found_while_building(build: object, message: str) -> None:
@@ -140,14 +139,12 @@ def test_repr_can_be_read() -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_inverse_twice_is_the_same_circuit_but_for_iswap(seed: int) -> None:
+def test_inverse_has_the_same_parameters(seed: int) -> None:
     circuit = random_case(seed).circuit
-    if "iswap" not in circuit.counts():
-        assert circuit.inverse().inverse() == circuit
     assert circuit.inverse().parameter_shapes.keys() == circuit.parameter_shapes.keys()
 
 
-# JSON and drawing ---------------------------------------------------------------------------------
+# JSON ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -172,30 +169,6 @@ def test_json_errors(text: str, message: str) -> None:
         Circuit.from_json(text)
 
 
-def test_drawing() -> None:
-    circuit = Circuit(3).append("h", 0).append("cx", (0, 2)).append("rzz", (1, 0), 0.5).append("swap", (1, 2))
-    assert circuit.draw().splitlines() == [
-        "q0: ─h─●─rzz(0.5)───",
-        "       │ │",
-        "q1: ───┼─rzz(0.5)─x─",
-        "       │          │",
-        "q2: ───⊕──────────x─",
-    ]
-    assert "|:─" in repeated().draw()
-    assert ":|x3" in repeated().draw()
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_drawing_folds(seed: int) -> None:
-    circuit = random_case(seed, max_gates=40).circuit
-    for width in (40, 80):
-        text = circuit.draw(width=width)
-        assert max(map(len, text.splitlines())) <= width
-    for name, count in circuit.counts().items():
-        if name in ("t", "sdg") and circuit == circuit.expand():
-            assert text.count(f"─{name}─") == count
-
-
 # Binding ------------------------------------------------------------------------------------------
 
 
@@ -206,9 +179,10 @@ def test_bind_gives_the_numbers_of_the_reference(seed: int) -> None:
     bound = case.circuit.bind(params, inputs[0])
     assert bound.is_bound
     expected = case.reference_gates(params, inputs[0])
-    assert [(op.gate.name, op.qubits) for op in bound.iter_operations()] == [g[:2] for g in expected]
-    for op, (_, _, angles) in zip(bound.iter_operations(), expected, strict=True):
-        np.testing.assert_allclose([a.shift for a in op.angles], angles, rtol=1e-12, atol=1e-12)
+    assert [(op.gate.name, op.qubits) for op in bound.iter_operations()] == [step[:2] for step in expected]
+    for op, step in zip(bound.iter_operations(), expected, strict=True):
+        assert (op.controls, op.control_values) == (step.controls, step.control_values or (1,) * len(step.controls))
+        np.testing.assert_allclose([a.shift for a in op.angles], step.angles, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(

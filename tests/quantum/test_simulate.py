@@ -6,15 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from random_circuits import Case, random_case, random_values
 
 from qjax.checks import UserError
 from qjax.quantum import (
     Circuit,
     PauliString,
-    PauliSum,
     Repeat,
     angle_encoding,
     expectation,
@@ -35,77 +31,6 @@ QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes
 
 def quick_jit(function: Callable[..., Any]) -> Callable[..., Any]:
     return jax.jit(function, compiler_options=QUICK)
-
-
-def reference_states(case: Case, params: dict[str, np.ndarray], inputs: np.ndarray) -> np.ndarray:
-    return np.stack([dense.run(case.circuit.num_qubits, case.reference_gates(params, x)) for x in inputs])
-
-
-def random_observables(seed: int, n: int) -> tuple[PauliString | PauliSum, ...]:
-    rng = np.random.default_rng(seed)
-    strings = [PauliString("".join(rng.choice(list("IXYZ"), n))) for _ in range(5)]
-    total = PauliSum(tuple((round(float(rng.normal()), 3), s) for s in strings[:3]))
-    return (*strings, total, *z_observables(n))
-
-
-def dense_observable(observable: PauliString | PauliSum) -> np.ndarray:
-    terms = observable.terms if isinstance(observable, PauliSum) else ((1.0, observable),)
-    return sum(c * dense.pauli(s.paulis) for c, s in terms)  # type: ignore[return-value]
-
-
-def check_against_dense(seed: int, *, x64: bool) -> None:
-    """State, batched expectation and probabilities of one random circuit against dense algebra."""
-    case = random_case(seed)
-    n, atol = case.circuit.num_qubits, 1e-12 if x64 else 1e-5
-    params, inputs = random_values(case, seed, batch=BATCH, dtype=np.float64 if x64 else np.float32)
-    expected = reference_states(case, params, inputs)
-    observables = random_observables(seed, n)
-    with jax.enable_x64(x64):
-        found, values = quick_jit(
-            lambda p, x: (state(case.circuit, p, x), expectation(case.circuit, p, x, observables))
-        )(params, inputs)
-    assert found.dtype == (np.complex128 if x64 else np.complex64)
-    np.testing.assert_allclose(found, expected, atol=atol)
-    matrices = np.stack([dense_observable(o) for o in observables])
-    np.testing.assert_allclose(
-        values, np.einsum("bi,oij,bj->bo", expected.conj(), matrices, expected).real, atol=10 * atol
-    )
-
-
-@settings(derandomize=True, deadline=None, max_examples=12)
-@given(seed=st.integers(0, 10**6), x64=st.booleans())
-def test_random_circuits_against_dense_algebra(seed: int, x64: bool) -> None:
-    check_against_dense(seed, x64=x64)
-
-
-@pytest.mark.slow
-@settings(derandomize=True, deadline=None, max_examples=150)
-@given(seed=st.integers(0, 10**9), x64=st.booleans())
-def test_many_random_circuits_against_dense_algebra(seed: int, x64: bool) -> None:
-    check_against_dense(seed, x64=x64)
-
-
-@pytest.mark.parametrize("seed", [1, 2, 5])
-def test_gradients_against_central_differences(seed: int) -> None:
-    case = random_case(seed, max_qubits=4, max_gates=8)
-    params, inputs = random_values(case, seed, batch=2, dtype=np.float64)
-    observables = random_observables(seed, case.circuit.num_qubits)
-    weights = np.linspace(-1, 1, len(observables))
-    leaves, tree = jax.tree.flatten((params, inputs))
-    sizes = [leaf.size for leaf in leaves]
-    flat = np.concatenate([leaf.reshape(-1) for leaf in leaves])
-
-    def loss(vector: Any) -> Any:
-        parts = jnp.split(jnp.asarray(vector), np.cumsum(sizes)[:-1])
-        p, x = tree.unflatten([part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)])
-        return jnp.sum(jnp.tanh(expectation(case.circuit, p, x, observables) @ weights))
-
-    with jax.enable_x64(True):
-        found, compiled = quick_jit(jax.grad(loss))(flat), quick_jit(loss)
-        step = 1e-5
-        shifts = step * np.eye(len(flat))
-        numeric = [(compiled(flat + s) - compiled(flat - s)) / (2 * step) for s in shifts]
-    np.testing.assert_allclose(found, numeric, atol=1e-7)
 
 
 def test_qubit_zero_is_the_most_significant_bit() -> None:
@@ -210,15 +135,6 @@ def test_a_repeat_equals_its_expansion_looped_or_written_out() -> None:
         np.testing.assert_allclose(found, [dense.run(2, gates) for gates in plain], atol=1e-5)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_circuit_then_inverse_is_the_identity(seed: int) -> None:
-    case = random_case(seed, max_qubits=4)
-    params, inputs = random_values(case, seed, batch=1, dtype=np.float32)
-    there_and_back = case.circuit + case.circuit.inverse()
-    found = quick_jit(lambda p, x: state(there_and_back, p, x))(params, inputs[0])
-    np.testing.assert_allclose(found, np.eye(len(found))[0], atol=1e-5)
-
-
 @pytest.mark.parametrize("reps", [3, 40])  # written out, and as a loop
 def test_inverse_of_a_repeat_takes_its_parameters_backwards(reps: int) -> None:
     body = Circuit(2).append("rx", 0, parameter("w", 0)).append("cx", (0, 1)).append("rz", 1, parameter("w", 1))
@@ -315,11 +231,6 @@ X = np.zeros(2, np.float32)
         (
             lambda: state(ENCODED, GOOD, X.astype(np.float16)),
             r"`inputs` must hold float32 or float64, but got float16",
-        ),
-        (lambda: state(Circuit(31)), r"`num_qubits` must give a state of at most 8 GiB, but got 31 qubits.*16.0 GiB"),
-        (
-            lambda: state(angle_encoding(20), None, np.zeros((2000, 20), np.float32)),
-            r"20 qubits with a batch of 2000, which need 15.6 GiB",
         ),
         (lambda: expectation(ENCODED, GOOD, X), r"`observables` must hold at least one observable"),
         (

@@ -1,0 +1,57 @@
+"""How much memory a simulation needs, and whether the device has it."""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from qjax.checks import fail
+
+# States that are alive at once while a stage is applied: the old one, the new one and a part in work.
+STATES_IN_USE = 3
+
+_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def state_bytes(num_qubits: int, batch: int, dtype: Any) -> int:
+    """Returns the size of `batch` states, in bytes.
+
+    Args:
+      num_qubits: n, for 2**n amplitudes each.
+      batch: number of states.
+      dtype: real dtype of the simulation; an amplitude is two of them.
+
+    >>> state_bytes(20, 1, "float32")
+    8388608
+    """
+    return int(2**num_qubits * batch * 2 * jnp.dtype(dtype).itemsize)
+
+
+@lru_cache(maxsize=1)
+def device_bytes() -> int:
+    """Returns the memory of the default device in bytes; of a CPU what this process may use of the machine's."""
+    device = jax.devices()[0]
+    limit = (device.memory_stats() or {}).get("bytes_limit")
+    if limit:
+        return int(limit)
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in map(Path, _CGROUP_LIMITS):
+        text = path.read_text().strip() if path.exists() else ""
+        limits += [int(text)] if text.isdigit() else []
+    return min(limits)
+
+
+def check_fits(num_qubits: int, batch: int, dtype: Any) -> None:
+    """Raises a `UserError` where so many states cannot be in the device's memory while they are worked on."""
+    needed = STATES_IN_USE * state_bytes(num_qubits, batch, dtype)
+    available = device_bytes()
+    if needed > available:
+        largest = max((available // (STATES_IN_USE * state_bytes(0, batch, dtype))).bit_length() - 1, 0)
+        fail(
+            "num_qubits",
+            f"be at most {largest} with a batch of {batch} on this device, which has {available / 2**30:,.1f} GiB",
+            f"{num_qubits} qubits, which need {needed / 2**30:,.1f} GiB ({STATES_IN_USE} states at once)",
+        )

@@ -1,0 +1,123 @@
+"""Given initial states, the circuit's matrix, and the estimate of memory."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from qjax.checks import UserError
+from qjax.quantum import (
+    Circuit,
+    PauliString,
+    angle_encoding,
+    expectation,
+    hardware_efficient,
+    input_angle,
+    memory,
+    parameter,
+    probabilities,
+    sample,
+    state,
+    unitary,
+)
+from qjax.quantum.memory import state_bytes
+
+
+def circuit(n: int, reps: int = 2) -> Circuit:
+    layers = angle_encoding(n) + hardware_efficient(n, reps)
+    return layers.append("ry", 0, 0.3 * input_angle(0), controls=range(1, n)) if n > 2 else layers
+
+
+def values(n: int, reps: int = 2, batch: int = 3) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(n)
+    params = {"ansatz": rng.uniform(-3, 3, (reps, n, 2)).astype(np.float32)}
+    starts = rng.normal(size=(batch, 2**n)) + 1j * rng.normal(size=(batch, 2**n))
+    starts = (starts / np.linalg.norm(starts, axis=1, keepdims=True)).astype(np.complex64)
+    return params, rng.uniform(-3, 3, (batch, n)).astype(np.float32), starts
+
+
+@pytest.mark.parametrize(("n", "reps"), [(1, 2), (3, 2), (3, 40)])  # 40 repetitions are a loop
+def test_a_given_state_goes_through_the_circuits_matrix(n: int, reps: int) -> None:
+    params, inputs, starts = values(n, reps)
+    whole = unitary(circuit(n, reps), params, inputs)
+    assert whole.shape == (3, 2**n, 2**n)
+    np.testing.assert_allclose(whole[1], unitary(circuit(n, reps), params, inputs[1]), atol=1e-5)
+    np.testing.assert_allclose(
+        np.einsum("bij,bkj->bik", whole, whole.conj()), np.stack([np.eye(2**n)] * 3), atol=1e-4
+    )
+    np.testing.assert_allclose(whole[:, :, 0], state(circuit(n, reps), params, inputs), atol=1e-5)
+    found = state(circuit(n, reps), params, inputs, starts)
+    np.testing.assert_allclose(found, np.einsum("bij,bj->bi", whole, starts), atol=1e-5)
+    one_start = state(circuit(n, reps), params, inputs, starts[0])
+    np.testing.assert_allclose(one_start, np.einsum("bij,j->bi", whole, starts[0]), atol=1e-5)
+    one_input = state(circuit(n, reps), params, inputs[0], starts)
+    np.testing.assert_allclose(one_input, np.einsum("ij,bj->bi", whole[0], starts), atol=1e-5)
+    single = state(circuit(n, reps), params, inputs[0], starts[0])
+    assert single.shape == (2**n,)
+    np.testing.assert_allclose(single, whole[0] @ starts[0], atol=1e-5)
+
+
+def test_expectation_probabilities_and_samples_start_from_it() -> None:
+    start = np.array([0, 0.6, 0.8, 0], np.float32)  # real: 0.6 |01> + 0.8 |10>
+    turned = Circuit(2).append("x", 1)
+    np.testing.assert_allclose(probabilities(turned, initial_state=start), [0.36, 0, 0, 0.64], atol=1e-6)
+    found = expectation(turned, observables=(PauliString("ZI"), PauliString("XX")), initial_state=start)
+    np.testing.assert_allclose(found, [0.36 - 0.64, 2 * 0.6 * 0.8], atol=1e-6)
+    drawn = sample(jax.random.key(0), turned, shots=500, initial_state=start)
+    assert set(np.unique(drawn)) == {0, 3}
+    assert abs(np.mean(np.asarray(drawn) == 3) - 0.64) < 0.1
+
+
+def test_gradient_with_respect_to_the_initial_state() -> None:
+    z = (PauliString("Z"),)
+    turn = Circuit(1).append("ry", 0, parameter("a"))
+
+    def value(start: Any) -> Any:
+        return expectation(turn, {"a": jnp.float32(0.3)}, None, z, start)[0]
+
+    start = jnp.asarray([0.6, 0.8])
+    # <Z> after RY(a) is s^T (cos a Z - sin a X) s for a real state s.
+    matrix = np.array([[np.cos(0.3), -np.sin(0.3)], [-np.sin(0.3), -np.cos(0.3)]])
+    np.testing.assert_allclose(jax.grad(value)(start), 2 * matrix @ np.asarray(start), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("start", "inputs", "message"),
+    [
+        (np.ones(3, np.float32), None, r"`initial_state` must have shape \[4\] or \[batch, 4\], but got shape \[3\]"),
+        (np.ones(4, np.int32), None, r"`initial_state` must hold float32, float64, complex64 or complex128, but got"),
+        (np.ones((3, 4), np.float32), np.ones((2, 2)), r"`initial_state` must have the batch of the inputs, but got"),
+    ],
+)
+def test_errors(start: np.ndarray, inputs: np.ndarray | None, message: str) -> None:
+    encoding = Circuit(2) if inputs is None else angle_encoding(2)
+    with pytest.raises(UserError, match=message):
+        state(encoding, None, None if inputs is None else inputs.astype(np.float32), start)
+
+
+def test_an_initial_state_of_another_precision_is_refused() -> None:
+    with jax.enable_x64(True), pytest.raises(UserError, match=r"must have one dtype, .*'initial_state': 'float64'"):
+        state(angle_encoding(1), None, np.ones(1, np.float32), np.ones(2, np.complex128))
+
+
+def test_bytes_of_a_state() -> None:
+    assert state_bytes(3, 5, np.float32) == np.zeros((8, 5), np.complex64).nbytes
+    assert state_bytes(3, 5, np.float64) == np.zeros((8, 5), np.complex128).nbytes
+
+
+@pytest.mark.parametrize(("batch", "largest"), [(1, 10), (4, 8)])
+def test_what_does_not_fit_is_refused_before_it_is_tried(batch: int, largest: int, monkeypatch: Any) -> None:
+    monkeypatch.setattr(memory, "device_bytes", lambda: 3 * 8 * 2**10)
+    x = np.zeros((batch, largest + 1), np.float32)
+    pattern = rf"`num_qubits` must be at most {largest} with a batch of {batch} .* but got {largest + 1} qubits"
+    with pytest.raises(UserError, match=pattern):
+        state(angle_encoding(largest + 1), None, x)
+    assert state(angle_encoding(largest), None, x[:, 1:]).shape == (batch, 2**largest)
+
+
+def test_the_machines_memory_is_known() -> None:
+    assert 2**28 < memory.device_bytes() < 2**50
+    with pytest.raises(UserError, match=r"but got 60 qubits, which need [\d,.]+ GiB"):
+        state(Circuit(60))
