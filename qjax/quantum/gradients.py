@@ -312,6 +312,8 @@ def hessian(
     """
     check_values(circuit, params, inputs)
     arrays = {name: jnp.asarray((params or {})[name]) for name in circuit.parameter_shapes}
+    if not arrays:
+        return {}
 
     def second(example: Any, start: Any) -> Any:
         def run(p: CircuitParams) -> Array:

@@ -279,7 +279,7 @@ def test_a_dissipative_network_learns_a_unitary() -> None:
 def test_two_precisions_are_refused() -> None:
     params = network_values((1, 1), "can")
     with jax.enable_x64(True), pytest.raises(UserError, match="`density` must have the precision of the parameters"):
-        apply_dissipative_layers(np.eye(2, dtype=np.float32) / 2, params, (1, 1))
+        jax.eval_shape(lambda rho: apply_dissipative_layers(rho, params, (1, 1)), np.eye(2, dtype=np.float32))
 
 
 @pytest.mark.parametrize(
