@@ -95,6 +95,12 @@ class Angle:
 
     __rmul__ = __mul__
 
+    def __truediv__(self, divisor: "AngleLike") -> "Angle":
+        number = as_angle(divisor)
+        expectation = "be a number other than 0: angles are sums and products"
+        check(number.is_constant and number.shift != 0.0, "divisor", expectation, divisor)
+        return Angle(self.shift / number.shift, tuple((scale / number.shift, refs) for scale, refs in self.terms))
+
     @property
     def is_constant(self) -> bool:
         """Whether the angle refers to no parameter and no input."""
@@ -176,7 +182,8 @@ def as_angle(value: object) -> Angle:
         return value
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
         return Angle(float(value))
-    fail("angle", "be a real number or an Angle (see `parameter`, `input_angle`)", value)
+    expectation = "be a real number or an Angle (`parameter` and `input_angle` stand for arrays and traced values)"
+    fail("angle", expectation, value)
 
 
 def parameter(name: str, *index: int) -> Angle:

@@ -1,8 +1,10 @@
 """Values for a circuit's parameters and inputs: checked in one place, and put into the circuit by `bind`."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import jax
 import numpy as np
 
 from qjax.checks import check, fail
@@ -19,7 +21,10 @@ def check_values(circuit: Circuit, params: CircuitParams | None, inputs: Any) ->
       params: name -> array; None where the circuit has no parameters.
       inputs: `[num_inputs]` or `[batch, num_inputs]`; None where the circuit has none.
     """
+    check(isinstance(circuit, Circuit), "circuit", "be a Circuit", circuit)
     params = {} if params is None else params
+    named = isinstance(params, Mapping)
+    check(named, "params", "be a mapping from names to arrays", f"a {type(params).__name__}")
     shapes = circuit.parameter_shapes
     for name in params:
         if name not in shapes:
@@ -41,6 +46,9 @@ def bind(circuit: Circuit, params: CircuitParams | None, inputs: Any) -> Circuit
     """`Circuit.bind`, which states arguments and errors."""
     check_values(circuit, params, inputs)
     check(np.ndim(inputs) < 2, "inputs", "be one example to bind", f"shape {list(np.shape(inputs))}")
+    for name, value in (*((f"params['{n}']", v) for n, v in (params or {}).items()), ("inputs", inputs)):
+        known = not isinstance(value, jax.core.Tracer)
+        check(known, name, "be known to bind; `state` and `expectation` take traced values", "a traced value")
     values = {name: np.asarray(value, np.float64) for name, value in (params or {}).items()}
     example = np.asarray(() if inputs is None else inputs, np.float64)
     for name, array in (*((f"params['{n}']", v) for n, v in values.items()), ("inputs", example)):

@@ -77,6 +77,8 @@ class Circuit:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "num_qubits", as_index("num_qubits", self.num_qubits))
+        several = isinstance(self.operations, Iterable)
+        check(several, "operations", "be a sequence of Operation and Repeat", self.operations)
         object.__setattr__(self, "operations", tuple(self.operations))
         check(self.num_qubits >= 1, "num_qubits", "be an integer of at least 1", self.num_qubits)
         for op in self.operations:
@@ -99,17 +101,23 @@ class Circuit:
         qubits: int | Sequence[int],
         *angles: AngleLike,
         controls: int | Sequence[int] = (),
-        control_values: Sequence[int] | None = None,
+        control_values: int | Sequence[int] | None = None,
     ) -> "Circuit":
         """Returns this circuit followed by one gate; `operation` states the arguments."""
         added = operation(gate, qubits, *angles, controls=controls, control_values=control_values)
-        return Circuit(self.num_qubits, (*self.operations, added))
+        return self + Circuit(self.num_qubits, (added,))
 
     def __add__(self, other: "Circuit") -> "Circuit":
         check(isinstance(other, Circuit), "other", "be a Circuit", other)
         same = self.num_qubits == other.num_qubits
         check(same, "other", f"have {self.num_qubits} qubits like the circuit before it", other.num_qubits)
-        return Circuit(self.num_qubits, self.operations + other.operations)
+        # Both are checked: looking at all operations again would make building gate by gate quadratic.
+        joined = object.__new__(Circuit)
+        object.__setattr__(joined, "num_qubits", self.num_qubits)
+        object.__setattr__(joined, "operations", self.operations + other.operations)
+        object.__setattr__(joined, "_shapes", _join_shapes(self, other))
+        object.__setattr__(joined, "_sliced", self._sliced | other._sliced)
+        return joined
 
     def expand(self) -> "Circuit":
         """Returns the same circuit with every Repeat written out."""
@@ -165,7 +173,7 @@ class Circuit:
         check(valid, "qubits", f"hold {self.num_qubits} distinct integers in 0..{wide - 1}", places)
         return self.map_operations(lambda op: op.remap(places), wide)
 
-    def controlled(self, num_controls: int = 1, control_values: Sequence[int] | None = None) -> "Circuit":
+    def controlled(self, num_controls: int = 1, control_values: int | Sequence[int] | None = None) -> "Circuit":
         """Returns the circuit under controls, which become qubits 0..num_controls-1; the circuit's own follow.
 
         Args:
@@ -174,7 +182,8 @@ class Circuit:
         """
         count = as_index("num_controls", num_controls)
         check(count >= 1, "num_controls", "be an integer of at least 1", num_controls)
-        values = (1,) * count if control_values is None else tuple(control_values)
+        given = control_values if isinstance(control_values, Iterable | None) else (control_values,)
+        values = (1,) * count if given is None else tuple(given)
         valid = len(values) == count and all(v in (0, 1) for v in values)
         check(valid, "control_values", f"hold 0 or 1 for each of {count} control(s)", values)
         moved = self.remap(range(count, count + self.num_qubits), count + self.num_qubits)
@@ -232,7 +241,7 @@ class Circuit:
           inputs: one example, `[num_inputs]`.
 
         Raises:
-          UserError: names or shapes are wrong, or a value is not finite.
+          UserError: names or shapes are wrong, or a value is traced or not finite.
         """
         from qjax.quantum.binding import bind
 
@@ -298,6 +307,9 @@ class Circuit:
     def __repr__(self) -> str:
         return f"Circuit({self.num_qubits} qubits: {', '.join(map(repr, self.operations)) or 'empty'})"
 
+    def __reduce__(self) -> tuple[Any, ...]:  # without what is cached: the hash is another in another process
+        return Circuit, (self.num_qubits, self.operations)
+
     def __hash__(self) -> int:
         return self._hash
 
@@ -315,6 +327,21 @@ class Circuit:
             for name, inside in _sliced_shapes(op).items():
                 _check_same_shape(name, inside=inside, outside=shapes[name])
         return shapes
+
+    @cached_property
+    def _sliced(self) -> Shapes:
+        """Shapes of the parameters that some Repeat takes apart; `_shapes` has checked that each has one."""
+        return {name: shape for op in self.operations for name, shape in _sliced_shapes(op).items()}
+
+
+def _join_shapes(first: Circuit, second: Circuit) -> Shapes:
+    shapes = dict(first._shapes)
+    for name, shape in second._shapes.items():
+        shapes[name] = _merge_shapes(name, shapes.get(name, shape), shape)
+    for part in (first, second):
+        for name, inside in part._sliced.items():
+            _check_same_shape(name, inside=inside, outside=shapes[name])
+    return shapes
 
 
 def _shapes_of(op: Operation | Repeat) -> Shapes:
@@ -344,9 +371,7 @@ def _sliced_shapes(op: Operation | Repeat) -> Shapes:
     """Shapes of the parameters that a Repeat takes apart along their leading axis."""
     if isinstance(op, Operation):
         return {}
-    if not op.shared:
-        return _shapes_of(op)
-    return {name: shape for inner in op.body.operations for name, shape in _sliced_shapes(inner).items()}
+    return op.body._sliced if op.shared else _shapes_of(op)
 
 
 def _check_same_shape(name: str, *, inside: tuple[int, ...], outside: tuple[int, ...]) -> None:

@@ -45,7 +45,7 @@ def unitary_gate(matrix: npt.ArrayLike) -> Gate:
     >>> unitary_gate([[0, 1], [1, 0]])
     Gate(name='unitary', num_qubits=1, num_angles=0)
     """
-    array = _as_array("matrix", matrix, np.complex128)
+    array = as_array("matrix", matrix, np.complex128)
     square = array.ndim == 2 and array.shape[0] == array.shape[1]
     check(square, "matrix", "be square, `[2**k, 2**k]`", f"the shape {list(array.shape)}")
     _count_qubits("matrix", len(array))
@@ -71,7 +71,7 @@ def diagonal_gate(phases: npt.ArrayLike) -> Gate:
     >>> diagonal_gate([0, 0, 0, 3.14]).num_qubits
     2
     """
-    given = _as_array("phases", phases)
+    given = as_array("phases", phases)
     check(given.dtype.kind in "iuf", "phases", "hold real numbers", str(given.dtype))
     check(given.ndim == 1, "phases", "have the shape [2**k]", f"the shape {list(given.shape)}")
     _count_qubits("phases", len(given))
@@ -94,7 +94,7 @@ def permutation_gate(table: npt.ArrayLike) -> Gate:
     >>> permutation_gate([0, 2, 1, 3]).inverse(())[0][0] == permutation_gate([0, 2, 1, 3])
     True
     """
-    given = _as_array("table", table)
+    given = as_array("table", table)
     check(given.dtype.kind in "iu", "table", "hold integers", str(given.dtype))
     check(given.ndim == 1, "table", "have the shape [2**k]", f"the shape {list(given.shape)}")
     _count_qubits("table", len(given))
@@ -176,6 +176,11 @@ def power_gate(gate: Gate, angles: Sequence[SupportsFloat], exponent: SupportsFl
     return _unitary((vectors * powers) @ vectors.conj().T)
 
 
+def is_custom(gate: Gate) -> bool:
+    """Whether the gate is one of this module's."""
+    return gate.name in _FROM_JSON
+
+
 def to_json_data(gate: Gate) -> Any:
     """Returns the content of a gate of this module as JSON holds it; numbers keep every digit.
 
@@ -212,7 +217,7 @@ def from_json_data(name: str, data: Any) -> Gate:
 
 
 def _matrix_from_pairs(data: Any) -> Gate:
-    pairs = _as_array("data", data, np.float64)
+    pairs = as_array("data", data, np.float64)
     check(pairs.ndim == 3 and pairs.shape[-1] == 2, "data", "be rows of [real, imaginary] pairs", list(pairs.shape))
     return unitary_gate(pairs.view(np.complex128)[..., 0])
 
@@ -328,11 +333,12 @@ def _barrier(k: int) -> Gate:
 # Checks and algebra. ----------------------------------------------------------------------------------------
 
 
-def _as_array(argument: str, value: ArrayLike, dtype: Any = None) -> np.ndarray:
+def as_array(argument: str, value: ArrayLike, dtype: Any = None) -> np.ndarray:
+    """Returns the value as an array; raises where it holds no numbers, or numbers that a trace does not know."""
     try:
         return np.asarray(value, dtype)
     except (TypeError, ValueError) as error:
-        fail(argument, "be an array of numbers", f"{type(error).__name__}: {error}")
+        fail(argument, "be an array of numbers", f"{type(error).__name__}: {str(error).splitlines()[0]}")
 
 
 def _count_qubits(argument: str, size: int) -> int:

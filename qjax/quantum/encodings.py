@@ -139,7 +139,7 @@ def zz_feature_map(
       alpha: factor of every angle.
 
     Raises:
-      UserError: as for `pauli_feature_map`.
+      UserError: `num_qubits` is below 2, or as for `pauli_feature_map`.
 
     Source: Havlicek et al. 2019, Nature 567, 209-212 (arXiv:1804.11326). Qiskit's `zz_feature_map` up to a global
     phase.
@@ -147,6 +147,7 @@ def zz_feature_map(
     >>> zz_feature_map(4).counts()
     {'h': 8, 'rz': 8, 'rzz': 12}
     """
+    check(_width(num_qubits) >= 2, "num_qubits", "be an integer of at least 2", num_qubits)
     return pauli_feature_map(num_qubits, reps, ("Z", "ZZ"), pattern, alpha)
 
 

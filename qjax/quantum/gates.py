@@ -9,7 +9,7 @@ phase of u2 and u3. Gates that are not in the table are made by `custom_gates.py
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, SupportsIndex
 
 import numpy as np
 
@@ -69,6 +69,16 @@ class Gate:
     openqasm3: str | None = field(default=None, compare=False, repr=False)
     openqasm2: str | None = field(default=None, compare=False, repr=False)
     source: str = field(default="", compare=False, repr=False)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        """Pickles a gate as what makes it again, because its functions cannot be pickled."""
+        from qjax.quantum.custom_gates import from_json_data, is_custom, to_json_data
+
+        if GATES.get(self.name) == self:
+            return gate, (self.name,)
+        if is_custom(self):
+            return from_json_data, (self.name, to_json_data(self))
+        return super().__reduce_ex__(protocol)
 
 
 # What the two standard files of OpenQASM have; a row is looked up by its name unless it says another.
@@ -275,6 +285,18 @@ _ROWS = (
 )
 GATES: dict[str, Gate] = {row.name: row for row in _ROWS}
 
+# What else people call rows of the table, and no spelling is near to.
+_OTHER_NAMES = {
+    "cnot": "cx",
+    "cphase": "cp",
+    "fredkin": "cswap",
+    "hadamard": "h",
+    "id": "i",
+    "not": "x",
+    "phase": "p",
+    "toffoli": "ccx",
+}
+
 
 def gate(name: str) -> Gate:
     """Returns the gate called `name` (lower case).
@@ -286,6 +308,8 @@ def gate(name: str) -> Gate:
       UserError: there is no such gate; the nearest name and all of them are listed.
     """
     check(isinstance(name, str), "name", "be the name of a gate", name, GATES)
+    if name.lower() in _OTHER_NAMES:
+        fail("name", f"be '{_OTHER_NAMES[name.lower()]}' for this gate", repr(name), GATES)
     if name not in GATES and name.lower() in GATES:
         fail("name", f"be in lower case, '{name.lower()}'", repr(name), GATES)
     check_choice("name", name, GATES)

@@ -198,7 +198,7 @@ def _angle_slopes(
     """Returns the derivative of each expectation value with respect to each angle."""
     rules = [(k, *shift_rule(found)) for k, found in enumerate(free.frequencies) if found]
     num_rows, num_angles = rows.shape
-    if not rules:
+    if not rules or num_rows == 0:
         return jnp.zeros((num_rows, len(observables), num_angles), rows.dtype)
     places = np.concatenate([np.full(len(shifts), k) for k, _, shifts in rules])
     weights = np.concatenate([coefficients for _, coefficients, _ in rules])

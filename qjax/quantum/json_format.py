@@ -27,7 +27,7 @@ def from_json(text: str) -> Circuit:
     """
     try:
         data = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, TypeError) as error:
         fail("text", "be the JSON of a circuit", str(error))
     check(isinstance(data, dict) and data.get("format") == FORMAT, "text", f"be JSON of format '{FORMAT}'", text[:60])
     check(data.get("version") == VERSION, "version", f"be {VERSION}", data.get("version"))
@@ -60,7 +60,7 @@ def _operation_to_data(op: Operation | Repeat) -> dict[str, Any]:
 
 def _operation_from_data(data: dict[str, Any]) -> Operation | Repeat:
     if "repeat" in data:
-        return Repeat(_circuit_from_data(data["repeat"]), data["reps"], data["reverse"], data["shared"])
+        return Repeat(_circuit_from_data(data["repeat"]), data["reps"], data["reverse"], data.get("shared", False))
     kind = from_json_data(data["gate"], data["data"]) if "data" in data else gate(data["gate"])
     return Operation(
         kind,

@@ -77,7 +77,7 @@ def split_qubits(state: Array, qubits: Sequence[int]) -> Array:
     rest = state.shape[1:]
     shape, order = _axes_of_qubits(int(state.shape[0]).bit_length() - 1, qubits)
     front = state.reshape((*shape, *rest)).transpose((*order, *range(len(shape), len(shape) + len(rest))))
-    return front.reshape((2 ** len(qubits), -1, *rest))
+    return front.reshape((2 ** len(qubits), int(state.shape[0]) >> len(qubits), *rest))
 
 
 def join_qubits(pieces: Array, qubits: Sequence[int]) -> Array:

@@ -44,6 +44,16 @@ def device_bytes() -> int:
     return min(limits)
 
 
+def check_matrix_fits(num_qubits: int, dtype: Any) -> None:
+    """Raises a `UserError` where the matrix of a circuit, 2**n states, cannot be in the device's memory."""
+    needed = STATES_IN_USE * state_bytes(2 * num_qubits, 1, dtype)
+    available = device_bytes()
+    if needed > available:
+        largest = max((available // (STATES_IN_USE * state_bytes(0, 1, dtype))).bit_length() - 1, 0) // 2
+        expectation = f"be at most {largest} for a matrix on this device, which has {available / 2**30:,.1f} GiB"
+        fail("num_qubits", expectation, f"{num_qubits} qubits, which need {needed / 2**30:,.1f} GiB")
+
+
 def check_fits(num_qubits: int, batch: int, dtype: Any) -> None:
     """Raises a `UserError` where so many states cannot be in the device's memory while they are worked on."""
     needed = STATES_IN_USE * state_bytes(num_qubits, batch, dtype)

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from qjax.checks import check, fail
 from qjax.quantum.angle import as_index
+from qjax.quantum.custom_gates import as_array
 from qjax.quantum.pauli import PauliString as PauliString
 from qjax.quantum.pauli import PauliSum as PauliSum
 from qjax.quantum.pauli import check_small
@@ -39,7 +40,7 @@ class Hermitian:
         Raises:
           UserError: the matrix is not square with a power of two, not finite or not Hermitian, or does not fit.
         """
-        array = np.asarray(matrix, np.complex128)
+        array = as_array("matrix", matrix, np.complex128)
         k = len(array).bit_length() - 1 if array.ndim else 0
         square = k >= 1 and array.shape == (2**k, 2**k)
         check(square, "matrix", "have shape [2**k, 2**k] with k of at least 1", f"shape {list(array.shape)}")
@@ -131,7 +132,7 @@ class Projector:
         Raises:
           UserError: the vector has another shape or length, or the qubits do not fit.
         """
-        array = np.asarray(vector, np.complex128)
+        array = as_array("vector", vector, np.complex128)
         k = len(array).bit_length() - 1 if array.ndim else 0
         flat = k >= 1 and array.shape == (2**k,)
         check(flat, "vector", "have shape [2**k] with k of at least 1", f"shape {list(array.shape)}")

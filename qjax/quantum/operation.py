@@ -30,6 +30,7 @@ class Operation:
     control_values: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        check(isinstance(self.gate, Gate), "gate", "be a Gate; `operation` takes names, too", self.gate)
         name = self.gate.name
         qubits = tuple(as_index("qubits", q) for q in self.qubits)
         controls = tuple(as_index("controls", q) for q in self.controls)
@@ -126,7 +127,7 @@ def operation(
     qubits: int | Sequence[int],
     *angles: AngleLike,
     controls: int | Sequence[int] = (),
-    control_values: Sequence[int] | None = None,
+    control_values: int | Sequence[int] | None = None,
 ) -> Operation:
     """Returns a gate on qubits.
 
@@ -145,7 +146,7 @@ def operation(
     """
     if not isinstance(gate, Gate):
         gate = gate_by_name(gate)
-    values = () if control_values is None else tuple(control_values)
+    values = () if control_values is None else _as_tuple("control_values", control_values)
     given = _as_tuple("controls", controls)
     complete = bool(values) or control_values is None or not given
     check(complete, "control_values", "hold 0 or 1 for each control", values)

@@ -54,6 +54,11 @@ class _PauliAlgebra:
 
     __rmul__ = __mul__
 
+    def __truediv__(self, divisor: object) -> "PauliSum":
+        number = _as_number("divisor", divisor)
+        check(number != 0, "divisor", "be other than 0", divisor)
+        return PauliSum(tuple((c / number, string) for c, string in self.to_sum().terms))
+
     def __neg__(self) -> "PauliSum":
         return self * -1.0
 

@@ -28,14 +28,16 @@ def sim_circuit(number: int, num_qubits: int, reps: int, name: str = "ansatz") -
     | 9 | H, CZ ladder, RX | n |
     | 10 | CZ ring, RY | n |
     | 11, 12 | RY, RZ, CX or CZ on even pairs, RY and RZ on inner qubits, the same on odd pairs | 4n - 4 |
-    | 13, 14 | RY, CRZ or CRX ring, RY, the same ring back | 4n |
-    | 15 | RY, CX ring, RY, CX ring back | 2n |
+    | 13, 14 | RY, CRZ or CRX ring, RY, CRZ or CRX ring of range 3 | 3n + n / gcd(n, 3) |
+    | 15 | RY, CX ring, RY, CX ring of range 3 | 2n |
     | 16, 17 | RX, RZ, CRZ or CRX on even pairs, then on odd pairs | 3n - 1 |
     | 18, 19 | RX, RZ, CRZ or CRX ring | 3n |
 
     Ladders and pairs have their controls below, from qubit q + 1 to qubit q, a ladder from the last qubit on. The
-    ring begins with (n-1, 0) and goes on with (n-2, n-1) up to (0, 1); the ring back is (n-1, n-2), (0, n-1), (1, 0),
-    ..., (n-2, n-3). The paper draws four qubits; this is its figure for four, and the same rule for any other number.
+    ring begins with (n-1, 0) and goes on with (n-2, n-1) up to (0, 1). The ring of range 3 begins with (n-1, 2) and
+    goes on with (0, 3), (1, 4), ..., each from a qubit to the third after it; where 3 divides n it is the ring of
+    every third qubit alone, (n-1, 2), (2, 5), .... On 3 qubits, where that would join a qubit with itself, its range
+    is 2. The paper draws four qubits; this is its figure for four, and the rule of its costs for any other number.
 
     Args:
       number: 1 to 19.
@@ -78,7 +80,9 @@ def _columns(number: int, n: int) -> tuple[Column, ...]:
     even, odd = (tuple((q + 1, q) for q in range(start, n - 1, 2)) for start in (0, 1))
     to_all = tuple((control, target) for control in down for target in down if control != target)
     ring = tuple((q, (q + 1) % n) for q in reversed(range(n)) if n > 1)
-    ring_back = tuple((q % n, (q - 1) % n) for q in range(n - 1, 2 * n - 1) if n > 1)
+    distance = 2 if n == 3 else 3
+    step = 3 if n % 3 == 0 and n > 3 else 1  # n / gcd(n, 3) gates
+    far_ring = tuple((q % n, (q + distance) % n) for q in range(n - 1, 2 * n - 1, step) if n > 1)
     # CZ is its own inverse and has no direction: on two qubits a second one would undo the first.
     cz_ring = (*ladder, (0, n - 1)) if n > 2 else ladder
     xz: tuple[Column, ...] = (("rx", every), ("rz", every))
@@ -97,9 +101,9 @@ def _columns(number: int, n: int) -> tuple[Column, ...]:
         10: (("cz", cz_ring), ("ry", every)),
         11: (*yz, ("cx", even), *yz_inner, ("cx", odd)),
         12: (*yz, ("cz", even), *yz_inner, ("cz", odd)),
-        13: (("ry", every), ("crz", ring), ("ry", every), ("crz", ring_back)),
-        14: (("ry", every), ("crx", ring), ("ry", every), ("crx", ring_back)),
-        15: (("ry", every), ("cx", ring), ("ry", every), ("cx", ring_back)),
+        13: (("ry", every), ("crz", ring), ("ry", every), ("crz", far_ring)),
+        14: (("ry", every), ("crx", ring), ("ry", every), ("crx", far_ring)),
+        15: (("ry", every), ("cx", ring), ("ry", every), ("cx", far_ring)),
         16: (*xz, ("crz", even), ("crz", odd)),
         17: (*xz, ("crx", even), ("crx", odd)),
         18: (*xz, ("crz", ring)),

@@ -16,8 +16,7 @@ With inputs or an initial state of rank 2 every result has the batch as its firs
 not use the inputs.
 """
 
-import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -25,10 +24,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from qjax.checks import check
+from qjax.quantum.angle import as_index
 from qjax.quantum.binding import check_values
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.measurement import observable_values, squared
-from qjax.quantum.memory import check_fits
+from qjax.quantum.memory import check_fits, check_matrix_fits
 from qjax.quantum.observables import Observable, check_observables
 from qjax.quantum.program import compile_circuit
 from qjax.quantum.values import Values
@@ -78,7 +78,7 @@ def probabilities(
     circuit: Circuit,
     params: CircuitParams | None = None,
     inputs: Any = None,
-    qubits: Sequence[int] | None = None,
+    qubits: int | Sequence[int] | None = None,
     initial_state: Any = None,
 ) -> Float[Array, "*batch outcomes"]:
     """Returns the probability of each outcome of measuring `qubits`, `[2**k]` or `[batch, 2**k]`.
@@ -94,8 +94,9 @@ def probabilities(
       UserError: as for `state`, or qubits are out of range or repeated.
     """
     n = circuit.num_qubits
-    kept = tuple(range(n)) if qubits is None else tuple(operator.index(q) for q in qubits)
-    distinct = len(set(kept)) == len(kept) > 0 and all(0 <= q < n for q in kept)
+    chosen = range(n) if qubits is None else qubits if isinstance(qubits, Iterable) else (qubits,)
+    kept = tuple(as_index("qubits", q) for q in chosen)
+    distinct = len(set(kept)) == len(kept) > 0 and max(kept) < n
     check(distinct, "qubits", f"hold distinct integers in 0..{n - 1}, at least one", kept)
     amplitudes, batched = run(circuit, params, inputs, initial_state)
     return _batch_first(_marginal(squared(amplitudes), kept, n), batched)
@@ -122,7 +123,7 @@ def sample(
     Raises:
       UserError: as for `state`, or `shots` is below 1.
     """
-    check(operator.index(shots) >= 1, "shots", "be an integer of at least 1", shots)
+    check(as_index("shots", shots) >= 1, "shots", "be an integer of at least 1", shots)
     amplitudes, batched = run(circuit, params, inputs, initial_state)
     cumulative = jnp.cumsum(squared(amplitudes).T, axis=1)
     draws = jax.random.uniform(key, (cumulative.shape[0], shots), cumulative.dtype) * cumulative[:, -1:]
@@ -144,7 +145,7 @@ def unitary(
         return jax.vmap(lambda row: unitary(circuit, params, row))(inputs)
     arrays, row, dtype = _as_arrays(circuit, params or {}, inputs)
     dim = 2**circuit.num_qubits
-    check_fits(circuit.num_qubits, dim, dtype)
+    check_matrix_fits(circuit.num_qubits, dtype)
     values = Values(arrays, row[:, None], dtype)
     return compile_circuit(circuit, from_zero=False).run(values, jnp.eye(dim, dtype=values.complex_dtype))
 
@@ -162,6 +163,8 @@ def run(
     batch = max(sizes, default=1)
     check_fits(circuit.num_qubits, batch, dtype)
     values = Values(arrays, columns, dtype)
+    if batch == 0:  # no stage has to know of it
+        return jnp.zeros((2**circuit.num_qubits, 0), values.complex_dtype), True
     if start is None:
         amplitudes = compile_circuit(circuit).run(values)
     else:

@@ -108,6 +108,7 @@ def draw_circuit(circuit: Circuit, path: str | Path, *, title: str = "", width: 
     suffix = Path(path).suffix.removeprefix(".").lower()
     formats = sorted(FigureCanvasAgg.get_supported_filetypes())
     check(suffix in formats, "path", "end in a format that matplotlib writes", f"'{suffix}'", formats)
+    check(Path(path).parent.is_dir(), "path", "lie in a folder that exists", str(path))
     check(MIN_WIDTH <= width <= MAX_SIZE, "width", f"be between {MIN_WIDTH:g} and {MAX_SIZE:g} inches", width)
     columns = place_columns(circuit)
     left = _MARGIN + _text_width(f"q{circuit.num_qubits - 1}", _NAME_SIZE) + 0.12

@@ -1,11 +1,31 @@
+import copy
 import json
+import os
+import pickle
+import subprocess
+import sys
 
+import jax
 import numpy as np
 import pytest
 from random_circuits import random_case, random_values
 
 from qjax.checks import UserError
-from qjax.quantum import Circuit, Repeat, constant, input_angle, operation, parameter
+from qjax.quantum import (
+    Circuit,
+    Operation,
+    Repeat,
+    barrier_gate,
+    circuit,
+    constant,
+    diagonal_gate,
+    input_angle,
+    operation,
+    parameter,
+    pauli_rotation_gate,
+    permutation_gate,
+    unitary_gate,
+)
 
 SEEDS = range(30)
 
@@ -33,6 +53,7 @@ def test_angle_arithmetic() -> None:
     assert value(-a) == pytest.approx(-0.3)
     assert value(np.float64(2) * a + np.float32(0.5)) == pytest.approx(1.1)
     assert value(constant(0.25) * 4) == pytest.approx(1.0)
+    assert value((a + 3 * b + 1) / 3) == pytest.approx((0.3 - 5.1 + 1) / 3)
 
 
 def test_angles_are_equal_when_they_say_the_same() -> None:
@@ -61,6 +82,12 @@ def test_angle_must_be_real() -> None:
     data = {"num_qubits": 1, "operations": [{"gate": "rx", "qubits": [0], "angles": ["0.1"]}]}
     with pytest.raises(UserError, match="Argument `angle` must be a real number or an Angle"):
         Circuit.from_json(json.dumps({"format": "qjax.circuit", "version": 1, **data}))
+
+
+@pytest.mark.parametrize("divisor", [0, parameter("b")])
+def test_angles_are_divided_by_numbers_alone(divisor: object) -> None:
+    with pytest.raises(UserError, match="Argument `divisor` must be a number other than 0"):
+        parameter("a") / divisor  # type: ignore[operator]
 
 
 def test_reference_errors() -> None:
@@ -93,11 +120,53 @@ def test_reference_errors() -> None:
         ),
         (lambda: repeated(3) + repeated(2), r"`parameter` must have one shape wherever 'w' is used, \[2, 2\] as in"),
         (lambda: repeated(3).append("rx", 0, parameter("w", 3, 0)), r"\[3, 2\] as in the Repeat, but got \[4, 2\]"),
+        (
+            lambda: (
+                Circuit(2).append("rx", 0, parameter("w", 3, 0)) + Circuit(2, (Repeat(repeated(3), 4, shared=True),))
+            ),
+            r"\[3, 2\] as in the Repeat, but got \[4, 2\]",
+        ),
     ],
 )
 def test_mistakes_are_found_while_building(build: object, message: str) -> None:
     with pytest.raises(UserError, match=message):
         build()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "message"),
+    [
+        (Circuit, {"num_qubits": 1, "operations": operation("x", 0)}, "`operations` must be a sequence of Operation"),
+        (Operation, {"gate": "x", "qubits": (0,)}, "`gate` must be a Gate; `operation` takes names, too, but got x"),
+    ],
+)
+def test_fields_of_other_types_are_found_without_a_type_checker(kind: type, fields: dict, message: str) -> None:
+    made = object.__new__(kind)  # the tests' type checker watches __init__
+    for name, value in fields.items():
+        object.__setattr__(made, name, value)
+    with pytest.raises(UserError, match=message):
+        made.__post_init__()
+
+
+@pytest.mark.parametrize("seed", SEEDS[:10])
+def test_a_circuit_built_piece_by_piece_is_the_one_built_at_once(seed: int) -> None:
+    whole = random_case(seed).circuit
+    pieces = Circuit(whole.num_qubits)
+    for op in whole.operations:
+        pieces = pieces + Circuit(whole.num_qubits, (op,))
+    assert pieces == whole
+    assert hash(pieces) == hash(whole)
+    assert list(pieces.parameter_shapes.items()) == list(whole.parameter_shapes.items())
+    assert pieces.num_inputs == whole.num_inputs
+
+
+def test_building_gate_by_gate_looks_at_each_gate_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at, shapes_of = [], circuit._shapes_of
+    monkeypatch.setattr(circuit, "_shapes_of", lambda op: looked_at.append(op) or shapes_of(op))
+    built = Circuit(1)
+    for k in range(50):
+        built = built.append("ry", 0, parameter("w", k))
+    assert built.num_parameters == len(looked_at) == 50
 
 
 def test_properties() -> None:
@@ -209,3 +278,49 @@ def test_bind_gives_the_numbers_of_the_reference(seed: int) -> None:
 def test_bind_errors(params: dict, inputs: object, message: str) -> None:
     with pytest.raises(UserError, match=message):
         repeated().bind(params, inputs)
+
+
+def test_traced_values_are_not_bound() -> None:
+    message = r"`params\['w'\]` must be known to bind; `state` and `expectation` take traced values"
+    with pytest.raises(UserError, match=message):
+        jax.jit(lambda w: repeated().bind({"w": w}, np.zeros(5)))(np.zeros((3, 2)))
+
+
+# Copies ------------------------------------------------------------------------------------------
+
+
+def with_every_kind_of_gate() -> Circuit:
+    gates = (unitary_gate([[0, 1j], [1, 0]]), diagonal_gate([0.1, 0.2]), permutation_gate([1, 0]))
+    made = repeated().append(barrier_gate(2), (0, 1)).append(pauli_rotation_gate("XY"), (1, 0), parameter("t"))
+    for gate in gates:
+        made = made.append(gate, 0, controls=1, control_values=0)
+    return made
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda made: pickle.loads(pickle.dumps(made))])
+def test_copies_are_equal_and_as_usable(again: object) -> None:
+    made = with_every_kind_of_gate()
+    other = again(made)  # type: ignore[operator]
+    assert other == made
+    assert hash(other) == hash(made)
+    assert other.parameter_shapes == made.parameter_shapes
+    for op, twin in zip(made.iter_operations(), other.iter_operations(), strict=True):
+        if not op.angles:
+            np.testing.assert_array_equal(twin.gate.matrix(), op.gate.matrix())
+
+
+def test_a_circuit_from_another_process_hashes_alike() -> None:
+    build = "Circuit(1).append('ry', 0, parameter('w'))"
+    code = f"import pickle, sys; from qjax.quantum import Circuit, parameter; made = {build}; hash(made)"
+    code += "; sys.stdout.buffer.write(pickle.dumps(made))"
+    environment = os.environ | {"PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    sent = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True).stdout
+    here = Circuit(1).append("ry", 0, parameter("w"))
+    assert {here: 1}[pickle.loads(sent)] == 1
+
+
+def test_json_from_before_repeats_could_share_is_read() -> None:
+    body = {"num_qubits": 1, "operations": [{"gate": "rx", "qubits": [0], "angles": [0.5]}]}
+    data = {"num_qubits": 1, "operations": [{"repeat": body, "reps": 3, "reverse": False}]}
+    text = json.dumps({"format": "qjax.circuit", "version": 1, **data})
+    assert Circuit.from_json(text) == Circuit(1, (Repeat(Circuit(1).append("rx", 0, 0.5), 3),))

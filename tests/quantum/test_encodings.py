@@ -166,7 +166,7 @@ def test_feature_map_in_the_simulator_and_its_gradient() -> None:
         (lambda: iqp_encoding(3, order=4), r"`order` must be an integer in 1\.\.3, but got 4"),
         (lambda: iqp_encoding(3, order=0), r"`order` must be an integer in 1\.\.3, but got 0"),
         (lambda: zz_feature_map(3, reps=0), "`reps` must be an integer of at least 1, but got 0"),
-        (lambda: zz_feature_map(1), "`paulis` must hold strings of at most 1 letters, but got 'ZZ'"),
+        (lambda: zz_feature_map(1), "`num_qubits` must be an integer of at least 2, but got 1"),
         (lambda: zz_feature_map(3, pattern="rings"), "`pattern` must be one of the choices.*Did you mean 'ring'"),
         (lambda: pauli_feature_map(3, paulis="ZZ"), "`paulis` must be a sequence of Pauli strings, but got 'ZZ'"),
         (lambda: pauli_feature_map(3, paulis=()), "`paulis` must be a sequence of Pauli strings"),

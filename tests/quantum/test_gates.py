@@ -228,6 +228,8 @@ def test_gates_are_equal_by_name_width_angles_and_data() -> None:
     ("name", "message"),
     [
         ("rxz", r"Argument `name` must be one of the choices, but got 'rxz'\. Did you mean 'r\w+'\? Choices: i, x,"),
+        ("cnot", r"Argument `name` must be 'cx' for this gate, but got 'cnot'"),
+        ("Toffoli", r"Argument `name` must be 'ccx' for this gate, but got 'Toffoli'"),
         ("CX", r"Argument `name` must be in lower case, 'cx', but got 'CX'\. Choices: i, x,"),
     ],
 )

@@ -117,6 +117,13 @@ def test_what_does_not_fit_is_refused_before_it_is_tried(batch: int, largest: in
     assert state(angle_encoding(largest), None, x[:, 1:]).shape == (batch, 2**largest)
 
 
+def test_a_matrix_that_does_not_fit_is_refused_before_it_is_tried(monkeypatch: Any) -> None:
+    monkeypatch.setattr(memory, "device_bytes", lambda: 3 * 8 * 2**7)  # 2**6 entries fit, 2**8 do not
+    with pytest.raises(UserError, match=r"`num_qubits` must be at most 3 for a matrix .* but got 4 qubits"):
+        unitary(Circuit(4))
+    assert unitary(Circuit(3)).shape == (8, 8)
+
+
 def test_the_machines_memory_is_known() -> None:
     assert 2**28 < memory.device_bytes() < 2**50
     with pytest.raises(UserError, match=r"but got 60 qubits, which need [\d,.]+ GiB"):

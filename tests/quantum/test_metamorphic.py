@@ -153,13 +153,13 @@ CHECKS = [check for name, check in list(globals().items()) if name.startswith("c
 
 
 @pytest.mark.parametrize("check", CHECKS)
-@given_seeds(10)
+@given_seeds(6)
 def test_property(check: Callable[[int], None], seed: int) -> None:
     check(seed)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS)
-@given_seeds(100)
+@given_seeds(60)
 def test_property_of_many_circuits(check: Callable[[int], None], seed: int) -> None:
     check(seed)

@@ -74,6 +74,7 @@ def test_arithmetic() -> None:
         (2 - x, 2 * one - mx),
         (1 + (x + z) * np.float32(0.25), one + (mx + mz) / 4),
         (np.int64(2) * -(x - 1), 2 * one - 2 * mx),
+        ((x + z) / 4, (mx + mz) / 4),
     ]
     for total, expected in cases:
         np.testing.assert_allclose(total.matrix(), expected, atol=1e-15)
@@ -273,6 +274,12 @@ EYE = np.eye(2)
         (lambda: PauliString("X") + PauliString("XX"), "`other` must have 1 letters like what it is added to"),
         (lambda: PauliString("X") + "X", "`other` must be a PauliString, a PauliSum or a real number, but got X"),
         (lambda: PauliString("X") * 1j, "`factor` must be a finite real number, but got 1j"),
+        (lambda: Hermitian("ZZ"), "`matrix` must be an array of numbers, but got ValueError"),
+        (
+            lambda: jax.jit(Hermitian)(np.eye(2)),
+            "`matrix` must be an array of numbers, but got TracerArrayConversion",
+        ),
+        (lambda: PauliString("X") / 0, "`divisor` must be other than 0, but got 0"),
         (lambda: PauliString("X") * PauliString("X"), "`factor` must be a finite real number"),
         (lambda: PauliString("X") * float("inf"), "`factor` must be a finite real number, but got inf"),
         (lambda: PauliSum.from_text("ZZ + A"), r"`text` must be a sum of Pauli strings.*but got '\+ A'"),

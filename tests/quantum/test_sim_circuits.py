@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from bound_circuits import dense_state
@@ -28,7 +30,14 @@ FIGURE = {
     18: "rx rz crz:30 crz:23 crz:12 crz:01",
     19: "rx rz crx:30 crx:23 crx:12 crx:01",
 }
-# Parameters of a layer on n qubits, and gates on two qubits.
+
+
+def far(n: int) -> int:
+    """Gates of the ring of range 3; on 3 qubits it is one of range 2."""
+    return n if n == 3 else n // math.gcd(n, 3)
+
+
+# Parameters of a layer on n qubits, and gates on two qubits: the paper's table of costs.
 COSTS = {
     1: (lambda n: 2 * n, lambda n: 0),
     2: (lambda n: 2 * n, lambda n: n - 1),
@@ -42,9 +51,9 @@ COSTS = {
     10: (lambda n: n, lambda n: n),
     11: (lambda n: 4 * n - 4, lambda n: n - 1),
     12: (lambda n: 4 * n - 4, lambda n: n - 1),
-    13: (lambda n: 4 * n, lambda n: 2 * n),
-    14: (lambda n: 4 * n, lambda n: 2 * n),
-    15: (lambda n: 2 * n, lambda n: 2 * n),
+    13: (lambda n: 3 * n + far(n), lambda n: n + far(n)),
+    14: (lambda n: 3 * n + far(n), lambda n: n + far(n)),
+    15: (lambda n: 2 * n, lambda n: n + far(n)),
     16: (lambda n: 3 * n - 1, lambda n: n - 1),
     17: (lambda n: 3 * n - 1, lambda n: n - 1),
     18: (lambda n: 3 * n, lambda n: n),
@@ -83,7 +92,7 @@ def test_four_qubits_are_the_figure_and_angles_are_counted_through(number: int) 
     assert used == first + [f"ansatz[{r},{k}]" for r in range(2) for k in range(per_layer)]
 
 
-@pytest.mark.parametrize("n", [3, 5])
+@pytest.mark.parametrize("n", [3, 5, 6])
 @pytest.mark.parametrize("number", SIM_NUMBERS)
 def test_costs(number: int, n: int) -> None:
     circuit = sim_circuit(number, n, 3, "theta")
@@ -91,6 +100,17 @@ def test_costs(number: int, n: int) -> None:
     shapes = {"theta": (3, num_parameters)} | ({"theta_first": (n,)} if number == 10 else {})
     assert circuit.parameter_shapes == shapes
     assert sum(len(op.qubits) == 2 for op in circuit.iter_operations()) == 3 * num_two_qubit
+
+
+def test_the_second_ring_has_range_3() -> None:
+    def second_ring(n: int) -> list[tuple[int, ...]]:
+        gates = [op.qubits for op in sim_circuit(15, n, 1).iter_operations()]
+        return gates[3 * n :]
+
+    assert second_ring(5) == [(4, 2), (0, 3), (1, 4), (2, 0), (3, 1)]
+    assert second_ring(6) == [(5, 2), (2, 5)]
+    assert second_ring(9) == [(8, 2), (2, 5), (5, 8)]
+    assert second_ring(3) == [(2, 1), (0, 2), (1, 0)]
 
 
 def test_few_qubits() -> None:

@@ -1,3 +1,4 @@
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from qjax.checks import UserError
 from qjax.quantum import (
     Circuit,
     PauliString,
+    Projector,
     Repeat,
     angle_encoding,
     expectation,
@@ -18,11 +20,13 @@ from qjax.quantum import (
     init_params,
     input_angle,
     parameter,
+    parameter_shift,
     probabilities,
     sample,
     state,
     z_observables,
 )
+from qjax.quantum.binding import check_values
 
 BATCH = 3
 # These tests compile many programs and run each once.
@@ -250,6 +254,18 @@ def test_errors(call: Callable[[], object], message: str) -> None:
         call()
 
 
+@pytest.mark.parametrize(
+    ("circuit", "params", "message"),
+    [
+        (ENCODED, X, "`params` must be a mapping from names to arrays, but got a ndarray"),
+        (jax.random.key(0), None, "`circuit` must be a Circuit, but got"),
+    ],
+)
+def test_values_of_other_types_are_found_without_a_type_checker(circuit: Any, params: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        inspect.unwrap(check_values)(circuit, params, X)  # without the tests' type checker
+
+
 def test_two_dtypes_are_refused() -> None:
     with jax.enable_x64(True), pytest.raises(UserError, match="`params and inputs` must have one dtype, but got"):
         state(ENCODED, GOOD, X.astype(np.float64))
@@ -258,3 +274,29 @@ def test_two_dtypes_are_refused() -> None:
 def test_errors_are_raised_under_jit_too() -> None:
     with pytest.raises(UserError, match="must have shape"):
         quick_jit(lambda x: state(ENCODED, GOOD, x))(jnp.zeros(3))
+
+
+@pytest.mark.parametrize(
+    "circuit",
+    [
+        Circuit(2, (Repeat(angle_encoding(2).append("cx", (0, 1)), 50),)),
+        angle_encoding(2).append("cu", (0, 1), input_angle(0), 0.3, 0.2, parameter("w")),
+        Circuit(3).append("ry", 2, input_angle(0), controls=(0, 1)).append("rzz", (0, 1), input_angle(1), controls=2),
+    ],
+)
+def test_a_batch_may_be_empty(circuit: Circuit) -> None:
+    n, params = circuit.num_qubits, {"w": jnp.asarray(0.5)} if circuit.num_parameters else {}
+    inputs = jnp.zeros((0, 2))
+    assert state(circuit, params, inputs).shape == (0, 2**n)
+    assert expectation(circuit, params, inputs, z_observables(n)).shape == (0, n)
+    assert expectation(circuit, params, inputs, (Projector.from_bits("1", (0,), n),)).shape == (0, 1)
+    assert probabilities(circuit, params, inputs, 0).shape == (0, 2)
+    assert sample(jax.random.key(0), circuit, params, inputs, 5).shape == (0, 5)
+    shapes = {name: (0, n, *shape) for name, shape in circuit.parameter_shapes.items()}
+    gradients = parameter_shift(circuit, params, inputs, z_observables(n))
+    assert {name: gradient.shape for name, gradient in gradients.items()} == shapes
+
+
+def test_one_qubit_needs_no_sequence() -> None:
+    circuit = Circuit(2).append("x", 1)
+    np.testing.assert_array_equal(probabilities(circuit, qubits=1), probabilities(circuit, qubits=(1,)))

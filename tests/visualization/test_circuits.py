@@ -205,6 +205,7 @@ def test_a_circuit_without_gates(tmp_path: Path, figures: list[Figure]) -> None:
             10,
             "`path` must end in a format that matplotlib writes, but got 'pmg'. Did you mean",
         ),
+        (Circuit(2), "missing/circuit.png", 10, "`path` must lie in a folder that exists, but got .*missing"),
         (Circuit(2), "circuit", 10, "`path` must end in a format that matplotlib writes, but got ''"),
         (Circuit(2), "circuit.png", 3, "`width` must be between 4 and 400 inches, but got 3"),
         (Circuit(2), "circuit.png", 401, "`width` must be between 4 and 400 inches, but got 401"),
