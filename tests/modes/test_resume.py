@@ -52,7 +52,7 @@ def unreported(trained, tmp_path):
 def test_stopped_then_killed_run_ends_like_an_undisturbed_one(trained, tmp_path, capsys):
     workdir = tmp_path / "run"
     child = start(workdir)
-    wait_for_line(child, "step      5/20")
+    wait_for_line(child, "step  5/20")
     child.send_signal(signal.SIGSTOP)  # held, so that it is alive during what follows
     assert tiny(workdir) == 2
     assert re.search(rf"must not be in use by another run, but got .* process {child.pid} on", error_line(capsys))
@@ -307,7 +307,7 @@ def kill(moment, workdir, arguments, *, generator, startup):
         any(line.startswith("step") for line in child.stdout)  # reads to the first step, or to the end by the timer
         timer.cancel()
     elif moment == "report":
-        wait_for_line(child, "step    100/100", "finished")
+        wait_for_line(child, "step 100/100", "finished")
         time.sleep(generator.uniform(0, 1.0))
     else:
         for _ in range(generator.randint(1, 4)):

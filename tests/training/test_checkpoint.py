@@ -447,7 +447,7 @@ def kill_while_saving(directory, delay):
     try:
         assert child.stdout.readline() == "ready\n", child.stderr.read()
         deadline = time.monotonic() + 60
-        while not any(path.name.isdigit() for path in directory.iterdir()) and time.monotonic() < deadline:
+        while not any(path.name.isdigit() for path in directory.glob("*")) and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(delay)
     finally:
