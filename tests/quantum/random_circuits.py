@@ -298,7 +298,7 @@ def random_data(rng: np.random.Generator, name: str, k: int) -> Any:
 # Circuits ---------------------------------------------------------------------------------------------------------
 
 
-def random_case(seed: int, *, max_qubits: int = 8, max_gates: int = 10, max_steps: int = MAX_STEPS) -> Case:
+def random_case(seed: int, *, max_qubits: int = 8, max_gates: int = 14, max_steps: int = MAX_STEPS) -> Case:
     """A circuit of up to `max_gates` gates as written, and up to `max_steps` with its repetitions written out."""
     rng = np.random.default_rng(seed)
     n = int(rng.integers(1, max_qubits + 1))

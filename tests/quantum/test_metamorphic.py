@@ -17,7 +17,7 @@ Values = tuple[dict[str, np.ndarray], np.ndarray]
 
 def small_circuit(seed: int, max_qubits: int = 5) -> tuple[Circuit, Values]:
     """A circuit that can be run more than once, its parameters and one example."""
-    case = random_case(seed, max_qubits=max_qubits, max_gates=8, max_steps=40)
+    case = random_case(seed, max_qubits=max_qubits, max_gates=10, max_steps=40)
     return case.circuit, one_example(case, seed)
 
 
@@ -140,7 +140,7 @@ def check_first_column_of_the_unitary_is_the_state(seed: int) -> None:
 
 
 def check_batch_equals_one_at_a_time(seed: int) -> None:
-    case = random_case(seed, max_qubits=5, max_gates=8, max_steps=40)
+    case = random_case(seed, max_qubits=5, max_gates=10, max_steps=40)
     params, inputs = random_values(case, seed, batch=3, dtype=np.float64)
     before = random_state(seed, (3, 2**case.num_qubits))
     run = compiled(state, case.circuit)
