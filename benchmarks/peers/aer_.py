@@ -1,0 +1,118 @@
+"""Qiskit Aer's statevector simulator: C++ kernels, single precision, fused gates; no gradients of its own.
+
+Circuits hold only gates that Aer runs as they are, so that nothing is transpiled. A batch is one circuit with Aer's
+own table of parameters. Forms: Aer's automatic fusion, and fusion off.
+"""
+
+from typing import Any
+
+import numpy as np
+from qiskit import QuantumCircuit
+from qiskit.circuit import ParameterVector
+from qiskit.quantum_info import Pauli
+from qiskit_aer import AerSimulator
+
+from benchmarks.peers.base import Form, Run, Unsupported, rows_of, values_of, versions_of
+from benchmarks.workloads import Case, Ref
+
+
+def versions() -> dict[str, str]:
+    return versions_of("qiskit-aer", "qiskit", "numpy")
+
+
+def forms(case: Case) -> dict[str, Form]:
+    if case.compile_only:
+        raise Unsupported("nothing is compiled")
+    if case.kind == "grover":
+        raise Unsupported("no reflections; the search gate by gate is run instead")
+    makers: dict[str, Any] = {
+        "expectation": _expectation,
+        "accuracy": _expectation,
+        "state": _state,
+        "grover_gates": _grover,
+    }
+    if case.kind not in makers:
+        raise Unsupported("no gradients of its own")
+    make = makers[case.kind]
+    found = {
+        "fusion automatic": lambda case: make(case, _simulator()),
+        "fusion off": lambda case: make(case, _simulator(False)),
+    }
+    if case.kind == "state":
+        found["fusion to 3 qubits"] = lambda case: make(case, _simulator(fusion_max_qubit=3))
+    return found
+
+
+def _simulator(fusion: bool = True, **options: Any) -> AerSimulator:
+    return AerSimulator(method="statevector", precision="single", fusion_enable=fusion, **options)
+
+
+def _circuit(case: Case, inputs: Any = None) -> QuantumCircuit:
+    """The case's circuit, its qubits reversed: Qiskit's qubit 0 is the least significant bit."""
+    n, circuit = case.num_qubits, QuantumCircuit(case.num_qubits)
+    for op in case.operations:
+        angles = [
+            inputs[a.index] if isinstance(a, Ref) and a.kind == "x" else float(values_of(op, case.weights, None)[i])
+            for i, a in enumerate(op.angles)
+        ]
+        getattr(circuit, op.gate)(*angles, *(n - 1 - q for q in op.qubits))
+    return circuit
+
+
+def _expectation(case: Case, simulator: AerSimulator) -> Run:
+    n, rows = case.num_qubits, rows_of(case)
+    inputs = ParameterVector("x", case.num_inputs) if case.num_inputs else None
+    circuit = _circuit(case, inputs)
+    for k, places in enumerate(case.observables):
+        letters = "".join("Z" if q in places else "I" for q in range(n))
+        circuit.save_expectation_value(Pauli(letters), list(range(n)), label=f"o{k}")
+    binds = [{inputs[i]: [float(row[i]) for row in rows] for i in range(case.num_inputs)}] if inputs else None
+
+    def call() -> Any:
+        result = simulator.run(circuit, parameter_binds=binds).result()
+        return [[result.data(i)[f"o{k}"] for k in range(len(case.observables))] for i in range(len(rows))]
+
+    def result(out: Any) -> dict[str, np.ndarray]:
+        if case.kind == "accuracy":
+            return {"value": np.asarray((np.asarray(out) @ np.asarray(case.coefficients)).mean())}
+        return {"expectations": np.asarray(out)}
+
+    return Run(call, result)
+
+
+def _state(case: Case, simulator: AerSimulator) -> Run:
+    circuit, scale = _circuit(case), 2 ** (case.num_qubits / 2)
+    places = sorted(set(case.amplitude_indices.tolist()))
+    order = np.searchsorted(places, case.amplitude_indices)
+    circuit.save_amplitudes(places)
+
+    def call() -> Any:
+        return np.asarray(simulator.run(circuit).result().data(0)["amplitudes"])
+
+    return Run(call, lambda out: {"amplitudes": out[order] * scale})
+
+
+def _grover(case: Case, simulator: AerSimulator) -> Run:
+    """Hadamard gates and Aer's own multi-controlled phase; open controls between X gates."""
+    n, circuit = case.num_qubits, QuantumCircuit(case.num_qubits)
+
+    def flip(state: int) -> None:
+        opened = [q for q in range(n) if not (state >> q) & 1]
+        if opened:
+            circuit.x(opened)
+        circuit.mcp(np.pi, list(range(1, n)), 0)
+        if opened:
+            circuit.x(opened)
+
+    circuit.h(range(n))
+    for _ in range(case.num_iterations):
+        flip(case.marked)
+        circuit.h(range(n))
+        flip(0)
+        circuit.h(range(n))
+    circuit.save_amplitudes([case.marked])
+
+    def call() -> Any:
+        return simulator.run(circuit).result().data(0)["amplitudes"][0]
+
+    return Run(call, lambda out: {"probability": np.asarray(abs(complex(out)) ** 2)})

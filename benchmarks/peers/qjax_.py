@@ -1,0 +1,135 @@
+"""qjax, this project.
+
+Three helpers at the end name what of qjax's interface the benchmark uses: `gradient_method`, `grover_reflections` and
+`grover_gates`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.peers import jax_common
+from benchmarks.peers.base import Form, Run, Unsupported, versions_of
+from benchmarks.peers.jax_common import backend as backend
+from benchmarks.peers.jax_common import warm_up as warm_up
+from benchmarks.workloads import Case, Layer, Op, Ref
+from qjax import quantum
+from qjax.quantum import Circuit, PauliString, PauliSum, Repeat, input_angle, operation, parameter
+
+
+def versions() -> dict[str, str]:
+    return versions_of("jax", "jaxlib", "numpy")
+
+
+def forms(case: Case) -> dict[str, Form]:
+    """The plain interface; where memory counts, the states of the forward pass stored."""
+    return _forms(case, "stored")
+
+
+def forms_recomputed(case: Case) -> dict[str, Form]:
+    """As `forms`, with the states of the forward pass recomputed backwards; asked for where memory is measured."""
+    if not case.memory:
+        raise Unsupported("a form of qjax for the workloads that measure memory")
+    return _forms(case, "recomputed")
+
+
+def _forms(case: Case, method: str) -> dict[str, Form]:
+    if case.kind == "state":
+        return {"state": _state}
+    if case.kind.startswith("grover"):
+        make = grover_reflections if case.kind == "grover" else grover_gates
+        return {"reflections" if case.kind == "grover" else "gates": lambda case: _search(case, make)}
+    if case.memory:
+        return {method: lambda case: _loss(case, method)}
+    return {"expectation": lambda case: _loss(case, "auto")}
+
+
+def circuit_of(case: Case) -> Circuit:
+    """Returns the case as a qjax circuit: weights are the parameter 'w', `[layers, weights a layer]`."""
+    n = case.num_qubits
+    circuit = Circuit(n, _operations(case.encoding))
+    if not case.num_layers:
+        return circuit
+    return circuit + Circuit(n, (Repeat(Circuit(n, _operations(case.layer)), case.num_layers),))
+
+
+def _operations(layer: Layer) -> tuple[Any, ...]:
+    def angle(value: Ref | float) -> Any:
+        if not isinstance(value, Ref):
+            return value
+        made = parameter("w", value.index) if value.kind == "w" else input_angle(value.index)
+        return made if value.scale == 1.0 else value.scale * made
+
+    def make(op: Op) -> Any:
+        return operation(op.gate, op.qubits, *map(angle, op.angles))
+
+    return tuple(map(make, layer))
+
+
+def observables_of(case: Case, as_loss: bool) -> tuple[Any, ...]:
+    """Returns each observable, or the weighted sum of all of them as one where only the loss is asked for."""
+    words = ["".join("Z" if q in places else "I" for q in range(case.num_qubits)) for places in case.observables]
+    if as_loss:
+        terms = zip(case.coefficients, map(PauliString, words), strict=True)
+        return (PauliSum(tuple(terms)),)
+    return tuple(PauliString(word) for word in words)
+
+
+def _loss(case: Case, method: str) -> Run:
+    circuit = circuit_of(case)
+    reduced = case.kind in ("gradient", "gradient_inputs", "accuracy")
+    observables = observables_of(case, reduced)
+
+    def measured(weights: Any, inputs: Any, _: Any) -> Any:
+        params = {"w": weights.reshape(case.num_layers, -1)} if case.num_layers else None
+        out = gradient_method(method)(circuit, params, inputs, observables)
+        out = out if inputs is not None else out[None]
+        return out[:, 0] if reduced else out
+
+    return jax_common.loss_run(case, measured, jnp.zeros(()), reduced)
+
+
+def _state(case: Case) -> Run:
+    circuit, places = circuit_of(case), jnp.asarray(case.amplitude_indices)
+    scale = 2 ** (case.num_qubits / 2)
+    run = jax_common.compile_run(lambda places: quantum.state(circuit)[places], places)
+    run.result = lambda out: {"amplitudes": np.asarray(out) * scale}
+    return run
+
+
+def _search(case: Case, make: Callable[[Case], Callable[[], jax.Array]]) -> Run:
+    run = jax_common.compile_run(make(case))
+    run.result = lambda out: {"probability": np.asarray(out)}
+    return run
+
+
+# What of qjax's interface is used --------------------------------------------------------------------------------
+
+
+def gradient_method(method: str) -> Callable[..., jax.Array]:
+    """Returns qjax's `expectation`, the states of the forward pass 'stored', 'recomputed' or as it is by itself."""
+    reverse_pass = {"stored": "store", "recomputed": "recompute", "auto": "auto"}[method]
+    return partial(quantum.expectation, reverse_pass=reverse_pass)
+
+
+def grover_reflections(case: Case) -> Callable[[], jax.Array]:
+    """Returns the probability of the marked state: the compiler finds the reflections among the gates."""
+    return grover_gates(case)
+
+
+def grover_gates(case: Case) -> Callable[[], jax.Array]:
+    """Returns the probability of the marked state, gate by gate: Hadamards and phases under controls."""
+    n, everything = case.num_qubits, tuple(range(case.num_qubits))
+    hadamards = Circuit(n, tuple(operation("h", q) for q in range(n)))
+
+    def flip(state: int) -> Circuit:
+        bits = tuple((state >> (n - 1 - q)) & 1 for q in range(n))
+        return Circuit(n).append("gphase", (), np.pi, controls=everything, control_values=bits)
+
+    step = flip(case.marked) + hadamards + flip(0) + hadamards
+    search = hadamards + step.power(case.num_iterations)
+    return lambda: jnp.abs(quantum.state(search)[case.marked]) ** 2

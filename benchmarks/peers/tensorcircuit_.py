@@ -1,0 +1,100 @@
+"""tensorcircuit-ng on its JAX backend, complex64, under jit and vmap.
+
+Neighbouring single-qubit gates are merged into one 2 x 2 matrix (`Circuit.any`) in all forms. Forms, with what was
+measured on one core (W1, forward / gradient):
+- 'merged': the whole circuit as one network, greedy contractor: at n = 8, batch 512 9.6 / 22 ms. There the gates as
+  written take 32 / 115 ms, with the contractor's own merging (`preprocessing=True`) 18 / 75 ms, with 'plain' 26 / 150
+  ms, `expectation_ps` for each qubit 48 / 103 ms; all of these compile for 15 to 40 s instead of 2 s. 'merged' with
+  `preprocessing=True` takes 36 / 137 ms, with the contractor 'plain' 15 / 48 ms.
+- 'layer by layer' and 'scan': the state after each layer, in a Python loop or under `lax.scan`, which keeps the
+  greedy contractor from large intermediate tensors: at n = 12, batch 512 about 214 / 1260 ms, where 'merged' takes
+  971 / 2994 ms and the contractor 'plain' 353 / 1580 ms.
+- 'chunks': the batch in chunks under `lax.map`.
+"""
+
+from typing import Any
+
+import tensorcircuit as tc
+
+from benchmarks.peers import jax_common
+from benchmarks.peers.base import Form, Unsupported, values_of, versions_of
+from benchmarks.peers.jax_common import backend as backend
+from benchmarks.peers.jax_common import warm_up as warm_up
+from benchmarks.workloads import Case, Layer
+
+tc.set_backend("jax")
+tc.set_dtype("complex64")
+tc.set_contractor("greedy")
+
+SCAN_FROM = 16  # layers; unrolled, 16 layers already compile for minutes
+LAYERS_FROM = 10  # qubits
+
+
+def versions() -> dict[str, str]:
+    return versions_of("tensorcircuit-ng", "jax", "jaxlib", "numpy")
+
+
+def forms(case: Case) -> dict[str, Form]:
+    if case.kind.startswith("grover"):
+        raise Unsupported("not among the frameworks asked for Grover's search")
+    if case.kind == "state":
+        raise Unsupported("not among the frameworks asked for one large random circuit")
+    found: dict[str, Form] = {}
+    states: dict[str, Any] = {}
+    large = case.num_qubits >= LAYERS_FROM and case.num_layer_weights
+    if case.num_layers < SCAN_FROM:
+        states["layer by layer" if large else "merged"] = _layered if large else _unrolled
+    if large and case.num_layers <= 3:
+        states["scan"] = lambda case: _scanned(case, recompute=False)
+    for name, state in states.items():
+        for chunk in jax_common.chunks_of(case):
+            key = f"{name}, chunks of {chunk}" if chunk else name
+            found[key] = lambda case, state=state, chunk=chunk: jax_common.state_run(case, state(case), chunk)
+    return found | jax_common.scan_forms(case, _scanned)
+
+
+def _apply(circuit: Any, operations: Layer, weights: Any, row: Any) -> Any:
+    """Adds the operations to a circuit and returns its state `[2**n]`."""
+    steps = jax_common.merged_steps(operations)
+    matrices = jax_common.single_qubit_matrices(steps, weights, row)
+    for place, ops in enumerate(steps):
+        op = ops[0]
+        if place in matrices:
+            circuit.any(*op.qubits, unitary=matrices[place])
+        elif op.gate in ("cx", "cz"):
+            getattr(circuit, {"cx": "cnot", "cz": "cz"}[op.gate])(*op.qubits)
+        elif op.gate == "iswap":
+            circuit.iswap(*op.qubits)
+        else:
+            getattr(circuit, op.gate)(*op.qubits, theta=values_of(op, weights, row)[0])
+    return circuit.state()
+
+
+def _unrolled(case: Case) -> Any:
+    return lambda weights, row: _apply(tc.Circuit(case.num_qubits), case.operations, weights, row)
+
+
+def _layered(case: Case) -> Any:
+    n = case.num_qubits
+
+    def state(weights: Any, row: Any) -> Any:
+        psi = _apply(tc.Circuit(n), case.encoding, weights, row) if case.encoding else jax_common.zero_state(n)
+        for layer in case.layers:
+            psi = _apply(tc.Circuit(n, inputs=psi), layer, weights, row)
+        return psi
+
+    return state
+
+
+def _scanned(case: Case, recompute: bool) -> Any:
+    n = case.num_qubits
+
+    def state(weights: Any, row: Any) -> Any:
+        first = _apply(tc.Circuit(n), case.encoding, weights, row) if case.encoding else jax_common.zero_state(n)
+
+        def layer(layer_weights: Any, psi: Any) -> Any:
+            return _apply(tc.Circuit(n, inputs=psi), case.layer, layer_weights, row)
+
+        return jax_common.scan_layers(case, layer, first, weights, recompute)
+
+    return state

@@ -1,0 +1,307 @@
+"""The report: tables for a person in RESULTS.md, between two marker lines, every number in JSON, and a plot."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+BEGIN = "<!-- bench on {}: everything down to the end mark is written by scripts/bench -->"
+END = "<!-- bench on {}: end -->"
+TITLES = {
+    "W1": "W1: angle encoding, 3 layers of RX RY RZ and a CNOT ring, every Z; a batch",
+    "W2": "W2: value and gradient of a chain of ZZ over layers of RY RZ and a CNOT ring; one state",
+    "W3": "W3: Grover's search, 50 iterations",
+    "W4": "W4: tracing and compiling a value and gradient",
+    "W5": "W5: one random circuit, forward",
+    "W6": "W6: one training step, [512, 384] features",
+    "W7": "W7: largest error against complex128",
+    "W8": "W8: circuits that no one tuned for, value and gradient of weights and inputs; a batch",
+}
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where results go."""
+
+    folder: Path
+    device: str
+
+    @property
+    def markdown(self) -> Path:
+        return self.folder / "RESULTS.md"
+
+    @property
+    def numbers(self) -> Path:
+        return self.folder / ("results.json" if self.device == "cpu" else "results_gpu.json")
+
+    @property
+    def plot(self) -> Path:
+        return self.folder / ("results.png" if self.device == "cpu" else "results_gpu.png")
+
+
+def read(places: Places) -> list[Entry]:
+    """Returns the entries of earlier runs."""
+    return json.loads(places.numbers.read_text())["entries"] if places.numbers.exists() else []
+
+
+def write(places: Places, entries: list[Entry], machine: dict[str, str], command: str) -> None:
+    """Writes numbers, tables and plot; text outside the two marks stays as it is."""
+    places.folder.mkdir(parents=True, exist_ok=True)
+    order = {name: i for i, name in enumerate(TITLES)}
+    entries = sorted(entries, key=lambda e: (order[e["workload"]], e["cores"]))  # stable: cases stay in order
+    text = json.dumps({"machine": machine, "command": command, "entries": entries}, indent=1)
+    places.numbers.write_text(text + "\n")
+    begin, end = BEGIN.format(places.device), END.format(places.device)
+    section = "\n".join([begin, *_section(entries, machine, command, places.plot.name), end])
+    old = places.markdown.read_text() if places.markdown.exists() else "# Results\n"
+    if begin in old and end in old:
+        head, _, rest = old.partition(begin)
+        new = head + section + rest.partition(end)[2]
+    else:
+        new = old.rstrip("\n") + "\n\n" + section + "\n"
+    places.markdown.write_text(new)
+    _plot(entries, places.plot)
+
+
+def line(entry: Entry) -> str:
+    """Returns one measurement in a line, for the terminal."""
+    if entry["status"] != "ok":
+        return f"{entry['status']}: {entry['reason']}"
+    seconds = time_of(entry)
+    parts = [entry["form"], "not timed" if seconds is None else milliseconds(seconds)]
+    parts.append(f"prepared in {entry['rounds'][0]['prepare_s']:.1f} s")
+    return ", ".join(parts)
+
+
+def time_of(entry: Entry) -> float | None:
+    """Returns the seconds to compare: of a call, the median over all rounds; of compile-time cases, of preparing."""
+    if entry.get("status") != "ok":
+        return None
+    if entry["compile_only"]:
+        return float(np.median([part["prepare_s"] for part in entry["rounds"]]))
+    calls = [seconds for part in entry["rounds"] for seconds in part["call_s"]]
+    return float(np.median(calls)) if calls else None
+
+
+def milliseconds(seconds: float) -> str:
+    value = 1e3 * seconds
+    return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
+
+
+def times(ratio: float) -> str:
+    """Returns a ratio with two digits, such as 0.31, 1.5 or 420."""
+    return f"{ratio:.2g}" if ratio < 100 else f"{ratio:,.0f}"
+
+
+def ratio_of(entry: Entry, ours: Entry | None) -> float | None:
+    """Returns how many times qjax's time a peer takes; None where one has no time or the results disagree."""
+    if ours is None or not (entry.get("agrees") and ours.get("agrees")):
+        return None
+    theirs, mine = time_of(entry), time_of(ours)
+    return theirs / mine if theirs and mine else None
+
+
+# Tables ----------------------------------------------------------------------------------------------------------
+
+
+def _section(entries: list[Entry], machine: dict[str, str], command: str, plot: str) -> list[str]:
+    facts = ", ".join(f"{name} {value}" for name, value in machine.items() if name not in ("commit", "date"))
+    out = [
+        "## qjax beside its peers" + (" on a GPU" if entries[0]["device"] == "gpu" else ""),
+        "",
+        f"`{command}` on {machine['date']}, commit {machine['commit']}. Machine: {facts}.",
+        "",
+        "Every measurement is a process of its own on one pinned core, or on all cores with as many threads; median",
+        "of the calls of all rounds, warm-up and compilation excluded. The figure in brackets is the peer's time",
+        "over qjax's: above 1 qjax is faster. It stands only where results agree within 1e-4 with qjax's and, where",
+        "that can be had, with a complex128 reference. Every peer runs in the fastest of the forms that its file in",
+        "`benchmarks/peers` lists.",
+        "",
+        f"![time of each peer over the time of qjax]({plot})",
+    ]
+    for workload, title in TITLES.items():
+        mine = [e for e in entries if e["workload"] == workload]
+        for cores in sorted({e["cores"] for e in mine}):
+            part = [e for e in mine if e["cores"] == cores]
+            stamps = sorted({f"{e['commit']}, {e['date']}" for e in part})
+            text = "one core" if cores == "1" else "all cores"
+            out += ["", f"### {title}; {text}", "", f"Commit and date: {'; '.join(stamps)}.", ""]
+            out += _accuracy(part) if workload == "W7" else _times(part)
+            out += _memory(part) + _share(part) + _floor(part)
+    return out + _forms(entries) + _reasons(entries) + _versions(entries)
+
+
+def _grid(part: list[Entry], cell: Callable[[Entry, Entry | None], str]) -> list[str]:
+    """A row for each case, a column for each peer that has something to show."""
+    peers = [
+        p for p in dict.fromkeys(e["peer"] for e in part) if any(e["peer"] == p and e["status"] == "ok" for e in part)
+    ]
+    peers.sort(key=lambda name: not name.startswith("qjax"))
+    table = {(e["case"], e["peer"]): e for e in part}
+    out = [f"| case | {' | '.join(peers)} |", "|---" * (len(peers) + 1) + "|"]
+    for case in dict.fromkeys(e["case"] for e in part):
+        ours = table.get((case, "qjax"))
+        cells = [cell(table[case, p], ours) if (case, p) in table else "" for p in peers]
+        out.append(f"| {case} | {' | '.join(cells)} |")
+    return out
+
+
+def _times(part: list[Entry]) -> list[str]:
+    def cell(entry: Entry, ours: Entry | None) -> str:
+        seconds = time_of(entry)
+        if seconds is None:
+            return "-" if entry["status"] == "unsupported" else "failed"
+        if entry.get("agrees") is False:
+            return f"{milliseconds(seconds)}, **wrong result**"
+        ratio = ratio_of(entry, ours)
+        if entry["compile_only"] and len(entry["forms"]) > 1:
+            others = [
+                f"{k} {v['prepare_s']:.1f} s"
+                for k, v in entry["forms"].items()
+                if "prepare_s" in v and k != entry["form"]
+            ]
+            also = f"; {', '.join(others)}" if others else ""
+            return (
+                f"{entry['form']} {milliseconds(seconds)} ({times(ratio)}){also}" if ratio else milliseconds(seconds)
+            )
+        shown = "" if ratio is None or entry["peer"] == "qjax" else f" ({times(ratio)})"
+        return milliseconds(seconds) + shown
+
+    return _grid(part, cell)
+
+
+def _accuracy(part: list[Entry]) -> list[str]:
+    def cell(entry: Entry, _: Entry | None) -> str:
+        errors = entry.get("errors", {})
+        if entry["status"] != "ok":
+            return "-" if entry["status"] == "unsupported" else "failed"
+        return " / ".join(f"{errors[key]:.1e}" for key in ("value", "weights") if key in errors)
+
+    return ["Error of the expectation / of the gradient.", "", *_grid(part, cell)]
+
+
+def _memory(part: list[Entry]) -> list[str]:
+    def peak(entry: Entry) -> int | None:
+        peaks = [r["peak_bytes"] for r in entry.get("rounds", []) if r.get("peak_bytes")]
+        return max(peaks) if peaks else None
+
+    if part[0]["workload"] != "W2" or not any(peak(e) for e in part):
+        return []
+
+    def cell(entry: Entry, _: Entry | None) -> str:
+        found = peak(entry)
+        if found is None:
+            return "-"
+        temporary = entry.get("notes", {}).get("temporary_bytes")
+        compiler = f"; compiler: {temporary / 2**20:.0f}" if temporary is not None else ""
+        return f"{found / 2**20:.0f} MiB = {found / entry['state_bytes']:.1f} states{compiler}"
+
+    note = "Peak of memory in a call above what the process held before it, also in states of 8 bytes an amplitude:"
+    return ["", note, "", *_grid(part, cell)]
+
+
+def _share(part: list[Entry]) -> list[str]:
+    if part[0]["workload"] != "W6":
+        return []
+
+    def cell(entry: Entry, _: Entry | None) -> str:
+        total = time_of(entry)
+        classical = [s for r in entry.get("rounds", []) for s in r["also"].get("classical", [])]
+        if total is None or not classical:
+            return "-"
+        rest = float(np.median(classical))
+        return f"{100 * max(0.0, 1 - rest / total):.0f} % ({milliseconds(rest)} without it)"
+
+    return ["", "Share of the step spent in the circuit:", "", *_grid(part, cell)]
+
+
+def _floor(part: list[Entry]) -> list[str]:
+    """On a GPU: the time that memory alone needs, from the measured speed of a copy."""
+
+    def cell(entry: Entry, _: Entry | None) -> str:
+        seconds, speed = time_of(entry), entry.get("notes", {}).get("copy_bytes_per_s")
+        if seconds is None or not speed:
+            return "-"
+        # Read and write the state once a layer; backwards the state and the costate.
+        passes = 2 * (entry["num_layers"] + 1) * (1 if entry["kind"] == "expectation" else 3)
+        floor = passes * entry["state_bytes"] / speed
+        return f"{milliseconds(floor)} ({seconds / floor:.1f} times that)"
+
+    if part[0]["device"] != "gpu":
+        return []
+    note = "Floor: one pass over the states a layer (three for a gradient) at the measured speed of a copy:"
+    return ["", note, "", *_grid(part, cell)]
+
+
+def _forms(entries: list[Entry]) -> list[str]:
+    found: dict[str, dict[str, list[str]]] = {}
+    for entry in entries:
+        if entry["status"] == "ok" and len(entry["forms"]) > 1:
+            where = entry["case"] + ("" if entry["cores"] == "1" else " (all cores)")
+            found.setdefault(entry["peer"], {}).setdefault(entry["form"], []).append(where)
+    out = ["", "### Fastest form of each peer that has several", ""]
+    for peer, forms in found.items():
+        out += [f"- {peer}: " + "; ".join(f"'{form}' in {', '.join(where)}" for form, where in forms.items())]
+    return out if found else []
+
+
+def _reasons(entries: list[Entry]) -> list[str]:
+    found: dict[tuple[str, str], list[str]] = {}
+    for entry in entries:
+        if entry["status"] != "ok":
+            where = entry["case"] + ("" if entry["cores"] == "1" else " (all cores)")
+            found.setdefault((entry["peer"], entry["reason"].replace("\n", " ")), []).append(where)
+    out = ["", "### Not measured, and why", ""]
+    return (
+        [*out, *(f"- {peer}: {reason} ({', '.join(where)})" for (peer, reason), where in found.items())]
+        if found
+        else []
+    )
+
+
+def _versions(entries: list[Entry]) -> list[str]:
+    found: dict[str, str] = {}
+    for entry in entries:
+        if entry["status"] == "ok":
+            found[entry["peer"]] = ", ".join(f"{name} {version}" for name, version in entry["versions"].items())
+    return ["", "### Versions", "", *(f"- {peer}: {text}" for peer, text in found.items()), ""]
+
+
+def _plot(entries: list[Entry], path: Path) -> None:
+    """Draws, for each case, every peer's time over qjax's: one panel for each number of cores."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    timed = [e for e in entries if time_of(e) is not None and not e["peer"].startswith("qjax")]
+    if not timed:
+        return
+    kinds = sorted({e["cores"] for e in timed})
+    names = list(dict.fromkeys(e["case"] for e in timed))
+    peers = list(dict.fromkeys(e["peer"] for e in timed))
+    height = 1.5 + 0.24 * len(names)
+    figure, axes = plt.subplots(1, len(kinds), figsize=(6 * len(kinds) + 2, height), sharey=True, squeeze=False)
+    table = {(e["cores"], e["case"], e["peer"]): e for e in entries}
+    for axis, cores in zip(axes[0], kinds, strict=True):
+        for peer, marker in zip(peers, "osD^v<>Pp*Xh", strict=False):
+            points = []
+            for row, case in enumerate(names):
+                entry, ours = table.get((cores, case, peer)), table.get((cores, case, "qjax"))
+                ratio = ratio_of(entry, ours) if entry else None
+                points += [(ratio, row)] if ratio else []
+            if points:
+                axis.plot(*zip(*points, strict=True), marker, label=peer, markersize=5, alpha=0.8)
+        axis.axvline(1, color="black", linewidth=1)
+        axis.set(xscale="log", xlabel="time over qjax's", title="one core" if cores == "1" else "all cores")
+        axis.grid(axis="both", alpha=0.3)
+    axes[0][0].set_yticks(range(len(names)), names, fontsize=8)
+    axes[0][0].invert_yaxis()
+    axes[0][-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+    plt.close(figure)

@@ -1,0 +1,325 @@
+"""The workloads: circuits as plain gate lists and their numbers, the same for qjax and for every peer.
+
+Knows NumPy only. A `Case` is one workload at one size: a circuit, its weights and inputs, what is measured, and what
+is asked for. Qubit 0 is the most significant bit of a basis index. Angles are in radians and every gate is the one of
+that name in OpenQASM 3: rx(t) = exp(-i t X / 2), rzz(t) = exp(-i t ZZ / 2), u(theta, phi, lambda).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+SEED = 20240229
+NAMES = ("W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8")
+NUM_FEATURES, NUM_CLASSES = 384, 2
+
+
+@dataclass(frozen=True)
+class Ref:
+    """An angle: `scale` times entry `index` of the flat weights ('w'), or of one example's inputs ('x')."""
+
+    kind: str
+    index: int
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Op:
+    """A gate on qubits; its angles are numbers or `Ref`s."""
+
+    gate: str
+    qubits: tuple[int, ...]
+    angles: tuple[Ref | float, ...] = ()
+
+
+Layer = tuple[Op, ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to run.
+
+    Attributes:
+      workload: 'W1' to 'W8'.
+      name: unique; what tables call it.
+      kind: 'expectation', 'gradient' (of the weights), 'gradient_inputs' (of weights and inputs), 'state', 'grover',
+        'grover_gates', 'step' (a training step), or 'accuracy' (expectation and gradient, not timed).
+      num_qubits: n.
+      encoding: the operations before the layers.
+      layer: the operations of the first layer; layer l has its weights `l * num_layer_weights` further on, and the
+        same inputs.
+      num_layers: how often.
+      num_layer_weights: entries of the weights that a layer uses.
+      observables: each is a set of qubits with Z on them.
+      coefficients: `[observables]`; the loss is the mean over the batch of sum_k c_k <O_k>.
+      batch: examples; 0 where there is one state and no inputs.
+      seed: of the numbers.
+      memory: whether to measure the peak of memory too.
+      compile_only: whether the time asked for is that of tracing and compiling.
+      num_iterations, marked: of Grover's search.
+    """
+
+    workload: str
+    name: str
+    kind: str
+    num_qubits: int
+    encoding: Layer = ()
+    layer: Layer = ()
+    num_layers: int = 1
+    num_layer_weights: int = 0
+    observables: tuple[tuple[int, ...], ...] = ()
+    coefficients: tuple[float, ...] = field(default=(), repr=False)
+    batch: int = 0
+    seed: int = SEED
+    memory: bool = False
+    compile_only: bool = False
+    num_iterations: int = 0
+    marked: int = 0
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """Every layer with its own weights' places."""
+        return tuple(shift(self.layer, index * self.num_layer_weights) for index in range(self.num_layers))
+
+    @cached_property
+    def operations(self) -> Layer:
+        """All operations in order."""
+        return self.encoding + tuple(op for layer in self.layers for op in layer)
+
+    @cached_property
+    def num_inputs(self) -> int:
+        used = (a.index + 1 for op in self.operations for a in op.angles if isinstance(a, Ref) and a.kind == "x")
+        return max(used, default=0)
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """`[num_weights]` float64, uniform in (-pi, pi)."""
+        rng = np.random.default_rng((self.seed, 0))
+        return rng.uniform(-np.pi, np.pi, self.num_layers * self.num_layer_weights)
+
+    @cached_property
+    def inputs(self) -> np.ndarray | None:
+        """`[batch, num_inputs]` float64, uniform in (-pi, pi); None without a batch."""
+        rng = np.random.default_rng((self.seed, 1))
+        return rng.uniform(-np.pi, np.pi, (self.batch, self.num_inputs)) if self.batch else None
+
+    @cached_property
+    def amplitude_indices(self) -> np.ndarray:
+        """`[1000]` basis states at which the final states of frameworks are compared."""
+        return np.random.default_rng((self.seed, 2)).integers(0, 2**self.num_qubits, 1000)
+
+    @cached_property
+    def training(self) -> dict[str, np.ndarray]:
+        """Features, labels and first parameters of a training step, float32."""
+        rng, n = np.random.default_rng((self.seed, 3)), self.num_qubits
+        return {
+            "features": rng.normal(size=(self.batch, NUM_FEATURES)).astype(np.float32),
+            "labels": rng.integers(0, NUM_CLASSES, self.batch).astype(np.int32),
+            "kernel_in": (rng.normal(size=(NUM_FEATURES, n)) / NUM_FEATURES**0.5).astype(np.float32),
+            "bias_in": np.zeros(n, np.float32),
+            "kernel_out": rng.normal(size=(n, NUM_CLASSES)).astype(np.float32),
+            "bias_out": np.zeros(NUM_CLASSES, np.float32),
+        }
+
+
+def shift(layer: Layer, places: int) -> Layer:
+    """Returns the layer with every weight `places` further on."""
+
+    def move(angle: Ref | float) -> Ref | float:
+        weight = isinstance(angle, Ref) and angle.kind == "w"
+        return Ref("w", angle.index + places, angle.scale) if weight else angle
+
+    return tuple(Op(op.gate, op.qubits, tuple(map(move, op.angles))) for op in layer)
+
+
+def without_u(case: Case) -> Case:
+    """Returns the case with each u(theta, phi, lambda) as RZ(lambda), RY(theta), RZ(phi): the phase differs."""
+
+    def expand(operations: Layer) -> Layer:
+        out: list[Op] = []
+        for op in operations:
+            if op.gate != "u":
+                out.append(op)
+                continue
+            theta, phi, lam = op.angles
+            out += [Op("rz", op.qubits, (lam,)), Op("ry", op.qubits, (theta,)), Op("rz", op.qubits, (phi,))]
+        return tuple(out)
+
+    return replace(case, encoding=expand(case.encoding), layer=expand(case.layer))
+
+
+def rotations(num_qubits: int, gates: tuple[str, ...]) -> Layer:
+    """Returns `gates` on every qubit; the weights have shape [num_qubits, gates]."""
+    k = len(gates)
+    return tuple(Op(gate, (q,), (Ref("w", k * q + j),)) for q in range(num_qubits) for j, gate in enumerate(gates))
+
+
+def ring(num_qubits: int) -> Layer:
+    """Returns CNOTs from each qubit to the next, the last to the first."""
+    return tuple(Op("cx", (q, (q + 1) % num_qubits)) for q in range(num_qubits))
+
+
+def random_coefficients(count: int) -> tuple[float, ...]:
+    return tuple(np.random.default_rng((SEED, 4)).normal(size=count).tolist())
+
+
+def classifier(workload: str, name: str, kind: str, n: int, batch: int) -> Case:
+    """W1: angle encoding, 3 layers of RX RY RZ and a CNOT ring, <Z> of every qubit."""
+    gates = ("rx", "ry", "rz")
+    return Case(
+        workload,
+        name,
+        kind,
+        n,
+        encoding=tuple(Op("ry", (q,), (Ref("x", q),)) for q in range(n)),
+        layer=rotations(n, gates) + ring(n),
+        num_layers=3,
+        num_layer_weights=3 * n,
+        observables=tuple((q,) for q in range(n)),
+        coefficients=random_coefficients(n),
+        batch=batch,
+    )
+
+
+def chain(workload: str, name: str, n: int, num_layers: int, kind: str = "gradient", **options: Any) -> Case:
+    """W2: layers of RY RZ and a CNOT ring from |0...0>, the sum of Z_i Z_i+1 on an open chain."""
+    return Case(
+        workload,
+        name,
+        kind,
+        n,
+        layer=rotations(n, ("ry", "rz")) + ring(n),
+        num_layers=num_layers,
+        num_layer_weights=2 * n,
+        observables=tuple((q, q + 1) for q in range(n - 1)),
+        coefficients=(1.0,) * (n - 1),
+        **options,
+    )
+
+
+def random_circuit(name: str, n: int, depth: int) -> Case:
+    """W5: alternating layers of a random u on every qubit, and CZ or CX on random neighbouring pairs."""
+    rng, operations = np.random.default_rng((SEED, 5)), []
+    for step in range(depth):
+        if step % 2 == 0:
+            operations += [Op("u", (q,), tuple(rng.uniform(-np.pi, np.pi, 3).tolist())) for q in range(n)]
+            continue
+        q = int(rng.integers(0, 2))
+        while q < n - 1:
+            if rng.random() < 0.8:
+                pair = (q, q + 1) if rng.random() < 0.5 else (q + 1, q)
+                operations.append(Op(str(rng.choice(["cx", "cz"])), pair))
+            q += 2
+    return Case("W5", name, "state", n, encoding=tuple(operations), num_layers=0)
+
+
+def qaoa(name: str, n: int, batch: int, reps: int = 4) -> Case:
+    """W8: QAOA of a weighted random graph, `batch` starting points at once: every angle is an input."""
+    rng = np.random.default_rng((SEED, 6))
+    edges = [(i, j) for i in range(n) for j in range(i + 1, n) if rng.random() < 0.4]
+    strengths = rng.normal(size=len(edges))
+    operations = [Op("h", (q,)) for q in range(n)]
+    for step in range(reps):
+        for edge, strength in zip(edges, strengths, strict=True):
+            operations.append(Op("rzz", edge, (Ref("x", 2 * step, float(strength)),)))
+        operations += [Op("rx", (q,), (Ref("x", 2 * step + 1),)) for q in range(n)]
+    return Case(
+        "W8",
+        name,
+        "gradient_inputs",
+        n,
+        encoding=tuple(operations),
+        num_layers=0,
+        observables=tuple(edges),
+        coefficients=tuple(strengths.tolist()),
+        batch=batch,
+    )
+
+
+def brick_wall(name: str, n: int, batch: int, reps: int = 3) -> Case:
+    """W8: a brick wall of cry, crx, iswap and u gates, the inputs loaded again in every layer."""
+    operations, place = [Op("rx", (q,), (Ref("x", q),)) for q in range(n)], 0
+    for q in range(n):
+        operations.append(Op("u", (q,), tuple(Ref("w", place + j) for j in range(3))))
+        place += 3
+    for q in range(n - 1):
+        pair = (q, q + 1) if q % 2 == 0 else (q + 1, q)
+        if q % 3 == 2:
+            operations.append(Op("iswap", pair))
+            continue
+        operations.append(Op("cry" if q % 3 == 0 else "crx", pair, (Ref("w", place),)))
+        place += 1
+    return Case(
+        "W8",
+        name,
+        "gradient_inputs",
+        n,
+        layer=tuple(operations),
+        num_layers=reps,
+        num_layer_weights=place,
+        observables=tuple((q,) for q in range(n)),
+        coefficients=random_coefficients(n),
+        batch=batch,
+    )
+
+
+def _w1(quick: bool) -> list[Case]:
+    sizes = [(4, 32), (8, 32)] if quick else [(4, 32), (4, 512), (8, 32), (8, 512), (12, 512), (16, 32)]
+    kinds = {"expectation": "forward", "gradient": "grad w", "gradient_inputs": "grad w,x"}
+    return [classifier("W1", f"W1 n={n} b={b} {text}", kind, n, b) for n, b in sizes for kind, text in kinds.items()]
+
+
+def _w2(quick: bool) -> list[Case]:
+    if quick:
+        return [chain("W2", "W2 n=12 L=4", 12, 4, memory=True)]
+    sizes = [(20, 4), (22, 4), (20, 16), (20, 64)]
+    return [chain("W2", f"W2 n={n} L={layers}", n, layers, memory=True) for n, layers in sizes]
+
+
+def _w3(quick: bool) -> list[Case]:
+    def search(n: int, kind: str) -> Case:
+        text = "reflections" if kind == "grover" else "gates"
+        marked = 0b1011001110001111010101 & (2**n - 1)
+        return Case("W3", f"W3 n={n} {text}", kind, n, num_layers=0, num_iterations=50, marked=marked)
+
+    sizes = [10] if quick else [10, 16, 20]
+    return [search(n, "grover") for n in sizes] + [search(sizes[-1], "grover_gates")]
+
+
+def _w4(quick: bool) -> list[Case]:
+    depths = [5] if quick else [5, 50, 200]
+    return [chain("W4", f"W4 n=10 L={layers}", 10, layers, compile_only=True) for layers in depths]
+
+
+def _w5(quick: bool) -> list[Case]:
+    n, depth = (14, 20) if quick else (24, 20)
+    return [random_circuit(f"W5 n={n} depth={depth}", n, depth)]
+
+
+def _w6(quick: bool) -> list[Case]:
+    n, batch = (4, 64) if quick else (8, 512)
+    return [classifier("W6", f"W6 step n={n} b={batch}", "step", n, batch)]
+
+
+def _w7(quick: bool) -> list[Case]:
+    depths = [10] if quick else [10, 100, 1000]
+    return [chain("W7", f"W7 n=8 L={layers}", 8, layers, kind="accuracy") for layers in depths]
+
+
+def _w8(quick: bool) -> list[Case]:
+    sizes = [(6, 8), (5, 10)] if quick else [(10, 64), (9, 100)]
+    (n1, b1), (n2, b2) = sizes
+    return [qaoa(f"W8 QAOA n={n1} b={b1}", n1, b1), brick_wall(f"W8 brick n={n2} b={b2}", n2, b2)]
+
+
+_MAKERS: dict[str, Callable[[bool], list[Case]]] = dict(
+    zip(NAMES, (_w1, _w2, _w3, _w4, _w5, _w6, _w7, _w8), strict=True)
+)
+
+
+def cases(workloads: tuple[str, ...] = NAMES, quick: bool = False) -> list[Case]:
+    """Returns the cases of the named workloads, at small sizes if `quick`."""
+    return [case for name in workloads for case in _MAKERS[name](quick)]
