@@ -1,4 +1,4 @@
-"""Trains, evaluates, predicts with or exports one model.
+"""Trains, evaluates, predicts with, exports or explains one model.
 
 usage: python main.py --config=configs/NAME.py --workdir=DIR [--mode=MODE] [--config.SECTION.KEY=VALUE ...]
 
@@ -6,6 +6,7 @@ usage: python main.py --config=configs/NAME.py --workdir=DIR [--mode=MODE] [--co
 --mode=evaluate   report on --split=train, validation or test (default test), or on a labelled file, --input=FILE
 --mode=predict    one JSON line for each line of --input=FILE or of standard input
 --mode=export     the trained circuit for Qiskit and OpenQASM, checked against Aer; --input=FILE gives its texts
+--mode=explain    what the head's circuit compiles to and costs, counted; of --config, --workdir or both
 
 --config defaults to configs/default.py, which explains every key; the modes after train read DIR/config.json.
 """
@@ -55,7 +56,6 @@ def parse_flags(arguments: Sequence[str]) -> dict[str, Any]:
     for name, modes in READ_BY.items():
         is_read = given[name] is None or given["mode"] in modes
         check(is_read, f"--{name}", f"be left out unless --mode is {' or '.join(modes)}", given["mode"])
-    check(bool(given["workdir"]), "--workdir", "name the folder of the run", "nothing")
     if given["input"] is not None:
         check(given["split"] is None, "--split", "be left out with --input", given["split"])
         is_file = os.path.exists(given["input"]) and not os.path.isdir(given["input"])
@@ -73,9 +73,9 @@ def run(arguments: Sequence[str]) -> int:
     if given["help"]:
         print((__doc__ or "").strip())
         return 0
-    mode, workdir = given["mode"], given["workdir"]
+    mode, workdir = given["mode"], given["workdir"] or None
     config = resolve_config(mode=mode, workdir=workdir, config_path=given["config"], overrides=overrides)
-    options = {} if mode == "train" else {"input_path": given["input"] or ""}
+    options = {"input_path": given["input"] or ""} if mode in READ_BY["input"] else {}
     options |= {"split": given["split"]} if mode == "evaluate" else {}
     # JAX, loaded only below so that mistakes show at once, would else multiply float32 on a GPU in TF32 (10 bits).
     os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")

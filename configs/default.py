@@ -54,6 +54,7 @@ def get_config() -> ConfigDict:
     head.entangler = "cx"  # 'variational': two-qubit gate, 'cx' | 'cz'
     head.pattern = "ring"  # 'variational': 'ring' | 'linear' | 'full' | 'none'
     head.readout = "expectation"  # 'variational': 'expectation' (<Z> to logits) | 'log_probabilities'
+    head.reverse_pass = "auto"  # 'variational': states 'store'd, 'recompute'd, circuit 'rerun' | 'auto': by size
     head.hidden_size = 8  # 'mlp': units; 8 has the parameter count of the 8-qubit head to within 5 %
 
     optimizer = config.optimizer = ConfigDict()

@@ -21,7 +21,7 @@ from configs import default
 from qjax.checks import UserError, check, check_choice, fail
 from qjax.config_schema import TYPE_WORDS, check_key, flatten, schema, validate_config
 
-MODES = ("train", "evaluate", "predict", "export")
+MODES = ("train", "evaluate", "predict", "export", "explain")
 CONFIG_FILE = "config.json"
 
 # What may differ from a workdir's config.json. A resumed training may change where it runs and how often it logs;
@@ -34,6 +34,7 @@ CHANGEABLE: dict[str, tuple[str, ...]] = {
     "evaluate": (*MACHINE_KEYS, "train.batch_size", *DATA_FILE_KEYS),
     "predict": (*MACHINE_KEYS, "train.batch_size"),
     "export": (*MACHINE_KEYS, "train.batch_size", *DATA_FILE_KEYS),
+    "explain": (*MACHINE_KEYS, "train.batch_size", "train.gradient_accumulation"),
 }
 
 
@@ -185,21 +186,27 @@ def changed_keys(config: ConfigDict, other: ConfigDict) -> list[str]:
 
 
 def resolve_config(
-    *, mode: str, workdir: str | Path, config_path: str | None, overrides: Sequence[tuple[str, str]]
+    *, mode: str, workdir: str | Path | None, config_path: str | None, overrides: Sequence[tuple[str, str]]
 ) -> ConfigDict:
     """Returns the checked configuration of one command.
 
     Training starts from `config_path` (None: `configs/default.py`); the other modes start from the workdir's
     config.json, and where `config_path` is given too, it must say the same. A workdir's config.json is binding but
-    for the keys of `CHANGEABLE[mode]`.
+    for the keys of `CHANGEABLE[mode]`. To explain a configuration no run is needed: `config_path` may come without a
+    workdir, or with one that holds no run.
 
     Args:
       mode: one of `MODES`.
-      workdir: folder of the run.
+      workdir: folder of the run; None only for 'explain' with a `config_path`.
       config_path: the file given by `--config`, or None.
       overrides: (key, text) pairs of `split_overrides`.
     """
     check_choice("--mode", mode, MODES)
+    if mode == "explain" and config_path is not None and not (workdir and Path(workdir, CONFIG_FILE).exists()):
+        return validate_config(apply_overrides(load_config(config_path), overrides))
+    if not workdir:
+        also = ", or be left out with --config" if mode == "explain" else ""
+        fail("--workdir", f"name the folder of the run{also}", "nothing")
     saved = None if mode == "train" else read_config(workdir)
     base = default.get_config() if saved is None else saved
     if config_path is not None:

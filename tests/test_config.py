@@ -484,7 +484,7 @@ def test_resumed_training_must_agree_with_the_saved_config(tmp_path):
     check_resumable(validate_config(with_values(seed=3)), tmp_path / "new")
 
 
-@pytest.mark.parametrize("mode", ["evaluate", "predict", "export"])
+@pytest.mark.parametrize("mode", ["evaluate", "predict", "export", "explain"])
 def test_later_modes_start_from_the_workdir(tmp_path, mode):
     save_config(resolve(tmp_path, config_path=str(ROOT / "configs" / "tiny.py")), tmp_path)
     assert resolve(tmp_path, mode=mode).head.num_qubits == 3
@@ -511,6 +511,21 @@ def test_later_modes_need_a_trained_workdir(tmp_path):
         resolve(tmp_path, mode="evaluate")
     with pytest.raises(UserError, match=r"`--mode` must be one of the choices.*Did you mean 'export'"):
         resolve(tmp_path, mode="exports")
+
+
+def test_explain_needs_a_run_or_a_file(tmp_path):
+    path = str(ROOT / "configs" / "tiny.py")
+    for workdir in (None, "", tmp_path, tmp_path / "new"):
+        assert resolve(workdir, "--config.seed=5", mode="explain", config_path=path).seed == 5
+    with pytest.raises(UserError, match=r"`head.hidden_size` must keep its default"):
+        resolve(None, "--config.head.hidden_size=5", mode="explain", config_path=path)
+    with pytest.raises(UserError, match=r"`--workdir` must name the folder of the run, or be left out with --config"):
+        resolve(None, mode="explain")
+    with pytest.raises(UserError, match=r"`--workdir` must hold the config.json"):
+        resolve(tmp_path, mode="explain")
+    for mode in ("train", "export"):
+        with pytest.raises(UserError, match=r"`--workdir` must name the folder of the run, but got nothing"):
+            resolve(None, mode=mode, config_path=path)
 
 
 # Recording.

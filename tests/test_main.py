@@ -66,6 +66,16 @@ def test_predict_and_export_get_their_input(calls, workdir, tmp_path, mode):
     assert [options["input_path"] for _, options in calls] == ["", str(file)]
 
 
+def test_explain_takes_a_configuration_or_a_workdir(calls, workdir):
+    config = f"--config={ROOT / 'configs' / 'tiny.py'}"
+    assert main.main(["--mode=explain", config]) == 7
+    assert main.main(["--mode=explain", config, "--workdir="]) == 7
+    assert main.main(["--mode=explain", f"--workdir={workdir}"]) == 7
+    assert [set(options) for _, options in calls] == [{"config", "workdir"}] * 3
+    assert [options["workdir"] for _, options in calls] == [None, None, workdir]
+    assert [options["config"].head.num_qubits for _, options in calls] == [3, 3, 8]
+
+
 def test_predict_reads_standard_input_by_name(calls, workdir):
     assert main.main(["--mode=predict", f"--workdir={workdir}", "--input=-"]) == 7
     assert calls[0][1]["input_path"] == "-"
@@ -76,6 +86,8 @@ def test_predict_reads_standard_input_by_name(calls, workdir):
     [
         ([], r"`--workdir` must name the folder of the run, but got nothing"),
         (["--workdir="], r"`--workdir` must name the folder of the run"),
+        (["--mode=explain"], r"`--workdir` must name the folder of the run, or be left out with --config, but got n"),
+        (["--mode=export", "--config=c.py"], r"`--workdir` must name the folder of the run, but got nothing"),
         (["--workdir=w", "--mod=train"], r"but got --mod\. Did you mean '--mode'\? Choices: --config, --workdir,"),
         (["--workdir=w", "--mode=trian"], r"`--mode` must be .*'trian'\. Did you mean 'train'\? Choices: train, eva"),
         (["--workdir=w", "evaluate"], r"must hold flags only, --name=value, but got 'evaluate'"),

@@ -65,6 +65,8 @@ class VariationalHead(nn.Module):
     - 'expectation': <Z> of every qubit, through an affine map to the logits.
     - 'log_probabilities': the logits are the logarithms of the probabilities of the basis states 0..num_classes - 1
       of the first ceil(log2(num_classes)) qubits, the label qubits. The loss renormalises them.
+
+    How the reverse pass gets at the circuit's states is `reverse_pass` (`qjax.quantum.simulate`).
     """
 
     num_classes: int
@@ -75,6 +77,7 @@ class VariationalHead(nn.Module):
     entangler: str = "cx"
     pattern: str = "ring"
     readout: str = "expectation"
+    reverse_pass: str = "auto"
     dropout: float = 0.0
 
     def setup(self) -> None:
@@ -82,7 +85,10 @@ class VariationalHead(nn.Module):
         self.dropout_layer = ExampleDropout(self.dropout, site=DROPOUT_SITE)
         self.projection = nn.Dense(self.num_qubits)
         self.quantum = QuantumLayer(
-            circuit=self.circuit(), observables=self.observables(), probability_qubits=self.label_qubits()
+            circuit=self.circuit(),
+            observables=self.observables(),
+            probability_qubits=self.label_qubits(),
+            reverse_pass=self.reverse_pass,
         )
         if self.readout == "expectation":
             self.output = nn.Dense(self.num_classes)

@@ -46,6 +46,7 @@ HEAD_OPTIONS = {
         "entangler",
         "pattern",
         "readout",
+        "reverse_pass",
     ),
 }
 

@@ -44,6 +44,8 @@ from qjax.quantum.evolution import hamiltonian_evolution as hamiltonian_evolutio
 from qjax.quantum.evolution import hamiltonian_variational as hamiltonian_variational
 from qjax.quantum.evolution import pauli_rotation as pauli_rotation
 from qjax.quantum.evolution import qaoa as qaoa
+from qjax.quantum.explain import Explanation as Explanation
+from qjax.quantum.explain import explain as explain
 from qjax.quantum.gates import GATES as GATES
 from qjax.quantum.gates import Gate as Gate
 from qjax.quantum.gates import gate as gate

@@ -168,10 +168,10 @@ def power_gate(gate: Gate, angles: Sequence[SupportsFloat], exponent: SupportsFl
     if gate.structure == "barrier":
         return gate
     if gate.diagonal is not None:
-        return _diagonal(_principal_phases(_in_float64(gate.diagonal, numbers)) * power)
+        return _diagonal(_principal_phases(in_float64(gate.diagonal, numbers)) * power)
     if gate.permutation is not None and power.is_integer():
         return _permutation(_permutation_power(gate.permutation(), int(power)))
-    values, vectors = _eigen_decomposition(_in_float64(gate.matrix, numbers))
+    values, vectors = _eigen_decomposition(in_float64(gate.matrix, numbers))
     powers = np.exp(1j * power * _principal_phases(values))
     return _unitary((vectors * powers) @ vectors.conj().T)
 
@@ -356,7 +356,7 @@ def _deviation(matrix: np.ndarray) -> float:
     return float(np.abs(matrix @ matrix.conj().T - np.eye(len(matrix))).max())
 
 
-def _in_float64(function: Callable[..., Any], angles: Sequence[float]) -> np.ndarray:
+def in_float64(function: Callable[..., Any], angles: Sequence[float]) -> np.ndarray:
     """The function's value in complex128, computed now also where a caller is being traced."""
     with jax.ensure_compile_time_eval(), jax.enable_x64(True):
         return np.asarray(function(*(np.float64(angle) for angle in angles)), np.complex128)

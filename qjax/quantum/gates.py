@@ -70,6 +70,17 @@ class Gate:
     openqasm2: str | None = field(default=None, compare=False, repr=False)
     source: str = field(default="", compare=False, repr=False)
 
+    @property
+    def is_real(self) -> bool:
+        """Whether the matrix is real at every angle, so that real amplitudes stay real."""
+        if not self.num_angles:
+            if self.structure in ("permutation", "barrier"):
+                return True
+            constant = self.matrix() if self.diagonal is None else self.diagonal()
+            return not np.any(constant.imag)
+        letters = self.data.decode() if self.name == "pauli_rotation" else {"ry": "Y", "cry": "Y"}.get(self.name, "")
+        return letters.count("Y") % 2 == 1  # exp(-i theta/2 P) is real where P is imaginary
+
     def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
         """Pickles a gate as what makes it again, because its functions cannot be pickled."""
         from qjax.quantum.custom_gates import from_json_data, is_custom, to_json_data

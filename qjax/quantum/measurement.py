@@ -11,16 +11,17 @@ from jax import lax
 from qjax.quantum.apply import apply_matrix, barrier, multiply_diagonal
 from qjax.quantum.observables import Hermitian, Observable, PauliString, PauliSum, Projector
 from qjax.quantum.pauli import pauli_masks
+from qjax.quantum.planes import sum_rows
 from qjax.types import Array, Complex, Float
 
 _H = np.array([[1, 1], [1, -1]], np.complex128) / np.sqrt(2)
 # Turns the eigenbasis of each Pauli matrix into that of Z: H X H = Z, and (H Sdg) Y (S H) = Z.
 _TO_Z_BASIS = {"X": _H, "Y": _H @ np.diag([1, -1j])}
-# Sums of more terms, or of more terms of I and Z alone, are applied to the state as a whole. Term by term, a
-# Heisenberg chain of 10 qubits compiles 3 times as long and runs 4 times as long, and 60 random strings of 12 qubits
-# compile longer than 5000 do as a whole.
+# Sums of more terms are applied to the state as a whole. Term by term, a Heisenberg chain of 10 qubits compiles 3
+# times as long and runs 4 times as long, and 60 random strings of 12 qubits compile longer than 5000 do as a whole.
 MAX_MEASURED_TERMS = 4
-MAX_MEASURED_Z_TERMS = 64
+# A sum of more terms of I and Z alone is one weight for each basis state.
+MAX_FOLDED_TERMS = 2
 # Of the groups that flip the same qubits: more of them are applied in a loop.
 MAX_UNROLLED_FLIPS = 32
 # Signs of more strings than this are added up by a Walsh-Hadamard transform.
@@ -111,9 +112,39 @@ def _measured_terms(observable: Observable) -> tuple[tuple[float | int, PauliStr
         return ((1.0, observable),)
     if not isinstance(observable, PauliSum):
         return ()
-    diagonal = all(set(string.paulis) <= {"I", "Z"} for _, string in observable.terms)
-    short = len(observable.terms) <= (MAX_MEASURED_Z_TERMS if diagonal else MAX_MEASURED_TERMS)
-    return observable.terms if short else ()
+    limit = MAX_FOLDED_TERMS if _is_diagonal(observable) else MAX_MEASURED_TERMS
+    return observable.terms if len(observable.terms) <= limit else ()
+
+
+def _is_diagonal(observable: Observable) -> bool:
+    """Whether it is a sum of strings of I and Z alone."""
+    return isinstance(observable, PauliSum) and all(set(s.paulis) <= {"I", "Z"} for _, s in observable.terms)
+
+
+def _diagonal_value(amplitudes: Array, observable: PauliSum) -> Array:
+    """Returns the expectation value `[batch]` of a sum of strings of I and Z: probabilities times weights.
+
+    The weight of basis state (i, j), i the first half of its bits, is the sum over strings of coefficient times the
+    sign that i gives it times the sign that j gives it: one small matrix product.
+    """
+    n = observable.num_qubits
+    signs = [
+        np.stack([_signs(string.paulis[part]) for _, string in observable.terms])
+        for part in (slice(n // 2), slice(n // 2, n))
+    ]
+    coefficients = np.array([coefficient for coefficient, _ in observable.terms])
+    dtype = lax.real(amplitudes).dtype
+    high, low = jnp.asarray(signs[0].T * coefficients, dtype), jnp.asarray(signs[1], dtype)
+    weights = barrier(jnp.matmul(high, low, precision=lax.Precision.HIGHEST).reshape(-1, 1))
+    return sum_rows(squared(amplitudes) * weights)
+
+
+def _signs(paulis: str) -> np.ndarray:
+    """Returns (-1)**(number of Zs that see a 1) for each basis state, `[2**k]`."""
+    signs: np.ndarray = np.ones(1)
+    for letter in paulis:
+        signs = np.kron(signs, [1, -1] if letter == "Z" else [1, 1])
+    return signs
 
 
 def _other_value(amplitudes: Array, observable: Observable) -> Array:
@@ -124,6 +155,8 @@ def _other_value(amplitudes: Array, observable: Observable) -> Array:
         pieces = split_qubits(amplitudes, observable.qubits)
         chosen = jnp.take(pieces, np.array(observable.outcomes), axis=0, unique_indices=True, mode="clip")
         return squared(chosen).sum(axis=(0, 1))
+    if isinstance(observable, PauliSum) and _is_diagonal(observable):
+        return _diagonal_value(amplitudes, observable)
     applied = apply_observable(amplitudes, observable)
     return real_overlap(amplitudes, applied)
 
@@ -131,7 +164,7 @@ def _other_value(amplitudes: Array, observable: Observable) -> Array:
 def real_overlap(first: Array, second: Array) -> Array:
     """Returns the real part of <first|second> for each example, `[batch]`."""
     products = lax.real(first) * lax.real(second) + lax.imag(first) * lax.imag(second)
-    return products.sum(axis=0)
+    return sum_rows(products)
 
 
 def _overlaps(amplitudes: Array, projector: Projector) -> tuple[Array, Array]:
@@ -170,9 +203,9 @@ def _fold(probs: Array, rest: dict[str, str]) -> dict[str, Array]:
     if added or subtracted:
         first, second = lax.split(probs, (probs.shape[0] // 2,) * 2, axis=0)
         if added:
-            results |= _fold(first + second, added)
+            results |= _fold(barrier(first + second), added)
         if subtracted:
-            results |= _fold(first - second, subtracted)
+            results |= _fold(barrier(first - second), subtracted)
     return results
 
 
@@ -253,3 +286,12 @@ def _flip(state: Array, flips: int) -> Array:
     runs = [(bit, len(list(members))) for bit, members in groupby(bits)]
     cut = state.reshape((*(2**length for _, length in runs), state.shape[1]))
     return lax.rev(cut, [axis for axis, (bit, _) in enumerate(runs) if bit == "1"]).reshape(state.shape)
+
+
+def marginal(probs: Array, kept: tuple[int, ...], n: int) -> Array:
+    """Sums `[2**n, batch]` over the qubits that are not kept -> `[2**k, batch]`, in the order of `kept`."""
+    cube = probs.reshape((2,) * n + (-1,))
+    dropped = tuple(q for q in range(n) if q not in kept)
+    ascending = sorted(kept)
+    summed = cube.sum(axis=dropped).transpose((*(ascending.index(q) for q in kept), len(kept)))
+    return summed.reshape(2 ** len(kept), -1)

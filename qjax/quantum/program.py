@@ -7,21 +7,58 @@ The rules, each a small function:
 - a short Repeat is written out before all this, so that stages grow across repetitions; a long one becomes a loop.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from qjax.quantum.circuit import Circuit
+import numpy as np
+
+from qjax.quantum.angle import Input
+from qjax.quantum.circuit import Circuit, Repeat
+from qjax.quantum.matrices import constant_phases
 from qjax.quantum.operation import Operation
-from qjax.quantum.stages import Dense, Loop, Permutation, Phase, ProductState, Single, Stage
-from qjax.quantum.values import Values
-from qjax.types import Array
+from qjax.quantum.reflections import find_reflections
+from qjax.quantum.stages import Dense, Flip, Loop, Permutation, Phase, ProductState, Reflection, Single, Stage
 
 # A Repeat of at most this many stages in all is written out: a scan of few repetitions runs 1.2 to 1.4 times slower,
 # and compile time grows with each stage written out.
 MAX_UNROLLED_STAGES = 32
-# Qubits of a dense block.
+# Qubits of a dense block that may lie anywhere; wider blocks are on neighbouring qubits.
 MAX_BLOCK_QUBITS = 2
+
+
+# What is sorted into stages: operations, and stages that stay as they are.
+Item = Operation | Loop | Reflection
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Which operations may share a dense block.
+
+    Attributes:
+      num_qubits: of a block at most; more than `MAX_BLOCK_QUBITS` only on neighbouring qubits.
+      batched: references that differ between examples: 'inputs', or names of parameters. A block that has one of them
+        is a matrix for each example, and stays as narrow as the operation itself.
+    """
+
+    num_qubits: int = MAX_BLOCK_QUBITS
+    batched: frozenset[str] = frozenset()
+    take_permutations: bool = True
+    across_layers: bool = False
+    num_all: int = 0
+
+    def is_batched(self, op: Operation) -> bool:
+        """Whether the operation differs between examples."""
+        if not self.batched:
+            return False
+        names = {"inputs" if isinstance(ref, Input) else ref.name for angle in op.angles for ref in angle.references}
+        return not names.isdisjoint(self.batched)
+
+    def fits(self, qubits: set[int], batched: bool) -> bool:
+        """Whether a block on these qubits is allowed."""
+        if len(qubits) <= 1 or (len(qubits) <= MAX_BLOCK_QUBITS and not batched):
+            return True
+        return not batched and len(qubits) <= self.num_qubits and max(qubits) - min(qubits) == len(qubits) - 1
 
 
 @dataclass(frozen=True)
@@ -32,83 +69,88 @@ class Program:
     start: ProductState | None
     stages: tuple[Stage, ...]
 
-    def run(self, values: Values, state: Array | None = None) -> Array:
-        """Returns the final state, `[2**n, 1]` where nothing depends on the inputs, else `[2**n, batch]`.
-
-        Args:
-          values: parameters and inputs.
-          state: the first state `[2**n, 1 or batch]` of a program that was compiled without one.
-        """
-        if self.start is not None:
-            state = self.start.prepare(values)
-        assert state is not None
-        for stage in self.stages:
-            state = stage.apply(state, values)
-        return state
-
     def __str__(self) -> str:
         start = () if self.start is None else (self.start,)
         return "\n".join(map(str, (*start, *self.stages)))
 
 
 @lru_cache(maxsize=512)
-def compile_circuit(circuit: Circuit, from_zero: bool = True) -> Program:
+def compile_circuit(circuit: Circuit, from_zero: bool = True, blocks: Blocks = Blocks()) -> Program:
     """Returns the program of a circuit; equal circuits share one.
 
     Args:
       circuit: what to run.
       from_zero: whether it starts from |0...0>, which the program then prepares, or from a state that is given.
+      blocks: which operations may share a dense block.
     """
-    items = _write_out(circuit)
+    items = _write_out(circuit, blocks)
     if not from_zero:
-        return Program(circuit.num_qubits, None, _stages(items))
+        return Program(circuit.num_qubits, None, _stages(items, blocks))
     runs: list[list[Operation]] = [[] for _ in range(circuit.num_qubits)]
     fresh = set(range(circuit.num_qubits))
-    rest: list[Operation | Loop] = []
+    rest: list[Item] = []
     for item in items:
-        qubits = range(circuit.num_qubits) if isinstance(item, Loop) else item.all_qubits
+        qubits = item.all_qubits if isinstance(item, Operation) else range(circuit.num_qubits)
         if isinstance(item, Operation) and len(qubits) < 2 and fresh.issuperset(qubits):
             runs[qubits[0] if qubits else 0].append(item)  # a global phase goes anywhere
         else:
             fresh -= set(qubits)
             rest.append(item)
-    return Program(circuit.num_qubits, ProductState(tuple(map(tuple, runs))), _stages(rest))
+    return Program(circuit.num_qubits, ProductState(tuple(map(tuple, runs))), _stages(rest, blocks))
 
 
 @dataclass
 class _Draft:
     """A stage while it grows."""
 
-    kind: str  # 'dense' | 'diagonal' | 'permutation' | 'single' | 'loop'
+    kind: str  # 'dense' | 'diagonal' | 'permutation' | 'single' | 'fixed'
+    blocks: Blocks
     qubits: set[int] = field(default_factory=set)
     operations: list[Operation] = field(default_factory=list)
-    loop: Loop | None = None
+    fixed: Loop | Reflection | None = None
+    batched: bool = False
+
+    def add(self, op: Operation, first: bool = False) -> None:
+        """Takes the operation, as the first of all or as the last."""
+        self.operations.insert(0 if first else len(self.operations), op)
+        self.qubits.update(op.all_qubits)
+        self.batched = self.batched or self.blocks.is_batched(op)
 
     def holds(self, op: Operation) -> bool:
         """Whether the operation costs nothing here: a dense block that has all its qubits."""
-        return self.kind == "dense" and self.qubits >= set(op.all_qubits)
+        inside = self.kind == "dense" and self.qubits >= set(op.all_qubits)
+        inside = inside and (self.blocks.take_permutations or op.gate.structure != "permutation")
+        return inside and (self.batched or self.blocks.fits(self.qubits, self.blocks.is_batched(op)))
 
     def can_take(self, op: Operation) -> bool:
         """Whether the operation can join: another of the same kind, or a dense block with room for it."""
         kind = _kind(op)
         if self.kind == "dense" and kind == "dense":
-            return len(self.qubits | set(op.all_qubits)) <= MAX_BLOCK_QUBITS
+            return self.blocks.fits(self.qubits | set(op.all_qubits), self.batched or self.blocks.is_batched(op))
         return self.holds(op) or (self.kind == kind and kind != "single")
 
     def touches(self, op: Operation) -> bool:
         """Whether the operation must stay on its side of this stage."""
-        return self.loop is not None or not self.qubits.isdisjoint(op.all_qubits)
+        return self.fixed is not None or not self.qubits.isdisjoint(op.all_qubits)
 
     def finish(self) -> Stage:
         """Returns the stage."""
-        if self.loop is not None:
-            return self.loop
+        if self.fixed is not None:
+            return self.fixed
         operations = tuple(self.operations)
         if self.kind == "dense":
             return Dense(tuple(sorted(self.qubits)), operations)
         if self.kind == "single":
             return Single(operations[0])
-        return Phase(operations) if self.kind == "diagonal" else Permutation(operations)
+        if self.kind == "permutation":
+            return Permutation(operations)
+        return Flip(operations) if all(map(_is_sign, operations)) else Phase(operations)
+
+
+def _is_sign(op: Operation) -> bool:
+    """Whether a diagonal operation changes signs alone."""
+    phases = constant_phases(op)
+    return phases is not None and bool(np.all(np.abs(np.sin(phases)) < 1e-12))
 
 
 def _kind(op: Operation) -> str:
@@ -118,32 +160,57 @@ def _kind(op: Operation) -> str:
     return "dense" if len(op.all_qubits) <= MAX_BLOCK_QUBITS else "single"
 
 
-def _stages(items: Iterable[Operation | Loop]) -> tuple[Stage, ...]:
+def _stages(items: Iterable[Item], blocks: Blocks) -> tuple[Stage, ...]:
     """Returns the stages of operations and loops, in order."""
     drafts: list[_Draft] = []
+    if blocks.across_layers:
+        return _wide_stages(list(items), blocks)
     for item in items:
-        if isinstance(item, Loop):
-            drafts.append(_Draft("loop", loop=item))
+        if not isinstance(item, Operation):
+            drafts.append(_Draft("fixed", blocks, fixed=item))
         else:
-            _place(item, drafts)
+            _place(item, drafts, blocks)
     _move_phases_into_blocks(drafts)
-    return tuple(draft.finish() for draft in drafts if draft.loop is not None or draft.operations)
+    return tuple(draft.finish() for draft in drafts if draft.fixed is not None or draft.operations)
 
 
-def _place(op: Operation, drafts: list[_Draft]) -> None:
+def _wide_stages(items: Sequence[Item], blocks: Blocks) -> tuple[Stage, ...]:
+    """Returns the stages of operations and loops, gates between two loops grouped by windows."""
+    from qjax.quantum.windows import group_by_windows
+
+    plain = replace(blocks, across_layers=False)
+    stages: list[Stage] = []
+    run: list[Operation] = []
+    for item in (*items, None):
+        if isinstance(item, Operation):
+            run.append(item)
+            continue
+        for group in group_by_windows(run, blocks.num_all, blocks):
+            qubits = sorted({q for op in group for q in op.all_qubits})
+            whole = tuple(range(qubits[0], qubits[-1] + 1)) if qubits else (0,)
+            if len(group) > 1 or (len(whole) <= blocks.num_qubits and not blocks.is_batched(group[0])):
+                stages.append(Dense(whole, tuple(group)))
+            else:
+                stages.extend(_stages(group, plain))
+        run = []
+        if item is not None:
+            stages.append(item)
+    return tuple(stages)
+
+
+def _place(op: Operation, drafts: list[_Draft], blocks: Blocks) -> None:
     """Puts the operation into an earlier stage that can take it, best where it costs nothing, or a new one."""
     candidates = []
     for draft in reversed(drafts):
-        if draft.loop is None and draft.can_take(op):
+        if draft.fixed is None and draft.can_take(op):
             candidates.append(draft)
         if draft.touches(op):
             break
     if not candidates:
-        drafts.append(_Draft(_kind(op)))
+        drafts.append(_Draft(_kind(op), blocks))
         candidates = drafts[-1:]
     chosen = next((draft for draft in candidates if draft.holds(op)), candidates[0])
-    chosen.operations.append(op)
-    chosen.qubits.update(op.all_qubits)
+    chosen.add(op)
 
 
 def _move_phases_into_blocks(drafts: list[_Draft]) -> None:
@@ -158,25 +225,35 @@ def _move_phases_into_blocks(drafts: list[_Draft]) -> None:
         for op in draft.operations:
             later = next((d for d in drafts[position + 1 :] if d.touches(op)), None)
             if later is not None and later.holds(op):
-                later.operations.insert(0, op)
+                later.add(op, first=True)
             else:
                 kept.append(op)
         draft.operations = kept
 
 
-def _write_out(circuit: Circuit) -> list[Operation | Loop]:
+def _write_out(circuit: Circuit, blocks: Blocks) -> list[Item]:
     """Returns the operations without barriers, each Repeat either written out or as a loop."""
-    items: list[Operation | Loop] = []
-    for op in circuit.operations:
+    items: list[Item] = []
+    run: list[Operation] = []
+    for op in (*circuit.operations, None):
         if isinstance(op, Operation):
-            items.extend([] if op.is_barrier else [op])
+            run.extend([] if op.is_barrier else [op])
             continue
-        body = _write_out(op.body)
-        stages = _stages(body)
-        has_loop = any(isinstance(item, Loop) for item in body)
-        if not has_loop and len(stages) * op.reps <= MAX_UNROLLED_STAGES:
-            items.extend(inner for inner in op.expand() if not inner.is_barrier)
-        else:
-            names = () if op.shared else tuple(op.body.parameter_shapes)
-            items.append(Loop(stages, op.reps, op.reverse, names, op.body.num_inputs))
+        written = _repeat(op, blocks) if op is not None else []
+        if written and all(isinstance(item, Operation) for item in written):
+            run.extend(item for item in written if isinstance(item, Operation))
+            continue
+        items.extend(find_reflections(run))
+        items.extend(written)
+        run = []
     return items
+
+
+def _repeat(repeat: Repeat, blocks: Blocks) -> list[Item]:
+    """Returns the operations of a Repeat where it is short, else a loop."""
+    body = _write_out(repeat.body, blocks)
+    stages = _stages(body, blocks)
+    if not any(isinstance(item, Loop) for item in body) and len(stages) * repeat.reps <= MAX_UNROLLED_STAGES:
+        return [op for op in repeat.expand() if not op.is_barrier]
+    names = () if repeat.shared else tuple(repeat.body.parameter_shapes)
+    return [Loop(stages, repeat.reps, repeat.reverse, names)]

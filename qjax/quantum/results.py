@@ -7,6 +7,7 @@ significant bit of an index.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
@@ -20,6 +21,8 @@ from qjax.quantum.angle import as_index
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.measurement import apply_observable, real_overlap, split_qubits, squared
 from qjax.quantum.observables import Observable, check_observables
+from qjax.quantum.operation import Operation
+from qjax.quantum.readouts import Readout
 from qjax.quantum.simulate import run
 from qjax.types import Array, CircuitParams, Complex, Float
 
@@ -50,8 +53,7 @@ def variance(
       UserError: as for `expectation`.
     """
     items = check_observables(observables, circuit.num_qubits)
-    amplitudes, batched = run(circuit, params, inputs, initial_state)
-    values = jnp.stack([squared(_deviation(amplitudes, item)).sum(axis=0) for item in items])
+    (values,), batched = run(circuit, params, inputs, initial_state, _VarianceReadout(items))
     return values.T if batched else values[:, 0]
 
 
@@ -83,12 +85,39 @@ def covariance(
       UserError: as for `expectation`.
     """
     items = check_observables(observables, circuit.num_qubits)
-    amplitudes, batched = run(circuit, params, inputs, initial_state)
-    moved = [_deviation(amplitudes, item) for item in items]
-    # Real and imaginary parts one below the other: the real part of <a|b> is the dot product of such vectors.
-    stacked = jnp.stack([jnp.concatenate([lax.real(d), lax.imag(d)]) for d in moved])
-    values = jnp.einsum("adb,cdb->bac", stacked, stacked, precision=lax.Precision.HIGHEST)
-    return values if batched else values[0]
+    (values,), batched = run(circuit, params, inputs, initial_state, _CovarianceReadout(items))
+    return jnp.moveaxis(values, -1, 0) if batched else values[..., 0]
+
+
+@dataclass(frozen=True)
+class _VarianceReadout:
+    """The variance of each observable, `[observables, batch]`."""
+
+    observables: tuple[Observable, ...]
+    folds = False
+
+    def __call__(self, state: Array) -> tuple[Array, ...]:
+        return (jnp.stack([squared(_deviation(state, item)).sum(axis=0) for item in self.observables]),)
+
+    def before(self, operations: Sequence[Operation]) -> Readout:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class _CovarianceReadout:
+    """The covariance of each pair, `[observables, observables, batch]`."""
+
+    observables: tuple[Observable, ...]
+    folds = False
+
+    def __call__(self, state: Array) -> tuple[Array, ...]:
+        moved = [_deviation(state, item) for item in self.observables]
+        # Real and imaginary parts one below the other: the real part of <a|b> is the dot product of such vectors.
+        stacked = jnp.stack([jnp.concatenate([lax.real(d), lax.imag(d)]) for d in moved])
+        return (jnp.einsum("adb,cdb->acb", stacked, stacked, precision=lax.Precision.HIGHEST),)
+
+    def before(self, operations: Sequence[Operation]) -> Readout:
+        raise NotImplementedError
 
 
 def _deviation(amplitudes: Array, observable: Observable) -> Array:

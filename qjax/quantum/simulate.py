@@ -11,6 +11,9 @@ Arguments in common:
   inputs: `[num_inputs]` for one example, `[batch, num_inputs]` for many; None where the circuit has none.
   initial_state: amplitudes to start from in place of |0...0>, real or complex, `[2**n]` or `[batch, 2**n]`,
     normalised by the caller (`amplitude_state`); None for |0...0>.
+  reverse_pass: 'store' keeps the states for the reverse pass, 'recompute' computes them again from the last one, in
+    the memory of a few states whatever the depth, 'rerun' runs the circuit anew in the reverse pass, in parts of the
+    batch that fit the cache; 'auto' chooses by size (`choices.py`).
 
 With inputs or an initial state of rank 2 every result has the batch as its first axis, also where the circuit does
 not use the inputs.
@@ -22,21 +25,27 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
-from qjax.checks import check
+from qjax.checks import check, check_choice
+from qjax.quantum.adjoint import REVERSE_PASSES, Simulation
 from qjax.quantum.angle import as_index
 from qjax.quantum.binding import check_values
 from qjax.quantum.circuit import Circuit
-from qjax.quantum.measurement import observable_values, squared
 from qjax.quantum.memory import check_fits, check_matrix_fits
 from qjax.quantum.observables import Observable, check_observables
-from qjax.quantum.program import compile_circuit
-from qjax.quantum.values import Values
+from qjax.quantum.primitive import call
+from qjax.quantum.readouts import ExpectationReadout, ProbabilityReadout, Readout, StateReadout
 from qjax.types import Array, CircuitParams, Complex, Float, Int, Key
 
 
 def state(
-    circuit: Circuit, params: CircuitParams | None = None, inputs: Any = None, initial_state: Any = None
+    circuit: Circuit,
+    params: CircuitParams | None = None,
+    inputs: Any = None,
+    initial_state: Any = None,
+    *,
+    reverse_pass: str = "auto",
 ) -> Complex[Array, "*batch amplitudes"]:
     """Returns the final state, `[2**n]` or `[batch, 2**n]`; qubit 0 is the most significant bit of the index.
 
@@ -46,8 +55,8 @@ def state(
     >>> state(Circuit(2).append("h", 0).append("cx", (0, 1))).round(4)
     Array([0.7071+0.j, 0.    +0.j, 0.    +0.j, 0.7071+0.j], dtype=complex64)
     """
-    amplitudes, batched = run(circuit, params, inputs, initial_state)
-    return _batch_first(amplitudes, batched)
+    (real, imag), batched = run(circuit, params, inputs, initial_state, StateReadout(), reverse_pass)
+    return _batch_first(lax.complex(real, imag), batched)
 
 
 def expectation(
@@ -56,6 +65,8 @@ def expectation(
     inputs: Any = None,
     observables: Sequence[Observable] = (),
     initial_state: Any = None,
+    *,
+    reverse_pass: str = "auto",
 ) -> Float[Array, "*batch observables"]:
     """Returns the exact expectation value of each observable, `[num_observables]` or `[batch, num_observables]`.
 
@@ -65,13 +76,15 @@ def expectation(
       inputs: see the module.
       observables: at least one, of any kinds; `z_observables(n)` is Z on each qubit.
       initial_state: see the module.
+      reverse_pass: see the module.
 
     Raises:
       UserError: as for `state`, or an observable is of another type or number of qubits.
     """
     observables = check_observables(observables, circuit.num_qubits)
-    amplitudes, batched = run(circuit, params, inputs, initial_state)
-    return _batch_first(observable_values(amplitudes, observables), batched)
+    readout = ExpectationReadout(observables)
+    (values,), batched = run(circuit, params, inputs, initial_state, readout, reverse_pass)
+    return _batch_first(values, batched)
 
 
 def probabilities(
@@ -80,6 +93,8 @@ def probabilities(
     inputs: Any = None,
     qubits: int | Sequence[int] | None = None,
     initial_state: Any = None,
+    *,
+    reverse_pass: str = "auto",
 ) -> Float[Array, "*batch outcomes"]:
     """Returns the probability of each outcome of measuring `qubits`, `[2**k]` or `[batch, 2**k]`.
 
@@ -89,6 +104,7 @@ def probabilities(
       inputs: see the module.
       qubits: k of them, the first as the most significant bit of the outcome; None measures all in order.
       initial_state: see the module.
+      reverse_pass: see the module.
 
     Raises:
       UserError: as for `state`, or qubits are out of range or repeated.
@@ -98,8 +114,9 @@ def probabilities(
     kept = tuple(as_index("qubits", q) for q in chosen)
     distinct = len(set(kept)) == len(kept) > 0 and max(kept) < n
     check(distinct, "qubits", f"hold distinct integers in 0..{n - 1}, at least one", kept)
-    amplitudes, batched = run(circuit, params, inputs, initial_state)
-    return _batch_first(_marginal(squared(amplitudes), kept, n), batched)
+    readout = ProbabilityReadout(kept)
+    (probs,), batched = run(circuit, params, inputs, initial_state, readout, reverse_pass)
+    return _batch_first(probs, batched)
 
 
 def sample(
@@ -124,8 +141,9 @@ def sample(
       UserError: as for `state`, or `shots` is below 1.
     """
     check(as_index("shots", shots) >= 1, "shots", "be an integer of at least 1", shots)
-    amplitudes, batched = run(circuit, params, inputs, initial_state)
-    cumulative = jnp.cumsum(squared(amplitudes).T, axis=1)
+    readout = ProbabilityReadout(tuple(range(circuit.num_qubits)))
+    (probs,), batched = run(circuit, params, inputs, initial_state, readout)
+    cumulative = jnp.cumsum(probs.T, axis=1)
     draws = jax.random.uniform(key, (cumulative.shape[0], shots), cumulative.dtype) * cumulative[:, -1:]
     indices = jax.vmap(lambda edges, points: jnp.searchsorted(edges, points, side="right"))(cumulative, draws)
     indices = jnp.minimum(indices, 2**circuit.num_qubits - 1)
@@ -143,17 +161,30 @@ def unitary(
     check_values(circuit, params, inputs)
     if np.ndim(inputs) == 2:
         return jax.vmap(lambda row: unitary(circuit, params, row))(inputs)
-    arrays, row, dtype = _as_arrays(circuit, params or {}, inputs)
-    dim = 2**circuit.num_qubits
+    dtype = _as_arrays(circuit, params or {}, inputs)[2]
     check_matrix_fits(circuit.num_qubits, dtype)
-    values = Values(arrays, row[:, None], dtype)
-    return compile_circuit(circuit, from_zero=False).run(values, jnp.eye(dim, dtype=values.complex_dtype))
+    return state(circuit, params, inputs, jnp.eye(2**circuit.num_qubits, dtype=dtype)).T
 
 
 def run(
-    circuit: Circuit, params: CircuitParams | None, inputs: Any, initial_state: Any
-) -> tuple[Complex[Array, "dim batch"], bool]:
-    """Returns the state `[2**n, batch]` and whether there is a batch; without one it has length 1."""
+    circuit: Circuit,
+    params: CircuitParams | None,
+    inputs: Any,
+    initial_state: Any,
+    readout: Readout,
+    reverse_pass: str = "auto",
+) -> tuple[tuple[Array, ...], bool]:
+    """Returns what `readout` reads from the state, batch last, and whether there is a batch; else it has length 1.
+
+    Args:
+      circuit: see the module, as for the next three.
+      params: likewise.
+      inputs: likewise.
+      initial_state: likewise.
+      readout: what is read from the state.
+      reverse_pass: see the module.
+    """
+    check_choice("reverse_pass", reverse_pass, REVERSE_PASSES)
     check_values(circuit, params, inputs)
     arrays, rows, dtype = _as_arrays(circuit, params or {}, inputs, initial_state)
     start = None if initial_state is None else _first_state(circuit.num_qubits, initial_state)
@@ -162,14 +193,15 @@ def run(
     columns = rows.T if rows.ndim == 2 else rows[:, None]
     batch = max(sizes, default=1)
     check_fits(circuit.num_qubits, batch, dtype)
-    values = Values(arrays, columns, dtype)
+    given = () if start is None else (start.real, start.imag) if jnp.iscomplexobj(start) else (start,)
+    simulation = Simulation(circuit=circuit, readout=readout, given=len(given), reverse_pass=reverse_pass)
+    operands = [*(x[..., None] for x in arrays.values()), columns, *given]
     if batch == 0:  # no stage has to know of it
-        return jnp.zeros((2**circuit.num_qubits, 0), values.complex_dtype), True
-    if start is None:
-        amplitudes = compile_circuit(circuit).run(values)
-    else:
-        amplitudes = compile_circuit(circuit, from_zero=False).run(values, start.astype(values.complex_dtype))
-    return jnp.broadcast_to(amplitudes, (amplitudes.shape[0], batch)), bool(sizes)
+        empty = [jax.ShapeDtypeStruct((*x.shape[:-1], max(1, x.shape[-1])), x.dtype) for x in operands]
+        shapes = jax.eval_shape(lambda *xs: simulation(*xs), *empty)
+        return tuple(jnp.zeros((*x.shape[:-1], 0), x.dtype) for x in shapes), True
+    results = call(simulation, *operands)
+    return tuple(jnp.broadcast_to(x, (*x.shape[:-1], batch)) for x in results), bool(sizes)
 
 
 def _first_state(num_qubits: int, initial_state: Any) -> Array:
@@ -209,12 +241,3 @@ def _as_arrays(
 
 def _batch_first(array: Array, batched: bool) -> Array:
     return array.T if batched else array[:, 0]
-
-
-def _marginal(probs: Array, kept: tuple[int, ...], n: int) -> Array:
-    """Sums `[2**n, batch]` over the qubits that are not kept -> `[2**k, batch]`, in the order of `kept`."""
-    cube = probs.reshape((2,) * n + (-1,))
-    dropped = tuple(q for q in range(n) if q not in kept)
-    ascending = sorted(kept)
-    summed = cube.sum(axis=dropped).transpose((*(ascending.index(q) for q in kept), len(kept)))
-    return summed.reshape(2 ** len(kept), -1)

@@ -1,40 +1,12 @@
-"""The stages of a compiled program: static data, and what each does to a state.
+"""The stages of a compiled program, as static data: what runs of gates amount to.
 
-A state is complex `[2**n, batch]`, batch last: neighbouring examples are neighbours in memory, so that every
-operation below is a plain loop over them. The batch axis has length 1 until a stage depends on the inputs. A barrier
-follows what is computed once and used often: without it XLA computes sines and cosines again for every amplitude.
+`plan.py` turns them into steps, which act on a state.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
-import jax.numpy as jnp
-import numpy as np
-from jax import lax
-
-from qjax.quantum.apply import (
-    apply_matrix,
-    apply_operation,
-    barrier,
-    num_qubits_of,
-    source_rows,
-)
-from qjax.quantum.matrices import block_matrix, column_of_run
 from qjax.quantum.operation import Operation
-from qjax.quantum.values import Values
-from qjax.types import Array
-
-# A permutation of more qubits is done gate by gate: its table of 2**n row numbers would be a constant of the program.
-MAX_TABLE_QUBITS = 20
-
-
-@runtime_checkable
-class Stage(Protocol):
-    """One step of a program."""
-
-    def apply(self, state: Array, values: Values) -> Array:
-        """Returns the state `[2**n, batch]` after this stage."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +15,10 @@ class ProductState:
 
     runs: tuple[tuple[Operation, ...], ...]
 
-    def prepare(self, values: Values) -> Array:
-        """Returns the state `[2**n, batch]`."""
-        columns = barrier([column_of_run(run, values) for run in self.runs])
-        state = columns[0]
-        for column in columns[1:]:
-            product = state[:, None, :] * column[None, :, :]
-            state = product.reshape(-1, product.shape[-1])
-        return barrier(state)
+    @property
+    def is_real(self) -> bool:
+        """Whether the state has real amplitudes."""
+        return all(_are_real(run) for run in self.runs)
 
     def __str__(self) -> str:
         return "product state: " + ", ".join(_show(run) if run else f"|0> {q}" for q, run in enumerate(self.runs))
@@ -58,15 +26,20 @@ class ProductState:
 
 @dataclass(frozen=True)
 class Dense:
-    """Operations on one or two qubits, multiplied together first: one pass over the state."""
+    """Operations on few qubits, multiplied together first: one pass over the state."""
 
     qubits: tuple[int, ...]
     operations: tuple[Operation, ...]
 
-    def apply(self, state: Array, values: Values) -> Array:
-        """See `Stage.apply`."""
-        matrix = block_matrix(self.operations, self.qubits, values)
-        return barrier(apply_matrix(state, matrix, self.qubits))
+    @property
+    def is_real(self) -> bool:
+        """Whether real amplitudes stay real."""
+        return _are_real(self.operations)
+
+    @property
+    def is_window(self) -> bool:
+        """Whether the qubits are neighbours."""
+        return self.qubits[-1] - self.qubits[0] == len(self.qubits) - 1
 
     def __str__(self) -> str:
         return f"dense on {self.qubits}: {_show(self.operations)}"
@@ -78,9 +51,10 @@ class Single:
 
     operation: Operation
 
-    def apply(self, state: Array, values: Values) -> Array:
-        """See `Stage.apply`."""
-        return barrier(apply_operation(state, self.operation, values))
+    @property
+    def is_real(self) -> bool:
+        """Whether real amplitudes stay real."""
+        return self.operation.gate.is_real
 
     def __str__(self) -> str:
         return f"single: {self.operation}"
@@ -91,23 +65,21 @@ class Phase:
     """Diagonal operations: one elementwise multiplication, by a vector that has no batch where no angle has."""
 
     operations: tuple[Operation, ...]
-
-    def apply(self, state: Array, values: Values) -> Array:
-        """See `Stage.apply`."""
-        n = num_qubits_of(state)
-        phases: dict[bool, Array] = {}
-        for op in self.operations:
-            batched = any(values.angle(angle).shape[0] > 1 for angle in op.angles)
-            start = phases.get(batched)
-            if start is None:
-                start = jnp.ones((2**n, values.batch if batched else 1), values.complex_dtype)
-            phases[batched] = apply_operation(start, op, values)
-        for batched in sorted(phases):
-            state = state * barrier(phases[batched])
-        return barrier(state)
+    is_real = False
 
     def __str__(self) -> str:
         return f"phase: {_show(self.operations)}"
+
+
+@dataclass(frozen=True)
+class Flip:
+    """Diagonal operations without angles that change signs alone, such as CZ and Z: real amplitudes stay real."""
+
+    operations: tuple[Operation, ...]
+    is_real = True
+
+    def __str__(self) -> str:
+        return f"signs: {_show(self.operations)}"
 
 
 @dataclass(frozen=True)
@@ -115,21 +87,25 @@ class Permutation:
     """Operations that permute the basis states: one static gather."""
 
     operations: tuple[Operation, ...]
-
-    def apply(self, state: Array, values: Values) -> Array:
-        """See `Stage.apply`."""
-        n = num_qubits_of(state)
-        if n > MAX_TABLE_QUBITS:
-            for op in self.operations:
-                state = apply_operation(state, op, values)
-            return barrier(state)
-        source = np.arange(2**n, dtype=np.int32)
-        for op in self.operations:
-            source = source[source_rows(op, n)]
-        return barrier(jnp.take(state, source, axis=0, unique_indices=True, mode="clip"))
+    is_real = True
 
     def __str__(self) -> str:
         return f"permutation: {_show(self.operations)}"
+
+
+@dataclass(frozen=True)
+class Reflection:
+    """1 - 2 |s><s| on some qubits, s their even superposition: a Grover diffuser, up to its sign.
+
+    Attributes:
+      qubits: ascending.
+    """
+
+    qubits: tuple[int, ...]
+    is_real = True
+
+    def __str__(self) -> str:
+        return f"reflection about the even superposition of {self.qubits}"
 
 
 @dataclass(frozen=True)
@@ -141,32 +117,28 @@ class Loop:
       reps: repetitions.
       reverse: whether the last slice of the parameters comes first.
       names: parameters of which each repetition has a slice; the others are shared by all.
-      num_inputs: of the body.
     """
 
-    body: tuple[Stage, ...]
+    body: tuple["Stage", ...]
     reps: int
     reverse: bool
     names: tuple[str, ...]
-    num_inputs: int
 
-    def apply(self, state: Array, values: Values) -> Array:
-        """See `Stage.apply`."""
-        batch = max(state.shape[1], values.batch if self.num_inputs else 1)
-        state = jnp.broadcast_to(state, (state.shape[0], batch))
-
-        def step(carry: Array, slices: dict[str, Array]) -> tuple[Array, None]:
-            inner = values.inside_loop(slices)
-            for stage in self.body:
-                carry = stage.apply(carry, inner)
-            return carry, None
-
-        slices = values.slices(self.names)
-        return lax.scan(step, state, slices, length=self.reps, reverse=self.reverse)[0]
+    @property
+    def is_real(self) -> bool:
+        """Whether real amplitudes stay real."""
+        return all(stage.is_real for stage in self.body)
 
     def __str__(self) -> str:
         inner = "".join(f"\n    {line}" for stage in self.body for line in str(stage).splitlines())
         return f"repeat {self.reps} times{' in reverse' if self.reverse else ''}:{inner}"
+
+
+Stage = Dense | Single | Phase | Flip | Permutation | Reflection | Loop
+
+
+def _are_real(operations: Sequence[Operation]) -> bool:
+    return all(op.gate.is_real for op in operations)
 
 
 def _show(operations: Sequence[Operation]) -> str:

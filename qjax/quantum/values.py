@@ -1,8 +1,8 @@
 """What a traced computation knows of a circuit's angles: parameters and inputs by reference.
 
-Every value has shape `[1]` or `[batch]`: `[1]` where it does not depend on the inputs, so that parameters are never
-broadcast to the batch. Arrays are taken apart by one `split` each, whose transpose is one `concatenate`; an index for
-each angle would cost the reverse pass one padded array for each.
+Every value has shape `[1]` or `[batch]`: `[1]` where all examples share it, so that parameters are never broadcast to
+the batch. Arrays are taken apart by one `split` each, whose transpose is one `concatenate`; an index for each angle
+would cost the reverse pass one padded array for each.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ class Values:
     """Parameters and inputs of one call.
 
     Attributes:
-      params: name -> real array of the shape that the circuit states.
+      params: name -> real array `[*shape, 1 or batch]`, of the shape that the circuit states.
       inputs: `[num_inputs, batch]`, where batch is 1 for a single example.
       dtype: real dtype of the computation.
     """
@@ -35,7 +35,7 @@ class Values:
     @property
     def batch(self) -> int:
         """Number of examples."""
-        return self.inputs.shape[1]
+        return max((x.shape[-1] for x in (self.inputs, *self.params.values())), default=1)
 
     @property
     def complex_dtype(self) -> Any:
@@ -43,7 +43,7 @@ class Values:
         return jnp.complex64 if self.dtype == jnp.float32 else jnp.complex128
 
     def angle(self, angle: Angle) -> Float[Array, "batch_or_1"]:
-        """Returns the angle's value, `[batch]` where it depends on the inputs and `[1]` where it does not."""
+        """Returns the angle's value, `[batch]` where it differs between examples and `[1]` where it does not."""
         value = angle.evaluate(self._look_up)
         return jnp.full((1,), value, self.dtype) if isinstance(value, float) else value
 
@@ -59,8 +59,9 @@ class Values:
         if not isinstance(reference, Parameter):
             return self._split("", self.inputs)[reference.index].reshape(-1)
         array = self.params[reference.name]
-        flat_index = int(np.ravel_multi_index(reference.index, array.shape)) if reference.index else 0
-        return self._split(reference.name, array.reshape(-1))[flat_index]
+        shape = array.shape[:-1]
+        flat_index = int(np.ravel_multi_index(reference.index, shape)) if reference.index else 0
+        return self._split(reference.name, array.reshape(-1, array.shape[-1]))[flat_index].reshape(-1)
 
     def _split(self, name: str, array: Array) -> list[Array]:
         """Takes the array apart along its first axis, once; inputs go by the empty name, which no parameter has."""

@@ -1,0 +1,72 @@
+"""`--mode=explain`: what the head's circuit compiles to, and what a step of training costs; nothing is run."""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from qjax import quantum
+from qjax.checks import fail
+from qjax.models.heads import HEADS, VariationalHead, make_head
+from qjax.modes.scoring import is_main_process
+from qjax.modes.setup import HEAD_OPTIONS
+from qjax.training.mesh import make_mesh
+from qjax.training.step import check_batch_size
+
+EXPLAIN_FILE = "explain.json"
+
+
+def run(config: ConfigDict, workdir: str | Path | None) -> int:
+    """Prints the explanation of the head's circuit, and writes it as WORKDIR/explain.json.
+
+    Args:
+      config: names a head with a circuit; its batch is that of one micro-batch on one device.
+      workdir: where the file goes; None writes none.
+
+    Returns:
+      The exit status, 0.
+    """
+    head = make_circuit_head(config)
+    examples, words = count_examples(config)
+    explanation = quantum.explain(
+        head.circuit(), batch=examples, observables=head.observables(), reverse_pass=head.reverse_pass
+    )
+    if not is_main_process():
+        return 0
+    print(f"head      {config.head.name}: a count by a model, not a measurement")
+    print(f"examples  {words}")
+    print(explanation)
+    if workdir is not None:
+        path = Path(workdir, EXPLAIN_FILE)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(explanation.to_json(), encoding="utf-8")
+        except OSError as error:
+            fail("--workdir", "be a folder that can be written to", str(error))
+        print(f"written   {path}")
+    return 0
+
+
+def make_circuit_head(config: ConfigDict) -> VariationalHead:
+    """Returns the configured head, refusing one without a circuit."""
+    options = {name: config.head[name] for name in HEAD_OPTIONS[config.head.name]}
+    if "rotations" in options:
+        options["rotations"] = tuple(options["rotations"])
+    # The circuit does not depend on the number of classes, which only the data tell.
+    head = make_head(config.head.name, num_classes=2, **options)
+    if not isinstance(head, VariationalHead):
+        choices = [name for name, kind in HEADS.items() if issubclass(kind, VariationalHead)]
+        fail("head.name", "name a head that has a circuit with --mode=explain", repr(config.head.name), choices)
+    return head
+
+
+def count_examples(config: ConfigDict) -> tuple[int, str]:
+    """Returns the number of examples that one run of the circuit takes on a device, and that in words."""
+    train = config.train
+    devices, parts = int(make_mesh(train.num_devices).size), train.gradient_accumulation
+    check_batch_size(train.batch_size, num_devices=devices, num_micro_batches=parts)
+    share = train.batch_size // (devices * parts)
+    words = f"train.batch_size {train.batch_size} / ({devices} device(s) x {parts} micro-batch(es)) = {share}"
+    if config.task != "entities":
+        return share, words
+    longest = next(length for length in config.data.bucket_lengths if length >= config.data.max_length)
+    return share * longest, f"{words} sentences x {longest} words, padding included, at most"

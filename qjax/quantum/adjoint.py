@@ -1,0 +1,217 @@
+"""Simulations as functions with a reverse pass of their own, exact and in O(2**n) memory.
+
+A circuit is unitary, so the reverse pass can compute the state at each step again from the one after it, instead of
+keeping all of them (Jones & Gacon 2020, arXiv:2009.02823). Keeping them is faster where they fit: see
+`saves_states`. Both ways use the same steps; either composes with jit, vmap, scan, shard_map and further derivatives
+(`primitive.py`).
+"""
+
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+import jax
+
+from qjax.quantum.apply import barrier
+from qjax.quantum.choices import block_qubits, chunk_size, is_wide
+from qjax.quantum.chunks import batch_of_tree, in_chunks
+from qjax.quantum.circuit import Circuit
+from qjax.quantum.costs import check_memory, settle
+from qjax.quantum.loop_step import run, run_back, run_saving
+from qjax.quantum.plan import Plan, make_plan
+from qjax.quantum.planes import from_complex, to_complex
+from qjax.quantum.primitive import BatchLast, Shapes, batch_of, with_batch
+from qjax.quantum.program import Blocks, compile_circuit
+from qjax.quantum.readouts import Readout, is_linear
+from qjax.quantum.steps import GatherStep
+from qjax.quantum.values import Values
+from qjax.types import Array
+
+REVERSE_PASSES = ("auto", "store", "recompute", "rerun")
+
+
+@dataclass(frozen=True)
+class Simulation(BatchLast):
+    """From parameters and inputs to what is read from the final state.
+
+    Operands: the parameters in the order of `circuit.parameter_shapes`, each `[*shape, 1 or batch]`; the inputs
+    `[num_inputs, 1 or batch]`; and, with `given`, real and imaginary parts of the first state, `[2**n, 1 or batch]`,
+    or the real part alone.
+
+    Attributes:
+      circuit: what to run.
+      readout: what is read from the final state.
+      given: planes of the first state: 0 where the run starts from |0...0>, 1 where it is real, 2 where complex.
+      reverse_pass: whether the reverse pass keeps the states ('store'), computes them again from the last one
+        ('recompute'), or runs the circuit anew, a part of the batch at a time ('rerun'); 'auto' until `settled`.
+      batching: for which operands with a batch, and for which number of examples, the plan is made; None until
+        `settled`, when it is made for those at hand.
+    """
+
+    circuit: Circuit = field(kw_only=True)
+    readout: Readout = field(kw_only=True)
+    given: int = field(default=0, kw_only=True)
+    reverse_pass: str = "auto"
+    batching: tuple[frozenset[str], int] | None = None
+
+    def __call__(self, *operands: Array) -> tuple[Array, ...]:
+        plan = self._plan(operands)
+        begin = self._begin(plan, operands)
+        batch = batch_of(operands)
+
+        def forward(begin: Any) -> tuple[Array, ...]:
+            first, tensors = begin
+            return self._read(plan, run(plan.steps, self._first(plan, first), tensors), batch_of_tree(begin))
+
+        chunk = self._chunk(plan, begin) if self.reverse_pass in ("auto", "rerun") else 0
+        if not chunk:
+            return self._full(forward(begin), batch)
+        return self._full(in_chunks(lambda part: (forward(part), ()), begin, batch, chunk)[0], batch)
+
+    def settled(self, operands: Shapes) -> "Simulation":
+        if self.batching is not None:
+            return self
+        batch = max((shape[-1] for shape, _ in operands), default=1)
+        fixed = replace(self, batching=(self._batched(operands), batch))
+        plan, dtype = fixed._plan(operands), operands[-1][1]
+        fixed = replace(fixed, reverse_pass=settle(plan, batch, dtype, self.reverse_pass))
+        check_memory(plan, batch, dtype, True, fixed.reverse_pass)
+        return fixed
+
+    def saving(self, *operands: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        if self.reverse_pass == "rerun":
+            return self(*operands), ()
+        plan, batch = self._plan(operands), batch_of(operands)
+        first, tensors = self._begin(plan, operands)
+        saved: Any = ()
+        if self.reverse_pass == "store":
+            final, saved = run_saving(plan.steps, self._first(plan, first), tensors)
+        else:
+            final = run(plan.steps, self._first(plan, first), tensors)
+        return self._full(self._read(plan, final, batch), batch), tuple(jax.tree.leaves((final, saved)))
+
+    def pull_back(
+        self, operands: tuple[Array, ...], saved: tuple[Array, ...], cotangents: tuple[Array, ...], per_example: bool
+    ) -> tuple[Array, ...]:
+        plan = self._plan(operands)
+        begin, batch = self._begin(plan, operands), batch_of((*operands, *cotangents))
+        wide = operands
+        if per_example:  # then nothing is shared, and what each example's cotangent is pulled to is its own
+            wide = tuple(with_batch(x, batch) for x in operands)
+            cotangents = tuple(with_batch(x, batch) for x in cotangents)
+        tensors, pull = jax.vjp(lambda *xs: self._begin(plan, xs), *wide)
+        chunk = self._chunk(plan, begin)
+        if chunk and self.reverse_pass == "rerun":
+            own = jax.tree.map(lambda x: per_example or x.shape[-1] > 1, begin)
+            one = lambda part: _sort_out(self._back(plan, part[0], part[1], (), per_example), own)  # noqa: E731
+            found = _put_together(in_chunks(one, (begin, cotangents), batch, chunk), own)
+        else:
+            found = self._back(plan, begin, cotangents, saved, per_example)
+        return tuple(pull(jax.tree.map(_fit, found, tensors)))
+
+    def _back(self, plan: Plan, begin: Any, cotangents: Any, saved: Any, per_example: bool) -> Any:
+        """Returns the cotangents of the first state's tensors and of all others, for some of the examples."""
+        first, tensors = begin
+        state, pull_first = jax.vjp(lambda x: self._first(plan, x), first)
+        states: Any = None
+        if self.reverse_pass == "rerun":
+            final, states = run_saving(plan.steps, state, tensors)
+        elif self.reverse_pass == "store":
+            like = jax.eval_shape(lambda s, t: run_saving(plan.steps, s, t), state, tensors)
+            final, states = jax.tree.unflatten(jax.tree.structure(like), saved)
+        else:
+            final = saved[0]
+        batch = batch_of_tree((begin, cotangents))
+        amplitudes = with_batch(final, batch) if per_example else final
+        cotangent = barrier(jax.vjp(lambda x: self._read(plan, x, batch), amplitudes)[1](cotangents)[0])
+        _, cotangent, slopes = run_back(plan.steps, final, cotangent, tensors, states, per_example)
+        if per_example:
+            first = jax.tree.map(lambda x: with_batch(x, batch), first)
+            state, pull_first = jax.vjp(lambda x: self._first(plan, x), first)
+            cotangent = with_batch(cotangent, batch)
+        elif cotangent.shape != state.shape:  # the first state is shared
+            cotangent = cotangent.sum(axis=-1, keepdims=True)
+        return pull_first(cotangent)[0], slopes
+
+    # What is run. -------------------------------------------------------------------------------------------
+
+    def _values(self, operands: tuple[Array, ...]) -> Values:
+        names = tuple(self.circuit.parameter_shapes)
+        params = dict(zip(names, operands[: len(names)], strict=True))
+        return Values(params, operands[len(names)], operands[len(names)].dtype)
+
+    def _plan(self, operands: Any) -> Plan:
+        """Returns the plan for operands, arrays or their shapes."""
+        if self.batching is not None:
+            return plan_of(self.circuit, self.given, *self.batching, self.readout.folds)
+        shapes = tuple((x.shape, x.dtype) for x in operands)
+        return plan_of(self.circuit, self.given, self._batched(shapes), batch_of(operands), self.readout.folds)
+
+    def _batched(self, operands: Shapes) -> frozenset[str]:
+        """Returns the names of the parameters that differ between examples, and 'inputs' where these do."""
+        names = (*self.circuit.parameter_shapes, "inputs")
+        return frozenset(name for name, (shape, _) in zip(names, operands, strict=False) if shape[-1] > 1)
+
+    def _begin(self, plan: Plan, operands: tuple[Array, ...]) -> tuple[Any, Any]:
+        """Returns what the first state is made of, and the tensors of the steps."""
+        values = self._values(operands)
+        first = operands[len(operands) - self.given :] if self.given else plan.start_tensors(values)
+        return first, plan.tensors(values)
+
+    def _chunk(self, plan: Plan, begin: Any) -> int:
+        """Returns how many examples are run at once, 0 for all of them."""
+        return chunk_size(plan.num_qubits, batch_of_tree(begin))
+
+    def _first(self, plan: Plan, parts: Any) -> Array:
+        """Returns the first state."""
+        if not self.given:
+            return plan.prepare(parts)
+        return from_complex(parts[0] if self.given == 1 else jax.lax.complex(*parts), plan.before)
+
+    def _read(self, plan: Plan, final: Array, batch: int) -> tuple[Array, ...]:
+        readout = self.readout.before(plan.dropped) if plan.dropped else self.readout
+        return tuple(with_batch(x, batch) for x in readout(to_complex(final, plan.after)))
+
+    def _full(self, results: tuple[Array, ...], batch: int) -> tuple[Array, ...]:
+        return tuple(with_batch(x, batch) for x in results)
+
+
+def _fit(cotangent: Array, tensor: Array) -> Array:
+    """Returns the cotangent in the shape of its tensor; one for each example of a constant goes nowhere."""
+    return cotangent if cotangent.shape == tensor.shape else cotangent[..., :1]
+
+
+def _sort_out(found: Any, own: Any) -> tuple[Any, Any]:
+    """Splits cotangents into those that each example has and those that are added up over the chunks."""
+    return (
+        jax.tree.map(lambda ct, keep: ct if keep else ct[..., :0], found, own),
+        jax.tree.map(lambda ct, keep: ct[..., :0] if keep else ct, found, own),
+    )
+
+
+def _put_together(parts: tuple[Any, Any], own: Any) -> Any:
+    """Undoes `_sort_out`."""
+    return jax.tree.map(lambda each, added, keep: each if keep else added, *parts, own)
+
+
+@lru_cache(maxsize=512)
+def plan_of(circuit: Circuit, given: int, batched: frozenset[str], batch: int, folds: bool = False) -> Plan:
+    """Returns the plan of a circuit for a batch.
+
+    Args:
+      circuit: see `Simulation`, as for `given`.
+      given: likewise.
+      batched: names of the parameters that differ between examples, and 'inputs' where these do.
+      batch: number of examples.
+      folds: whether a linear permutation at the end is left to the readout.
+    """
+    n = circuit.num_qubits
+    blocks = Blocks(
+        block_qubits(n, batch), batched, take_permutations=False, across_layers=is_wide(n, batch), num_all=n
+    )
+    plan = make_plan(compile_circuit(circuit, given == 0, blocks), real_start=given == 1)
+    last = plan.steps[-1] if plan.steps else None
+    if not folds or not isinstance(last, GatherStep) or not is_linear(last.operations):
+        return plan
+    rest = {"steps": plan.steps[:-1], "sources": plan.sources[:-1]}
+    return replace(plan, after=last.before, dropped=last.operations, **rest)  # type: ignore[arg-type]

@@ -1,0 +1,44 @@
+"""What the simulator chooses by size and platform, and from which measurements (benchmarks/RESULTS.md)."""
+
+from typing import Any
+
+from qjax.quantum.memory import device_bytes, state_bytes
+
+# A window of k neighbouring qubits costs 2**(k + 1) multiply-adds for each real number, at a rate that grows with k.
+MAX_WINDOW_QUBITS = 4
+# Where passes over the memory are what costs, wider windows pay.
+WIDE_WINDOW_QUBITS = 4
+# The reverse pass keeps the states where they take at most this many bytes, and at most this share of the memory.
+MAX_SAVED_BYTES = 2**28
+MAX_SAVED_SHARE = 0.25
+# A batch is run in parts whose states take this many bytes, a share of a core's second-level cache; those of more
+# qubits than this are too large for it one by one.
+CHUNK_BYTES = 2**18
+MAX_CHUNK_QUBITS = 18
+# A single state of this many qubits or more is large enough for windows across layers to pay.
+MIN_WIDE_QUBITS = 12
+
+
+def block_qubits(num_qubits: int, batch: int) -> int:
+    """Returns the width of the dense blocks: the n qubits in as few windows as are allowed, of equal width."""
+    if is_wide(num_qubits, batch):
+        return WIDE_WINDOW_QUBITS
+    windows = -(-num_qubits // MAX_WINDOW_QUBITS)
+    return max(2, -(-num_qubits // windows))
+
+
+def saves_states(num_states: int, num_qubits: int, batch: int, dtype: Any) -> bool:
+    """Returns whether the reverse pass keeps the states: where all of them are small."""
+    needed = num_states * state_bytes(num_qubits, batch, dtype)
+    return needed <= min(MAX_SAVED_BYTES, MAX_SAVED_SHARE * device_bytes())
+
+
+def chunk_size(num_qubits: int, batch: int) -> int:
+    """Returns how many of the examples are run at once, so that their states stay in the cache; 0 for all of them."""
+    size = max(1, CHUNK_BYTES // (8 * 2**num_qubits))
+    return size if size < batch and num_qubits <= MAX_CHUNK_QUBITS else 0
+
+
+def is_wide(num_qubits: int, batch: int) -> bool:
+    """Returns whether passes over the state are what costs: then windows are filled across the layers."""
+    return num_qubits >= MIN_WIDE_QUBITS and (batch == 1 or num_qubits > MAX_CHUNK_QUBITS)

@@ -1,0 +1,156 @@
+"""Sequences of steps, run forwards and backwards, and the loop that repeats one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from qjax.quantum.planes import Layout
+from qjax.quantum.primitive import with_batch
+from qjax.quantum.steps import Step, Tensors
+from qjax.types import Array
+
+# Of each step: None, a state, or what a loop has saved.
+Saved = tuple[Any, ...]
+
+
+def run(steps: Sequence[Step], state: Array, tensors: Sequence[Tensors]) -> Array:
+    """Returns the state after all steps."""
+    for step, own in zip(steps, tensors, strict=True):
+        state = step.apply(state, own)
+    return state
+
+
+def run_saving(steps: Sequence[Step], state: Array, tensors: Sequence[Tensors]) -> tuple[Array, Saved]:
+    """Returns the state after all steps, and what `run_back` asks for: the state after each step with tensors."""
+    saved: list[Any] = []
+    for step, own in zip(steps, tensors, strict=True):
+        if isinstance(step, LoopStep):
+            state, inner = step.apply_saving(state, own)
+            saved.append(inner)
+        else:
+            state = step.apply(state, own)
+            saved.append(state if own else None)
+    return state, tuple(saved)
+
+
+def run_back(
+    steps: Sequence[Step],
+    after: Array | None,
+    cotangent: Array,
+    tensors: Sequence[Tensors],
+    saved: Saved | None,
+    per_example: bool,
+) -> tuple[Array | None, Array, tuple[Tensors, ...]]:
+    """Takes state and cotangent back through all steps.
+
+    Args:
+      steps: what was run.
+      after: the state after them, from which the earlier ones are computed again; not read where they were saved.
+      cotangent: of that state.
+      tensors: of each step.
+      saved: the states of `run_saving`, or None.
+      per_example: see `Step.cotangents`.
+
+    Returns:
+      The state before all steps (None where the states were saved), its cotangent, and those of the tensors.
+    """
+    found: list[Tensors] = []
+    for i in reversed(range(len(steps))):
+        step, own = steps[i], tensors[i]
+        state = after if saved is None else saved[i]
+        if isinstance(step, LoopStep):
+            kept = None if saved is None else saved[i]
+            after, cotangent, slopes = step.back(after, cotangent, own, kept, saved is not None, per_example)
+            found.append(slopes)
+            continue
+        found.append(step.cotangents(cast(Array, state), cotangent, own, per_example) if own else ())
+        cotangent = step.undo(cotangent, own)
+        after = step.undo(after, own) if saved is None and after is not None else None
+    return after, cotangent, tuple(reversed(found))
+
+
+@dataclass(frozen=True, eq=False)
+class LoopStep:
+    """Steps repeated by `lax.scan`; tensors: those of the steps, stacked where each repetition has its own.
+
+    Attributes:
+      before: layout of the state, before and after each repetition.
+      after: the same.
+      body: the steps.
+      reps: number of repetitions.
+      reverse: whether the last slice of the tensors comes first.
+      sliced: whether each repetition has tensors of its own.
+    """
+
+    before: Layout
+    after: Layout
+    body: tuple[Step, ...]
+    reps: int
+    reverse: bool
+    sliced: bool
+
+    def _scan(self, function: Any, carry: Any, tensors: Tensors, more: Any, backwards: bool) -> Any:
+        """Scans function(carry, tensors of the step, more of the step) -> (carry, result)."""
+        own = tensors if self.sliced else None
+
+        def step(carry: Any, slices: Any) -> Any:
+            inner, rest = slices
+            return function(carry, inner if self.sliced else tensors, rest)
+
+        return lax.scan(step, carry, (own, more), length=self.reps, reverse=self.reverse != backwards)
+
+    def _widen(self, state: Array, tensors: Tensors, *others: Array) -> Array:
+        """The carry of a scan has the full batch from the start."""
+        sizes = [x.shape[-1] for x in (state, *jax.tree.leaves(tensors), *others)]
+        return with_batch(state, max(sizes))
+
+    def apply(self, state: Array, tensors: Tensors) -> Array:
+        state = self._widen(state, tensors)
+        return cast(Array, self._scan(lambda s, t, _: (run(self.body, s, t), None), state, tensors, None, False)[0])
+
+    def undo(self, state: Array, tensors: Tensors) -> Array:
+        def back(state: Array, inner: Tensors, _: None) -> tuple[Array, None]:
+            for step, own in zip(reversed(self.body), reversed(inner), strict=True):
+                state = step.undo(state, own)
+            return state, None
+
+        return cast(Array, self._scan(back, self._widen(state, tensors), tensors, None, True)[0])
+
+    def apply_saving(self, state: Array, tensors: Tensors) -> tuple[Array, Any]:
+        """Returns the state after all repetitions, and what each has saved, stacked."""
+        state = self._widen(state, tensors)
+        final, saved = self._scan(lambda s, t, _: run_saving(self.body, s, t), state, tensors, None, False)
+        return final, saved
+
+    def back(
+        self, after: Array | None, cotangent: Array, tensors: Tensors, saved: Any, stored: bool, per_example: bool
+    ) -> tuple[Array | None, Array, Tensors]:
+        """See `run_back`."""
+        cotangent = self._widen(cotangent, tensors)
+        if after is not None:
+            after = self._widen(after, tensors)
+        totals = None if self.sliced else self._zeros(tensors, cotangent.shape[-1], per_example)
+
+        def step(carry: Any, inner: Tensors, kept: Any) -> Any:
+            state, ct, totals = carry
+            state, ct, slopes = run_back(self.body, state, ct, inner, kept if stored else None, per_example)
+            if self.sliced:
+                return (state, ct, None), slopes
+            return (state, ct, jax.tree.map(jnp.add, totals, slopes)), None
+
+        start = (None if stored else after, cotangent, totals)
+        (state, cotangent, totals), slopes = self._scan(step, start, tensors, saved, True)
+        return state, cotangent, slopes if self.sliced else totals
+
+    def _zeros(self, tensors: Tensors, batch: int, per_example: bool) -> Tensors:
+        def zeros(tensor: Array) -> Array:
+            return jnp.zeros((*tensor.shape[:-1], batch if per_example else tensor.shape[-1]), tensor.dtype)
+
+        return cast(Tensors, jax.tree.map(zeros, tensors))
+
+    def cotangents(self, after: Array, cotangent: Array, tensors: Tensors, per_example: bool) -> Tensors:
+        return self.back(after, cotangent, tensors, None, False, per_example)[2]
