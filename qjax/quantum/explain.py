@@ -30,6 +30,7 @@ from qjax.quantum.loop_step import LoopStep
 from qjax.quantum.memory import device_bytes, state_bytes
 from qjax.quantum.observables import Observable, check_observables
 from qjax.quantum.plan import LoopSource, Plan
+from qjax.quantum.readouts import ExpectationReadout
 from qjax.quantum.stages import Dense, Flip, Permutation, Phase, ProductState, Reflection, Single
 from qjax.quantum.step_work import ReversePass, Setting, Work, total
 
@@ -178,7 +179,7 @@ def explain(
     measured = check_observables(observables, circuit.num_qubits) if observables else ()
     real, n = jnp.dtype(dtype), circuit.num_qubits
     batched = frozenset({"inputs"} if batch > 1 else ())
-    plan = plan_of(circuit, 0, batched, batch)
+    plan = plan_of(circuit, 0, batched, batch, bool(measured) and ExpectationReadout(measured).folds)
     part, reverse = part_size(n, batch, reverse_pass), settle(plan, batch, real, reverse_pass)
     setting = Setting(part, real.itemsize, batched, reverse)
     steps = (*plan_costs(plan, setting), readout_cost(plan, measured, setting))
