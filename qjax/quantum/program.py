@@ -22,7 +22,7 @@ from qjax.quantum.stages import Dense, Flip, Loop, Permutation, Phase, ProductSt
 
 # A Repeat of at most this many stages in all is written out: a scan of few repetitions runs 1.2 to 1.4 times slower,
 # and compile time grows with each stage written out.
-MAX_UNROLLED_STAGES = 32
+MAX_UNROLLED_STAGES = 16
 # Qubits of a dense block that may lie anywhere; wider blocks are on neighbouring qubits.
 MAX_BLOCK_QUBITS = 2
 
