@@ -112,7 +112,7 @@ class Simulation(BatchLast):
     def _back(self, plan: Plan, begin: Any, cotangents: Any, saved: Any, per_example: bool) -> Any:
         """Returns the cotangents of the first state's tensors and of all others, for some of the examples."""
         first, tensors = begin
-        state, pull_first = jax.vjp(lambda x: self._first(plan, x), first)
+        state = self._first(plan, first)
         states: Any = None
         if self.reverse_pass == "rerun":
             final, states = run_saving(plan.steps, state, tensors)
@@ -127,11 +127,10 @@ class Simulation(BatchLast):
         _, cotangent, slopes = run_back(plan.steps, final, cotangent, tensors, states, per_example)
         if per_example:
             first = jax.tree.map(lambda x: with_batch(x, batch), first)
-            state, pull_first = jax.vjp(lambda x: self._first(plan, x), first)
             cotangent = with_batch(cotangent, batch)
         elif cotangent.shape != state.shape:  # the first state is shared
             cotangent = cotangent.sum(axis=-1, keepdims=True)
-        return pull_first(cotangent)[0], slopes
+        return self._pull_back_first(plan, first, cotangent), slopes
 
     # What is run. -------------------------------------------------------------------------------------------
 
@@ -167,6 +166,12 @@ class Simulation(BatchLast):
         if not self.given:
             return plan.prepare(parts)
         return from_complex(parts[0] if self.given == 1 else jax.lax.complex(*parts), plan.before)
+
+    def _pull_back_first(self, plan: Plan, parts: Any, cotangent: Array) -> Any:
+        """Returns the cotangent of what the first state is made of."""
+        if not self.given:
+            return plan.pull_back_start(parts, cotangent)
+        return jax.vjp(lambda x: self._first(plan, x), parts)[1](cotangent)[0]
 
     def _read(self, plan: Plan, final: Array, batch: int) -> tuple[Array, ...]:
         readout = self.readout.before(plan.dropped) if plan.dropped else self.readout

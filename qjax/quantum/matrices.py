@@ -5,7 +5,8 @@ operation is applied by itself, `[count, 1 or batch]` where `count` blocks of on
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import jax.numpy as jnp
@@ -41,9 +42,9 @@ def _angles(op: Operation, values: Values) -> list[Array]:
 
 
 def _alike(angles: Sequence[Array]) -> list[Array]:
-    """Broadcasts angles `[..., 1 or batch]` to one shape."""
-    batch = max((angle.shape[-1] for angle in angles), default=1)
-    return [jnp.broadcast_to(angle, (*angle.shape[:-1], batch)) for angle in angles]
+    """Broadcasts angles `[1 or batch]`, or `[1 or count, 1 or batch]`, to one shape."""
+    shape = np.broadcast_shapes(*(angle.shape for angle in angles))
+    return [jnp.broadcast_to(angle, shape) for angle in angles]
 
 
 def _gate_matrix(op: Operation, angles: Sequence[Array], dtype: Any, num_axes: int) -> Matrix:
@@ -108,7 +109,7 @@ def block_matrices(blocks: Sequence[Block], values: Values) -> list[Matrix]:
     groups: dict[Any, list[int]] = {}
     starts = np.cumsum([0, *map(len, parts)])
     for i, (own, (qubits, _)) in enumerate(zip(parts, blocks, strict=True)):
-        batched = tuple(factors[starts[i] + j].shape[3] > 1 for j in range(len(own)))
+        batched = tuple(factors[starts[i] + j].matrices.shape[3] > 1 for j in range(len(own)))
         form = tuple((places, ops[0].gate if len(places) > 1 else None) for places, ops in own)
         controls = tuple((len(ops[0].controls), ops[0].control_values) for _, ops in own if ops)
         groups.setdefault((len(qubits), form, controls if len(own) else (), batched), []).append(i)
@@ -184,37 +185,90 @@ def _block_matrix(parts: Sequence[Part], factors: Sequence[Matrix], k: int, dtyp
     return whole
 
 
-def _part_matrices(parts: Sequence[Part], values: Values) -> list[Matrix]:
-    """Returns the matrix `[d, d, 1, 1 or batch]` of each part; those of one form are built together."""
+@dataclass(frozen=True, eq=False)
+class _Entry:
+    """One of the matrices `[d, d, count, 1 or batch]` that were built together."""
+
+    matrices: Matrix
+    index: int
+
+
+def _part_matrices(parts: Sequence[Part], values: Values) -> list[_Entry]:
+    """Returns the matrix of each part; those of one form are built together."""
+    matrices: list[Any] = [None] * len(parts)
+    for members, ops, angles in _by_form([ops for _, ops in parts], [len(places) for places, _ in parts], values):
+        whole = run_matrix(ops, angles, values.complex_dtype, 2)
+        for i, m in enumerate(members):
+            matrices[m] = _Entry(whole, i if whole.shape[2] > 1 else 0)
+    return matrices
+
+
+def _by_form(
+    runs: Sequence[tuple[Operation, ...]], widths: Sequence[int], values: Values
+) -> list[tuple[list[int], tuple[Operation, ...], list[list[Array]]]]:
+    """Groups runs of operations that differ in their angles alone.
+
+    Returns:
+      of each group the places of its runs in `runs`, the first of them, and the angles of each of its operations,
+      `[1 or count, 1 or batch]`.
+    """
     groups: dict[Any, list[int]] = {}
-    for i, (places, ops) in enumerate(parts):
+    for i, (width, ops) in enumerate(zip(widths, runs, strict=True)):
         form = []
         for op in ops:
             batched = tuple(values.angle(angle).shape[0] > 1 for angle in op.angles)
             form.append((op.gate, len(op.controls), op.control_values, batched))
-        groups.setdefault((len(places), tuple(form)), []).append(i)
-    matrices: list[Any] = [None] * len(parts)
+        groups.setdefault((width, tuple(form)), []).append(i)
+    found = []
     for members in groups.values():
-        ops = parts[members[0]][1]
+        ops = runs[members[0]]
         angles = [
-            _alike(
-                [
-                    jnp.stack([values.angle(parts[m][1][place].angles[j]) for m in members])
-                    for j in range(len(op.angles))
-                ]
-            )
+            _alike([values.stacked([runs[m][place].angles[j] for m in members]) for j in range(len(op.angles))])
             for place, op in enumerate(ops)
         ]
-        whole = run_matrix(ops, angles, values.complex_dtype, 2)
+        found.append((members, ops, angles))
+    return found
+
+
+def start_columns(runs: Sequence[tuple[Operation, ...]], values: Values) -> list[Array]:
+    """Returns what each run of operations on one qubit makes of |0>, `[2, 1 or batch]`."""
+    columns: list[Any] = [None] * len(runs)
+    for members, ops, angles in _by_form(runs, [1] * len(runs), values):
+        whole = _run_column(ops, angles, values.complex_dtype)
         for i, m in enumerate(members):
-            matrices[m] = whole[:, :, i : i + 1] if whole.shape[2] > 1 else whole
-    return matrices
+            columns[m] = jnp.asarray(whole[:, i if whole.shape[1] > 1 else 0])
+    return columns
 
 
-def _side_by_side(matrices: Sequence[Matrix]) -> Matrix:
-    """Returns `[d, d, 1, batch]` of several blocks as `[d, d, count, batch]`."""
-    module = np if all(isinstance(m, np.ndarray) for m in matrices) else jnp
-    return matrices[0] if len(matrices) == 1 else module.concatenate(matrices, axis=2)
+def _run_column(run: Sequence[Operation], angles: Sequence[Sequence[Array]], dtype: Any) -> Matrix:
+    """Returns the first column of `run_matrix`, `[2, 1 or count, 1 or batch]`.
+
+    Neighbours without a batch are multiplied first; one with a batch meets a vector only.
+    """
+    column: Matrix = np.eye(2, dtype=dtype)[:, :1, None]
+    is_first, start = True, 0
+    batched = [any(angle.shape[-1] > 1 for angle in own) for own in angles]
+    for end in range(1, len(run) + 1):
+        if end < len(run) and not batched[end] and not batched[end - 1]:
+            continue
+        matrix = run_matrix(run[start:end], angles[start:end], dtype, 2)
+        column = matrix[:, 0] if is_first else (matrix * column[None]).sum(axis=1)
+        is_first, start = False, end
+    return column
+
+
+def _side_by_side(entries: Sequence[_Entry]) -> Matrix:
+    """Returns several matrices as `[d, d, count, batch]`, or as `[d, d, 1, batch]` where they are the same one."""
+    whole, first = entries[0].matrices, entries[0].index
+    if all(entry.matrices is whole for entry in entries):  # then one slice, where there is a stride
+        steps = {b.index - a.index for a, b in pairwise(entries)} or {0}
+        if steps == {0}:
+            return whole[:, :, first : first + 1]
+        if len(steps) == 1 and min(steps) > 0:
+            return whole[:, :, first : entries[-1].index + 1 : steps.pop()]
+    own = [entry.matrices[:, :, entry.index : entry.index + 1] for entry in entries]
+    module = np if all(isinstance(m, np.ndarray) for m in own) else jnp
+    return module.concatenate(own, axis=2)
 
 
 def _on_rows(factor: Matrix, matrix: Matrix, places: tuple[int, ...]) -> Matrix:

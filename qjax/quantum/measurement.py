@@ -26,6 +26,8 @@ MAX_FOLDED_TERMS = 2
 MAX_UNROLLED_FLIPS = 32
 # Signs of more strings than this are added up by a Walsh-Hadamard transform.
 MAX_ADDED_SIGNS = 8
+# Of a batch of at least this many states of at most this many rows, all strings are measured by one matrix product.
+MAX_SIGN_ROWS, MIN_SIGN_BATCH = 2**12, 8
 
 
 def observable_values(
@@ -46,7 +48,7 @@ def observable_values(
         for q, letter in enumerate(basis):
             if letter != "I":
                 rotated = apply_matrix(rotated, _TO_Z_BASIS[letter], (q,))
-        values.update(_fold(barrier(squared(rotated)), {paulis: paulis for paulis in members}))
+        values.update(_signed_sums(barrier(squared(rotated)), members))
     return jnp.stack(
         [
             _sum_terms([(c, values[s.paulis]) for c, s in term]) if term else _other_value(amplitudes, observable)
@@ -180,6 +182,23 @@ def _sum_terms(terms: list[tuple[float, Array]]) -> Array:
     for coefficient, value in terms[1:]:
         total = total + value * coefficient
     return total
+
+
+def _signed_sums(probs: Array, strings: Sequence[str]) -> dict[str, Array]:
+    """Returns for each string the sum of probabilities `[2**n, batch]`, signed by its letters -> `[batch]`.
+
+    For a batch of small states one product with a matrix of signs; else a tree of sums.
+    """
+    if len(probs) > MAX_SIGN_ROWS or probs.shape[-1] < MIN_SIGN_BATCH or len(strings) < 2:
+        return _fold(probs, {paulis: paulis for paulis in strings})
+    rows = []
+    for paulis in strings:
+        row = np.ones(1, probs.dtype)
+        for letter in paulis:
+            row = np.kron(row, np.array([1, 1 if letter == "I" else -1], probs.dtype))
+        rows.append(row)
+    sums = jnp.matmul(np.stack(rows), probs, precision=lax.Precision.HIGHEST)
+    return dict(zip(strings, sums, strict=True))
 
 
 def _fold(probs: Array, rest: dict[str, str]) -> dict[str, Array]:

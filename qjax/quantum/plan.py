@@ -6,13 +6,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
-from qjax.quantum.apply import barrier
+from qjax.quantum.apply import stored
 from qjax.quantum.loop_step import LoopStep
-from qjax.quantum.matrices import block_matrices, constant_matrix, phase_weights
+from qjax.quantum.matrices import block_matrices, constant_matrix, phase_weights, start_columns
 from qjax.quantum.operation import Operation
 from qjax.quantum.operation_step import OperationStep
-from qjax.quantum.planes import HIGHEST, Layout, join_planes
+from qjax.quantum.planes import HIGHEST, Layout, join_planes, split_planes
+from qjax.quantum.primitive import with_batch
 from qjax.quantum.program import Program
 from qjax.quantum.stages import Dense, Flip, Loop, Permutation, Phase, ProductState, Reflection, Single, Stage
 from qjax.quantum.steps import (
@@ -28,6 +30,9 @@ from qjax.quantum.steps import (
 )
 from qjax.quantum.values import Values
 from qjax.types import Array
+
+# Halves of a first state of at most this many rows are pulled back by sums written out, term by term.
+MAX_WRITTEN_SUM = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,16 +69,45 @@ class Plan:
     def start_tensors(self, values: Values) -> Tensors:
         """Returns what each qubit's run of operations makes of |0>, `[2, 1 or batch]`, joined in two halves."""
         assert self.start is not None
-        matrices = block_matrices([((q,), run) for q, run in enumerate(self.start.runs)], values)
         one = jnp.ones((1, 1), values.complex_dtype)  # what a product of no columns is
-        columns = [jnp.asarray(m[:, 0]) for m in matrices]
+        columns = start_columns(self.start.runs, values)
         middle = (len(columns) - 1) // 2
         return _join([one, *columns[:middle]]), _join(columns[middle:])
 
     def prepare(self, tensors: Tensors) -> Array:
         """Returns the first state, the product of its two halves."""
         high, low = tensors
-        return barrier(_outer_product(high, low, self.before))
+        return stored(_outer_product(high, low, self.before))
+
+    def pull_back_start(self, tensors: Tensors, cotangent: Array) -> Tensors:
+        """Returns the cotangents of the two halves from that of the first state."""
+        high, low = tensors
+        layout, batch = self.before, cotangent.shape[-1]
+        if batch == 1 or max(len(high), len(low)) > MAX_WRITTEN_SUM:
+            return tuple(jax.vjp(self.prepare, tensors)[1](cotangent)[0])
+        high, low = (with_batch(x, batch) for x in (high, low))
+        shape = (len(high), len(low), batch)
+        if layout.is_real:
+            real, imag = cotangent.reshape(shape), None
+        else:
+            real, imag = (x.reshape(shape) for x in split_planes(cotangent, layout))
+        of_high = _weighted_rows(real.swapaxes(0, 1), None if imag is None else imag.swapaxes(0, 1), low)
+        of_low = _weighted_rows(real, imag, high)
+        return tuple(
+            ct.sum(axis=-1, keepdims=True) if x.shape[-1] < batch else ct
+            for ct, x in zip((of_high, of_low), tensors, strict=True)
+        )
+
+
+def _weighted_rows(real: Array, imag: Array | None, weights: Array) -> Array:
+    """Returns sum of (real[k] - i imag[k]) weights[k] over k, `[rows, batch]`, slice by slice, which is fast."""
+    first: Any = 0.0
+    second: Any = 0.0
+    for k in range(len(weights)):
+        re, im = weights[k].real[None], weights[k].imag[None]
+        first = first + real[k] * re + (0.0 if imag is None else imag[k] * im)
+        second = second + (0.0 if imag is None else real[k] * im - imag[k] * re)
+    return lax.complex(first, jnp.broadcast_to(jnp.asarray(second, first.dtype), first.shape))
 
 
 def _join(columns: Sequence[Array]) -> Array:
@@ -82,7 +116,7 @@ def _join(columns: Sequence[Array]) -> Array:
     for column in columns[1:]:
         product = state[:, None, :] * column[None, :, :]
         state = product.reshape(-1, product.shape[-1])
-    return barrier(state)
+    return stored(state)
 
 
 def _outer_product(high: Array, low: Array, layout: Layout) -> Array:

@@ -59,9 +59,7 @@ def to_complex(planes: Array, layout: Layout) -> Array:
     """Returns the state `[2**n, batch]`, complex."""
     if layout.place is None:
         return lax.complex(planes, jnp.zeros_like(planes))
-    cut = planes.reshape(2**layout.place, 2, -1, planes.shape[-1])
-    shape = (2**layout.num_qubits, planes.shape[-1])
-    return lax.complex(cut[:, 0].reshape(shape), cut[:, 1].reshape(shape))
+    return lax.complex(*split_planes(planes, layout))
 
 
 def from_complex(state: Array, layout: Layout) -> Array:
@@ -77,6 +75,14 @@ def join_planes(real: Array, imag: Array, layout: Layout) -> Array:
     batch = real.shape[-1]
     halves = [x.reshape(2**layout.place, 1, -1, batch) for x in (real, imag)]
     return lax.concatenate(halves, 1).reshape(-1, batch)
+
+
+def split_planes(planes: Array, layout: Layout) -> tuple[Array, Array]:
+    """Returns real and imaginary parts, `[2**n, batch]` each, of a state that has a bit c."""
+    assert layout.place is not None
+    cut = planes.reshape(2**layout.place, 2, -1, planes.shape[-1])
+    re, im = cut[:, 0], cut[:, 1]
+    return re.reshape(-1, planes.shape[-1]), im.reshape(-1, planes.shape[-1])
 
 
 def move(planes: Array, num_qubits: int, old: int, new: int) -> Array:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from qjax.quantum.apply import apply_operation, barrier
+from qjax.quantum.apply import apply_operation, barrier, stored
 from qjax.quantum.matrices import constant_phases
 from qjax.quantum.operation import Operation
 from qjax.quantum.planes import (
@@ -27,6 +27,7 @@ from qjax.quantum.planes import (
     multiply,
     real_matrix,
     scatter_bits,
+    split_planes,
     transpose,
 )
 from qjax.quantum.primitive import with_batch
@@ -188,7 +189,7 @@ def _plane_rows(layout: Layout) -> np.ndarray:
 
 
 def _take(state: Array, rows: np.ndarray) -> Array:
-    return barrier(jnp.take(state, rows, axis=0, unique_indices=True, mode="clip"))
+    return stored(jnp.take(state, rows, axis=0, unique_indices=True, mode="clip"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,7 +238,7 @@ class PhaseStep:
     def _turn(self, state: Array, tensors: Tensors, sign: int) -> Array:
         phases = self._total(tensors)
         cos, sin = barrier([jnp.cos(phases), sign * jnp.sin(phases)])
-        re, im = _parts(state, self.before)
+        re, im = split_planes(state, self.before)
         return barrier(join_planes(cos * re - sin * im, cos * im + sin * re, self.after))
 
     def apply(self, state: Array, tensors: Tensors) -> Array:
@@ -247,8 +248,8 @@ class PhaseStep:
         return self._turn(state, tensors, -1)
 
     def cotangents(self, after: Array, cotangent: Array, tensors: Tensors, per_example: bool) -> Tensors:
-        re, im = _parts(after, self.after)
-        ct_re, ct_im = _parts(cotangent, self.after)
+        re, im = split_planes(after, self.after)
+        ct_re, ct_im = split_planes(cotangent, self.after)
         slopes = barrier(ct_im * re - ct_re * im)  # d(re + i im) = i (re + i im) d(phase)
         batch = slopes.shape[-1]
         if not per_example and batch > 1 and all(t.shape[-1] == 1 for t in tensors):
@@ -277,14 +278,6 @@ def spread_over(local: Array, qubits: Sequence[int], n: int) -> Array:
     few += [1, local.shape[-1]]
     many += [2 ** (n - previous - 1), local.shape[-1]]
     return jnp.broadcast_to(cube.reshape(few), many).reshape(2**n, -1)
-
-
-def _parts(state: Array, layout: Layout) -> tuple[Array, Array]:
-    """Returns real and imaginary parts, `[2**n, batch]` each."""
-    assert layout.place is not None
-    cut = state.reshape(2**layout.place, 2, -1, state.shape[-1])
-    re, im = cut[:, 0], cut[:, 1]
-    return re.reshape(-1, state.shape[-1]), im.reshape(-1, state.shape[-1])
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 """Plans: the same state whatever the width of the blocks and the order of the windows; real states stay real."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from random_circuits import QUICK, Case, random_case, random_values
 from qjax.quantum import Circuit, Repeat, compile_circuit, parameter, plan, program, steps
 from qjax.quantum.loop_step import LoopStep, run
 from qjax.quantum.plan import make_plan
-from qjax.quantum.planes import to_complex
+from qjax.quantum.planes import Layout, to_complex
 from qjax.quantum.program import Blocks
 from qjax.quantum.steps import GatherStep, MatrixStep, MoveStep
 from qjax.quantum.values import Values
@@ -172,3 +173,22 @@ def test_blocks_of_a_layer_pass_c_along_without_moves() -> None:
     assert [type(step) for step in made.steps].count(MatrixStep) == 4
     assert [type(step) for step in made.steps].count(GatherStep) == 3
     assert program.MAX_BLOCK_QUBITS == 2
+
+
+@pytest.mark.parametrize("is_real", [True, False])
+@pytest.mark.parametrize("place", [0, 2, 3])
+@pytest.mark.parametrize("batches", [(4, 4), (1, 4), (4, 1)])
+def test_the_cotangent_of_the_first_state_is_that_of_autodiff(
+    is_real: bool, place: int, batches: tuple[int, int]
+) -> None:
+    made = make_plan(compile_circuit(Circuit(3)))
+    made = replace(made, before=Layout(3, None if is_real else place))
+    rng = np.random.default_rng(place)
+    halves = tuple(
+        jnp.asarray(rng.normal(size=(d, b)) + 1j * rng.normal(size=(d, b)), jnp.complex64)
+        for d, b in zip((2, 4), batches, strict=True)
+    )
+    state, pull = jax.vjp(made.prepare, halves)
+    cotangent = jnp.asarray(rng.normal(size=state.shape), jnp.float32)
+    for found, expected in zip(made.pull_back_start(halves, cotangent), pull(cotangent)[0], strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)

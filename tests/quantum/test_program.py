@@ -100,9 +100,9 @@ def test_compile_time_is_flat_and_parameters_are_never_broadcast(reps: int) -> N
     params = {"ansatz": np.zeros((reps, n, 2), np.float32)}
     run = jax.jit(lambda p, x: expectation(circuit, p, x, z_observables(n)))
     text = run.lower(params, np.zeros((batch, n), np.float32)).as_text()
-    for d in (4, 16, 32):  # no matrix of a block with a batch: after the encoding only the state has one
+    for d in (4, 8, 16, 32):  # no matrix of a block with a batch: after the encoding only the state has one
         assert f"tensor<{d}x{d}x{batch}x" not in text
-    assert f"tensor<32x32x{1}x" in text  # the whole layer on 4 qubits, in real arithmetic
+    assert any(f"tensor<{d}x{d}x1x" in text for d in (8, 32))  # a layer on 2 qubits or on all 4, in real arithmetic
     assert len(text.splitlines()) < 3000
 
 

@@ -1,0 +1,145 @@
+"""Angles and what a run of operations makes of |0>, built together: equal to one by one, in value and in gradient."""
+
+from typing import Any
+
+import dense_reference as dense
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from qjax.quantum import input_angle, operation, parameter
+from qjax.quantum.angle import Angle
+from qjax.quantum.apply import stored
+from qjax.quantum.choices import MIN_LANES, block_qubits
+from qjax.quantum.matrices import start_columns
+from qjax.quantum.measurement import MAX_SIGN_ROWS, MIN_SIGN_BATCH, observable_values
+from qjax.quantum.observables import PauliString
+from qjax.quantum.values import Values, _box_of
+
+W = [[parameter("w", i, j) for j in range(4)] for i in range(3)]
+ANGLES = {  # name -> (angles, whether one slice holds them)
+    "a row": (W[1], True),
+    "a column": ([W[i][2] for i in range(3)], True),
+    "every second, of every second": ([W[i][j] for i in (0, 2) for j in (1, 3)], True),
+    "all, in another order": ([W[i][j] for j in range(4) for i in range(3)], False),
+    "backwards": (W[0][::-1], False),
+    "with a gap": ([W[0][0], W[0][1], W[0][3]], False),
+    "one of them twice": ([W[0][0], W[0][0], W[0][1]], False),
+    "scaled and shifted alike": ([2.0 * a + 0.5 for a in W[2]], True),
+    "scaled unlike": ([W[0][0] * 2.0, W[0][1] * 3.0], False),
+    "inputs": ([input_angle(i) for i in (0, 2)], True),
+    "scalars": ([parameter("s"), parameter("s") * 2.0], False),
+    "products": ([W[0][0] * input_angle(0), W[0][1] * input_angle(1)], False),
+    "of two arrays": ([W[0][0], input_angle(1)], False),
+    "numbers": ([W[0][0] * 0.0 + 1.0, Angle(2.0)], False),
+}
+
+
+def some_values(w: Any, s: Any, inputs: Any) -> Values:
+    return Values({"w": w[..., None], "s": s[..., None]}, inputs, w.dtype)
+
+
+@pytest.fixture
+def arrays() -> tuple[Any, Any, Any]:
+    rng = np.random.default_rng(5)
+    return jnp.asarray(rng.normal(size=(3, 4))), jnp.asarray(rng.normal()), jnp.asarray(rng.normal(size=(3, 5)))
+
+
+@pytest.mark.parametrize("name", ANGLES)
+def test_angles_together_are_the_angles_one_by_one(name: str, arrays: tuple[Any, Any, Any]) -> None:
+    angles, is_slice = ANGLES[name]
+    assert (_box_of(angles) is not None) is is_slice
+    weights = np.random.default_rng(1).normal(size=(len(angles), 5)).astype(arrays[0].dtype)
+
+    def together(*arrays: Any) -> Any:
+        return jnp.broadcast_to(some_values(*arrays).stacked(angles), weights.shape)
+
+    def one_by_one(*arrays: Any) -> Any:
+        return jnp.stack([jnp.broadcast_to(some_values(*arrays).angle(a), (5,)) for a in angles])
+
+    np.testing.assert_allclose(together(*arrays), one_by_one(*arrays), rtol=1e-6)
+    found, expected = (
+        jax.grad(lambda xs, f=f: (f(*xs) * weights).sum())(arrays)  # type: ignore[misc]
+        for f in (together, one_by_one)
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, expected)
+
+
+def test_one_angle_for_all_is_held_once(arrays: tuple[Any, Any, Any]) -> None:
+    assert some_values(*arrays).stacked([W[1][1]] * 3).shape == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        (),
+        (operation("h", 0),),
+        (operation("ry", 0, input_angle(0)), operation("rx", 0, W[0][0]), operation("rz", 0, W[0][1])),
+        (operation("rx", 0, W[1][0]), operation("s", 0), operation("ry", 0, input_angle(1)), operation("h", 0)),
+        (operation("gphase", (), W[0][0]), operation("x", 0), operation("gphase", (), input_angle(2))),
+        (operation("ry", 0, input_angle(0)), operation("rz", 0, input_angle(1)), operation("t", 0)),
+    ],
+    ids=["none", "constant", "encoding first", "encoding between", "global phases", "two with a batch"],
+)
+def test_a_run_on_zero_is_the_product_of_its_matrices(run: Any, arrays: tuple[Any, Any, Any]) -> None:
+    (column,) = start_columns([run], some_values(*arrays))
+    w, s, inputs = (np.asarray(x, np.float64) for x in arrays)
+    for b in range(5):
+        expected = np.array([1.0, 0.0], complex)
+        for op in run:
+            angles = [op_angle.evaluate(lambda ref, b=b: _value(ref, w, s, inputs[:, b])) for op_angle in op.angles]
+            matrix = dense.matrix(op.gate.name, angles)
+            expected = matrix @ expected if matrix.shape == (2, 2) else matrix.item() * expected
+        np.testing.assert_allclose(np.asarray(column)[:, b % column.shape[1]], expected, atol=1e-6)
+
+
+def _value(ref: Any, w: Any, s: Any, row: Any) -> float:
+    if not hasattr(ref, "name"):
+        return float(row[ref.index])
+    return float(w[ref.index] if ref.name == "w" else s)
+
+
+@pytest.mark.parametrize("holds", [True, False])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_what_is_stored_is_itself_and_so_is_its_cotangent(
+    holds: bool, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qjax.quantum.apply.BARRIER_HOLDS", holds)
+    array = jnp.asarray(np.random.default_rng(0).normal(size=(4, batch)))
+    found, pull = jax.vjp(lambda x: stored(x * 2.0), array)
+    np.testing.assert_array_equal(found, array * 2.0)
+    np.testing.assert_array_equal(pull(array)[0], array * 2.0)
+
+
+@pytest.mark.parametrize(("n", "batch"), [(3, MIN_SIGN_BATCH - 1), (3, MIN_SIGN_BATCH), (5, MIN_SIGN_BATCH)])
+def test_strings_by_a_matrix_and_by_a_tree_are_the_dense_values(n: int, batch: int) -> None:
+    assert 2**n <= MAX_SIGN_ROWS
+    rng = np.random.default_rng(n)
+    state = rng.normal(size=(2**n, batch)) + 1j * rng.normal(size=(2**n, batch))
+    state = (state / np.linalg.norm(state, axis=0)).astype(np.complex64)
+    letters = ["".join(rng.choice(["I", "Z"], n)) for _ in range(4)] + [
+        "I" * n,
+        "X" + "Z" * (n - 1),
+        "X" + "I" * (n - 1),
+    ]
+    found = observable_values(jnp.asarray(state), tuple(map(PauliString, letters)))
+    pauli = {
+        "I": np.eye(2),
+        "X": np.array([[0, 1], [1, 0]]),
+        "Z": np.diag([1, -1]),
+    }
+    for row, text in zip(np.asarray(found), letters, strict=True):
+        matrix = np.eye(1)
+        for letter in text:
+            matrix = np.kron(matrix, pauli[letter])
+        expected = np.einsum("ib,ij,jb->b", state.conj(), matrix, state).real
+        np.testing.assert_allclose(row, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("n", "batch", "width"), [(8, 32, 3), (8, 31, 4), (8, 1, 4), (4, 32, 2), (12, 512, 4), (9, 64, 3)]
+)
+def test_the_width_of_blocks_follows_the_examples_side_by_side(n: int, batch: int, width: int) -> None:
+    assert MIN_LANES == 32
+    assert block_qubits(n, batch) == width
