@@ -20,6 +20,9 @@ MAX_SAVED_SHARE = 0.25
 # qubits than this are too large for it one by one.
 CHUNK_BYTES = 2**18
 MAX_CHUNK_QUBITS = 18
+# A single state of at least 2**MIN_PASS_BITS numbers, which is all of a core's second-level cache, goes through
+# neighbouring steps in parts of 2**PART_BITS numbers, with rows of at least 2**MIN_LANE_BITS of them side by side.
+MIN_PASS_BITS, PART_BITS, MIN_LANE_BITS = 19, 16, 6
 # A single state of this many qubits or more is large enough for windows across layers to pay.
 MIN_WIDE_QUBITS = 12
 
@@ -34,7 +37,12 @@ def block_qubits(num_qubits: int, batch: int) -> int:
 
 
 def saves_states(num_states: int, num_qubits: int, batch: int, dtype: Any) -> bool:
-    """Returns whether the reverse pass keeps the states: where all of them are small."""
+    """Returns whether the reverse pass keeps the states: where all of them are small.
+
+    A single one that does not fit into the cache is sooner computed again than fetched.
+    """
+    if batch == 1 and num_qubits + 1 >= MIN_PASS_BITS:
+        return False
     needed = num_states * state_bytes(num_qubits, batch, dtype)
     return needed <= min(MAX_SAVED_BYTES, MAX_SAVED_SHARE * device_bytes())
 

@@ -17,6 +17,7 @@ from qjax.quantum.loop_step import LoopStep
 from qjax.quantum.memory import device_bytes
 from qjax.quantum.observables import Observable, PauliString, PauliSum
 from qjax.quantum.operation_step import OperationStep
+from qjax.quantum.passes import passes_of
 from qjax.quantum.plan import Plan
 from qjax.quantum.planes import Layout
 from qjax.quantum.stages import ProductState
@@ -80,15 +81,23 @@ def step_costs(
     """
     found: list[StepCost] = []
     has_earlier = inside
-    for step, source in zip(steps, sources, strict=True):
+    firsts = {one.first for one in passes_of(tuple(steps))}
+    for i, (step, source) in enumerate(zip(steps, sources, strict=True)):
         width = max(width, _own_width(step, source, setting))
         if isinstance(step, LoopStep):
             body = step_costs(step.body, source.sources, width, final_width, setting, inside=True)
             found.append(_loop_cost(step, body))
         else:
-            found.append(_step_cost(step, source, width, final_width, setting, has_earlier))
+            cost = _step_cost(step, source, width, final_width, setting, has_earlier)
+            found.append(cost if i in firsts or final_width > 1 else _in_cache(cost))
         has_earlier = has_earlier or found[-1].tensor_bytes > 0
     return tuple(found)
+
+
+def _in_cache(cost: StepCost) -> StepCost:
+    """Returns the cost of a step that goes with the one before it: the pass over the memory is that one's."""
+    forward, reverse = (Work(flops=work.flops) for work in (cost.forward, cost.reverse))
+    return replace(cost, forward=forward, reverse=reverse)
 
 
 def _own_width(step: Step, source: Any, setting: Setting) -> int:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from qjax.quantum.passes import Pass, apply_pass, is_shared, passes_of, pull_pass, undo_pass
 from qjax.quantum.planes import Layout
 from qjax.quantum.primitive import with_batch
 from qjax.quantum.steps import Step, Tensors
@@ -19,21 +20,26 @@ Saved = tuple[Any, ...]
 
 def run(steps: Sequence[Step], state: Array, tensors: Sequence[Tensors]) -> Array:
     """Returns the state after all steps."""
-    for step, own in zip(steps, tensors, strict=True):
-        state = step.apply(state, own)
+    for one in passes_of(tuple(steps)):
+        here, own = steps[one.first : one.end], tensors[one.first : one.end]
+        if one.is_blocked and is_shared(state, own):
+            state = apply_pass(here, one, state, own)
+            continue
+        for step, mine in zip(here, own, strict=True):
+            state = step.apply(state, mine)
     return state
 
 
 def run_saving(steps: Sequence[Step], state: Array, tensors: Sequence[Tensors]) -> tuple[Array, Saved]:
-    """Returns the state after all steps, and what `run_back` asks for: the state after each step with tensors."""
-    saved: list[Any] = []
-    for step, own in zip(steps, tensors, strict=True):
-        if isinstance(step, LoopStep):
-            state, inner = step.apply_saving(state, own)
-            saved.append(inner)
-        else:
-            state = step.apply(state, own)
-            saved.append(state if own else None)
+    """Returns the state after all steps, and what `run_back` asks for: the state after each pass with tensors."""
+    saved: list[Any] = [None] * len(steps)
+    for one in passes_of(tuple(steps)):
+        here, own = steps[one.first : one.end], tensors[one.first : one.end]
+        if isinstance(here[0], LoopStep):
+            state, saved[one.first] = here[0].apply_saving(state, own[0])
+            continue
+        state = run(here, state, own)
+        saved[one.end - 1] = state if any(own) else None
     return state, tuple(saved)
 
 
@@ -59,18 +65,40 @@ def run_back(
       The state before all steps (None where the states were saved), its cotangent, and those of the tensors.
     """
     found: list[Tensors] = []
-    for i in reversed(range(len(steps))):
-        step, own = steps[i], tensors[i]
-        state = after if saved is None else saved[i]
-        if isinstance(step, LoopStep):
-            kept = None if saved is None else saved[i]
-            after, cotangent, slopes = step.back(after, cotangent, own, kept, saved is not None, per_example)
+    for one in reversed(passes_of(tuple(steps))):
+        here, own = steps[one.first : one.end], tensors[one.first : one.end]
+        state = after if saved is None else saved[one.end - 1]
+        if isinstance(here[0], LoopStep):
+            kept = None if saved is None else state
+            after, cotangent, slopes = here[0].back(after, cotangent, own[0], kept, saved is not None, per_example)
             found.append(slopes)
             continue
+        state, cotangent, more = _pass_back(here, one, state, cotangent, own, per_example)
+        found.extend(reversed(more))
+        after = state if saved is None else None
+    return after, cotangent, tuple(reversed(found))
+
+
+def _pass_back(
+    steps: Sequence[Step],
+    one: Pass,
+    state: Array | None,
+    cotangent: Array,
+    tensors: Sequence[Tensors],
+    per_example: bool,
+) -> tuple[Array | None, Array, tuple[Tensors, ...]]:
+    """Returns state and cotangent before a pass, and the cotangents of its tensors; no state where none is known."""
+    if one.is_blocked and not per_example and is_shared(cotangent, tensors):
+        if state is None:  # then none of its steps has tensors
+            return None, undo_pass(steps, one, cotangent, tensors), ((),) * len(steps)
+        if is_shared(state, tensors):
+            return pull_pass(steps, one, state, cotangent, tensors)
+    found: list[Tensors] = []
+    for step, own in zip(reversed(steps), reversed(tensors), strict=True):
         found.append(step.cotangents(cast(Array, state), cotangent, own, per_example) if own else ())
         cotangent = step.undo(cotangent, own)
-        after = step.undo(after, own) if saved is None and after is not None else None
-    return after, cotangent, tuple(reversed(found))
+        state = None if state is None else step.undo(state, own)
+    return state, cotangent, tuple(reversed(found))
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from qjax.quantum.loop_step import LoopStep
 from qjax.quantum.matrices import block_matrices, constant_matrix, phase_weights, start_columns
 from qjax.quantum.operation import Operation
 from qjax.quantum.operation_step import OperationStep
+from qjax.quantum.passes import passes_of
 from qjax.quantum.planes import HIGHEST, Layout, join_planes, split_planes
 from qjax.quantum.primitive import with_batch
 from qjax.quantum.program import Program
@@ -158,14 +159,19 @@ def _tensors(steps: Sequence[Step], sources: Sequence[Any], values: Values) -> t
 
 def _count_saved(steps: Sequence[Step], sources: Sequence[Any]) -> int:
     total = 0
-    for step, source in zip(steps, sources, strict=True):
-        if isinstance(step, LoopStep):
-            total += step.reps * _count_saved(step.body, source.sources)
-        elif isinstance(step, MatrixStep):
-            total += step.constant is None
+    for one in passes_of(tuple(steps)):
+        here = steps[one.first : one.end]
+        if isinstance(here[0], LoopStep):
+            total += here[0].reps * _count_saved(here[0].body, sources[one.first].sources)
         else:
-            total += isinstance(step, PhaseStep) or (isinstance(step, OperationStep) and bool(step.operation.angles))
+            total += any(map(_has_tensors, here))
     return total
+
+
+def _has_tensors(step: Step) -> bool:
+    if isinstance(step, MatrixStep):
+        return step.constant is None
+    return isinstance(step, PhaseStep) or (isinstance(step, OperationStep) and bool(step.operation.angles))
 
 
 def _loop_tensors(step: LoopStep, source: "LoopSource", values: Values) -> Tensors:

@@ -85,7 +85,7 @@ def split_planes(planes: Array, layout: Layout) -> tuple[Array, Array]:
     return re.reshape(-1, planes.shape[-1]), im.reshape(-1, planes.shape[-1])
 
 
-def move(planes: Array, num_qubits: int, old: int, new: int) -> Array:
+def move(planes: Array, old: int, new: int) -> Array:
     """Moves bit c from one place to another: one transposition."""
     low, high = min(old, new), max(old, new)
     inner = (2, 2 ** (high - low)) if old < new else (2 ** (high - low), 2)
@@ -173,11 +173,11 @@ def matrix_cotangent(after: Array, cotangent: Array, matrix: Any, first_bit: int
         outer = _outer_by_example(ct, y)
         return cast(Array, (outer[:, :, None] * matrix[None]).sum(axis=1))
     after, cotangent = (jnp.broadcast_to(x, (x.shape[0], batch)) for x in (after, cotangent))
-    outer = _outer(cotangent, after, rows, 2**first_bit)
-    return jnp.matmul(outer, matrix[:, :, 0], precision=HIGHEST)[:, :, None]
+    total = sum_outer(cotangent, after, rows, 2**first_bit)
+    return jnp.matmul(total, matrix[:, :, 0], precision=HIGHEST)[:, :, None]
 
 
-def _outer(left: Array, right: Array, rows: int, groups: int) -> Array:
+def sum_outer(left: Array, right: Array, rows: int, groups: int) -> Array:
     """Returns sum of left[g, r, w] right[g, s, w] over g and w, `[r, s]`."""
     width = left.size // (groups * rows)
     if width == 1:

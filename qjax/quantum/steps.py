@@ -107,7 +107,8 @@ class MatrixStep:
             return real_matrix(unitary, 0, 0, 0)
         return real_matrix(unitary, self.qubits[0], self.before.place, self.after.place)
 
-    def _matrix(self, tensors: Tensors) -> Any:
+    def matrix(self, tensors: Tensors) -> Any:
+        """Returns the real matrix, `[rows, columns, 1 or batch]` or a constant `[rows, columns]`."""
         return self.prepare(self.constant) if self.constant is not None else tensors[0]
 
     def _bits(self) -> list[int]:
@@ -122,11 +123,11 @@ class MatrixStep:
         return scatter_bits(done, shape, order, batch)
 
     def apply(self, state: Array, tensors: Tensors) -> Array:
-        matrix = self._matrix(tensors)
+        matrix = self.matrix(tensors)
         return multiply(state, matrix, self.first_bit) if self.is_window else self._through_front(state, matrix)
 
     def undo(self, state: Array, tensors: Tensors) -> Array:
-        matrix = transpose(self._matrix(tensors))
+        matrix = transpose(self.matrix(tensors))
         return multiply(state, matrix, self.first_bit) if self.is_window else self._through_front(state, matrix)
 
     def cotangents(self, after: Array, cotangent: Array, tensors: Tensors, per_example: bool) -> Tensors:
@@ -203,14 +204,14 @@ class MoveStep:
         assert self.after.place is not None
         if self.before.place is None:
             return join_planes(state, jnp.zeros_like(state), self.after)
-        return move(state, self.before.num_qubits, self.before.place, self.after.place)
+        return move(state, self.before.place, self.after.place)
 
     def undo(self, state: Array, tensors: Tensors) -> Array:
         assert self.after.place is not None
         if self.before.place is None:
             cut = state.reshape(2**self.after.place, 2, -1, state.shape[-1])
             return cut[:, 0].reshape(-1, state.shape[-1])
-        return move(state, self.before.num_qubits, self.after.place, self.before.place)
+        return move(state, self.after.place, self.before.place)
 
     def cotangents(self, after: Array, cotangent: Array, tensors: Tensors, per_example: bool) -> Tensors:
         return ()

@@ -53,7 +53,7 @@ def test_complex_states_there_and_back_and_moved(place: int) -> None:
         np.testing.assert_array_equal(found, laid_out(state, place))
         np.testing.assert_array_equal(planes.to_complex(found, layout), state)
         for new in range(N + 1):
-            np.testing.assert_array_equal(planes.move(found, N, place, new), laid_out(state, new))
+            np.testing.assert_array_equal(planes.move(found, place, new), laid_out(state, new))
         real = planes.from_complex(jnp.asarray(state), Layout(N, None))
         np.testing.assert_array_equal(real, state.real)
         np.testing.assert_array_equal(planes.to_complex(real, Layout(N, None)), state.real)
