@@ -40,6 +40,8 @@ Tensors = tuple[Any, ...]
 # A permutation of more qubits is done gate by gate: its table of row numbers would be a constant of the program, and
 # slow to read.
 MAX_TABLE_QUBITS = 16
+# Amplitudes whose sign is changed one by one; more of them by a table of signs.
+MAX_FLIPPED_ROWS = 8
 
 
 @runtime_checkable
@@ -268,17 +270,21 @@ def _known_phases(op: Operation) -> np.ndarray:
 def spread_over(local: Array, qubits: Sequence[int], n: int) -> Array:
     """Returns `[2**k, b]`, values on some qubits, as `[2**n, b]`."""
     order = sorted(range(len(qubits)), key=lambda i: qubits[i])
-    cube = local.reshape((2,) * len(qubits) + (local.shape[-1],)).transpose((*order, len(qubits)))
+    if order != list(range(len(qubits))):
+        local = local.reshape((2,) * len(qubits) + (local.shape[-1],)).transpose((*order, len(qubits)))
     few: list[int] = []
     many: list[int] = []
     previous = -1
     for q in sorted(qubits):
-        few += [1, 2]
-        many += [2 ** (q - previous - 1), 2]
+        if few and q == previous + 1:  # neighbours are one axis: XLA is slow to compile many of them
+            few[-1], many[-1] = 2 * few[-1], 2 * many[-1]
+        else:
+            few += [1, 2]
+            many += [2 ** (q - previous - 1), 2]
         previous = q
     few += [1, local.shape[-1]]
     many += [2 ** (n - previous - 1), local.shape[-1]]
-    return jnp.broadcast_to(cube.reshape(few), many).reshape(2**n, -1)
+    return jnp.broadcast_to(local.reshape(few), many).reshape(2**n, -1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -292,7 +298,9 @@ class FlipStep:
     def apply(self, state: Array, tensors: Tensors) -> Array:
         n, place = self.before.num_qubits, self.before.place
         if len(self.operations) == 1 and len(self.operations[0].all_qubits) == n:
-            return self._flip_rows(state)
+            marked = np.flatnonzero(np.cos(_known_phases(self.operations[0])) < 0).tolist()
+            if len(marked) <= MAX_FLIPPED_ROWS:
+                return self._flip_rows(state, marked)
         signs = jnp.ones((1, 1), state.dtype)
         for op in self.operations:
             local = np.cos(_known_phases(op)).round()[:, None]
@@ -301,11 +309,11 @@ class FlipStep:
         cut = state.reshape(shape[0], -1, shape[2], state.shape[-1])
         return barrier((cut * signs.reshape(shape)).reshape(state.shape))
 
-    def _flip_rows(self, state: Array) -> Array:
+    def _flip_rows(self, state: Array, marked: Sequence[int]) -> Array:
         """Changes the sign of single rows in place: a mark on all qubits is one amplitude."""
         (op,) = self.operations
         n, place = self.before.num_qubits, self.before.place
-        for local in np.flatnonzero(np.cos(_known_phases(op)) < 0).tolist():
+        for local in marked:
             bits = {q: local >> (n - 1 - i) & 1 for i, q in enumerate(op.all_qubits)}
             for plane in (0,) if place is None else (0, 1):
                 placed = {self.before.bit(q): bit for q, bit in bits.items()} | (

@@ -10,7 +10,17 @@ import pytest
 from bound_circuits import dense_state
 from random_circuits import QUICK, Case, random_case, random_values
 
-from qjax.quantum import Circuit, Repeat, compile_circuit, parameter, plan, program, steps
+from qjax.quantum import (
+    Circuit,
+    Repeat,
+    compile_circuit,
+    diagonal_gate,
+    parameter,
+    plan,
+    program,
+    state,
+    steps,
+)
 from qjax.quantum.loop_step import LoopStep, run
 from qjax.quantum.plan import make_plan
 from qjax.quantum.planes import Layout, to_complex
@@ -192,3 +202,18 @@ def test_the_cotangent_of_the_first_state_is_that_of_autodiff(
     cotangent = jnp.asarray(rng.normal(size=state.shape), jnp.float32)
     for found, expected in zip(made.pull_back_start(halves, cotangent), pull(cotangent)[0], strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 8, 9, 16])
+@pytest.mark.parametrize("phase", [np.pi, 0.7])
+def test_a_diagonal_on_all_qubits_in_any_order(count: int, phase: float) -> None:
+    qubits, order = (2, 0, 3, 1), np.random.default_rng(count).permutation(16)
+    phases = np.where(order < count, phase, 0.0)
+    circuit = Circuit(4)
+    for q in range(4):
+        circuit = circuit.append("h", q)
+    found = state(circuit.append(diagonal_gate(phases), qubits))
+    for index in range(16):
+        bits = [index >> (3 - q) & 1 for q in qubits]
+        expected = 0.25 * np.exp(1j * phases[int("".join(map(str, bits)), 2)])
+        np.testing.assert_allclose(found[index], expected, atol=1e-6)

@@ -9,7 +9,7 @@ import pytest
 from random_circuits import QUICK, random_unitary
 
 from qjax.quantum import operation, parameter, steps
-from qjax.quantum.custom_gates import pauli_rotation_gate, permutation_gate, unitary_gate
+from qjax.quantum.custom_gates import diagonal_gate, pauli_rotation_gate, permutation_gate, unitary_gate
 from qjax.quantum.loop_step import LoopStep
 from qjax.quantum.operation_step import OperationStep
 from qjax.quantum.planes import Layout
@@ -34,6 +34,14 @@ FLIPS = (operation("cz", (0, 2)), operation("z", 3), operation("z", 1, controls=
 TURN = operation(pauli_rotation_gate("XZY"), (2, 0, 3), parameter("a"))
 CONTROLLED = operation("cu", (3, 1), *(parameter("t", i) for i in range(4)), controls=(0,), control_values=(0,))
 WIDE = operation(unitary_gate(random_unitary(np.random.default_rng(3), 8)), (3, 0, 1))
+
+
+def signs(count: int, qubits: tuple[int, ...]) -> Any:
+    """A diagonal on all qubits that changes the sign of `count` basis states."""
+    marked = np.random.default_rng(count).permutation(16) < count
+    return operation(diagonal_gate(np.where(marked, np.pi, 0.0)), qubits)
+
+
 BODY = (
     MatrixStep(FIRST, SECOND, (0, 1), None, True),
     PhaseStep(SECOND, SECOND, ((1, 3), (2,))),
@@ -57,6 +65,9 @@ STEPS = {
     "phase": PhaseStep(SECOND, SECOND, ((2, 0), (1,), (3, 1))),
     "flip": FlipStep(SECOND, SECOND, FLIPS),
     "flip real": FlipStep(REAL, REAL, FLIPS),
+    "flip few rows": FlipStep(SECOND, SECOND, (signs(3, (0, 1, 2, 3)),)),
+    "flip many rows": FlipStep(SECOND, SECOND, (signs(10, (2, 0, 1, 3)),)),
+    "flip few rows, real": FlipStep(REAL, REAL, (signs(3, (3, 1, 2, 0)),)),
     "turn": OperationStep(SECOND, SECOND, TURN),
     "controlled": OperationStep(LAST, LAST, CONTROLLED),
     "wide": OperationStep(FIRST, FIRST, WIDE),
