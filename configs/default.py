@@ -45,21 +45,23 @@ def get_config() -> ConfigDict:
     encoder.random_num_heads = 2  # 'random': attention heads
 
     head = config.head = ConfigDict()
-    head.name = "variational"  # 'variational' | 'linear' | 'mlp'
+    head.name = "variational"  # 'variational' | 'grover' | 'linear' | 'mlp'
     head.dropout = 0.2  # on the features
-    head.num_qubits = 8  # 'variational'
-    head.encoding_axis = "ry"  # 'variational': rotation that carries the angles, 'rx' | 'ry'
-    head.reps = 3  # 'variational': layers of the ansatz
-    head.rotations = ("ry", "rz")  # 'variational': rotations on each qubit in a layer
-    head.entangler = "cx"  # 'variational': two-qubit gate, 'cx' | 'cz'
-    head.pattern = "ring"  # 'variational': 'ring' | 'linear' | 'full' | 'none'
+    head.num_qubits = 8  # 'variational', 'grover'
+    head.encoding_axis = "ry"  # 'variational', 'grover': rotation that carries the angles, 'rx' | 'ry'
+    head.reps = 3  # 'variational', 'grover': layers of the ansatz
+    head.rotations = ("ry", "rz")  # 'variational', 'grover': rotations on each qubit in a layer
+    head.entangler = "cx"  # 'variational', 'grover': two-qubit gate, 'cx' | 'cz'
+    head.pattern = "ring"  # 'variational', 'grover': 'ring' | 'linear' | 'full' | 'none'
     head.readout = "expectation"  # 'variational': 'expectation' (<Z> to logits) | 'log_probabilities'
-    head.reverse_pass = "auto"  # 'variational': states 'store'd, 'recompute'd, circuit 'rerun' | 'auto': by size
+    head.num_iterations = 1  # 'grover': rounds of amplification a class; at most Grover's number for num_qubits
+    head.phases = "fixed"  # 'grover': angles of the reflections, 'fixed' (pi) | 'trainable' (near pi at first)
+    head.reverse_pass = "auto"  # of the circuit: states 'store'd, 'recompute'd, 'rerun' | 'auto': by size
     head.hidden_size = 8  # 'mlp': units; 8 has the parameter count of the 8-qubit head to within 5 %
 
     optimizer = config.optimizer = ConfigDict()
     optimizer.learning_rate = 1e-3  # peak, of the head's classical parameters
-    optimizer.circuit_learning_rate = 1e-2  # peak, of the circuit's angles ('variational')
+    optimizer.circuit_learning_rate = 1e-2  # peak, of the circuit's angles ('variational', 'grover')
     optimizer.encoder_learning_rate = 5e-5  # peak, of the encoder ('full')
     optimizer.warmup_fraction = 0.05  # share of the steps that rise linearly from 0
     optimizer.schedule = "cosine"  # after the warm-up: 'cosine' | 'linear' | 'constant'

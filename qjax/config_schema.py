@@ -22,12 +22,13 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "encoder.regime": ("frozen", "full"),
     "encoder.pooling": ("mean", "cls"),
     "encoder.dtype": ("float32", "bfloat16"),
-    "head.name": ("variational", "linear", "mlp"),
+    "head.name": ("variational", "linear", "mlp", "grover"),
     # No "rz": on |0> it is only a phase, and the head would not see its input.
     "head.encoding_axis": ("rx", "ry"),
     "head.entangler": ("cx", "cz"),
     "head.pattern": ("ring", "linear", "full", "none"),
     "head.readout": ("expectation", "log_probabilities"),
+    "head.phases": ("fixed", "trainable"),
     "head.reverse_pass": ("auto", "store", "recompute", "rerun"),
     "optimizer.schedule": ("cosine", "linear", "constant"),
     "optimizer.name": ("adamw", "sgd"),
@@ -76,6 +77,7 @@ RANGES: dict[str, Rule] = {
         lambda value: len(value) > 0 and all(axis in ("rx", "ry", "rz") for axis in value),
         "be a tuple of 'rx', 'ry' and 'rz', not empty",
     ),
+    "head.num_iterations": NATURAL,
     "head.hidden_size": POSITIVE,
     "optimizer.learning_rate": RATE,
     "optimizer.circuit_learning_rate": RATE,
@@ -100,6 +102,8 @@ SENTENCE: Condition = ("task", ("sentence",))
 FULL: Condition = ("encoder.regime", ("full",))
 RANDOM: Condition = ("encoder.checkpoint", ("random",))
 VARIATIONAL: Condition = ("head.name", ("variational",))
+GROVER: Condition = ("head.name", ("grover",))
+CIRCUIT: Condition = ("head.name", ("variational", "grover"))
 CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "data.path": (FILE,),
     "data.validation_path": (FILE,),
@@ -116,16 +120,18 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "encoder.random_num_layers": (RANDOM,),
     "encoder.random_hidden_size": (RANDOM,),
     "encoder.random_num_heads": (RANDOM,),
-    "head.num_qubits": (VARIATIONAL,),
-    "head.encoding_axis": (VARIATIONAL,),
-    "head.reps": (VARIATIONAL,),
-    "head.rotations": (VARIATIONAL,),
-    "head.entangler": (VARIATIONAL, ("head.pattern", ("ring", "linear", "full"))),
-    "head.pattern": (VARIATIONAL,),
+    "head.num_qubits": (CIRCUIT,),
+    "head.encoding_axis": (CIRCUIT,),
+    "head.reps": (CIRCUIT,),
+    "head.rotations": (CIRCUIT,),
+    "head.entangler": (CIRCUIT, ("head.pattern", ("ring", "linear", "full"))),
+    "head.pattern": (CIRCUIT,),
     "head.readout": (VARIATIONAL,),
-    "head.reverse_pass": (VARIATIONAL,),
+    "head.num_iterations": (GROVER,),
+    "head.phases": (GROVER,),
+    "head.reverse_pass": (CIRCUIT,),
     "head.hidden_size": (("head.name", ("mlp",)),),
-    "optimizer.circuit_learning_rate": (VARIATIONAL,),
+    "optimizer.circuit_learning_rate": (CIRCUIT,),
     "optimizer.encoder_learning_rate": (FULL,),
     "optimizer.weight_decay": (("optimizer.name", ("adamw",)),),
 }
@@ -164,15 +170,18 @@ def unflatten(flat: Mapping[str, Any]) -> ConfigDict:
     return config
 
 
-def check_key(argument: str, key: str) -> None:
-    """Raises, naming the nearest key and the keys of its section, unless `key` is in the schema."""
-    if key in schema():
+def check_key(
+    argument: str, key: str, keys: Mapping[str, Any] | None = None, file: str = "configs/default.py"
+) -> None:
+    """Raises, naming the nearest key and the keys of its section, unless `key` is one of `keys`, those of `file`."""
+    known = schema() if keys is None else keys
+    if key in known:
         return
     section, _, leaf = key.rpartition(".")
-    near = nearest(key, schema())
+    near = nearest(key, known)
     sections = {section, key, near.rpartition(".")[0] if near else ""} - {""}
-    choices = [name for name in schema() if name.rpartition(".")[0] in sections or name.endswith(f".{leaf}")]
-    fail(argument, "name a key of configs/default.py", key, choices or list(schema()))
+    choices = [name for name in known if name.rpartition(".")[0] in sections or name.endswith(f".{leaf}")]
+    fail(argument, f"name a key of {file}", key, choices or list(known))
 
 
 def validate_config(config: ConfigDict, *, unused_ok: Collection[str] = ()) -> ConfigDict:
@@ -190,7 +199,7 @@ def validate_config(config: ConfigDict, *, unused_ok: Collection[str] = ()) -> C
     values = {}
     for key, standard in schema().items():
         check(key in given, key, "be in the configuration, as it is in configs/default.py", "nothing")
-        values[key] = _cast(key, given[key], type(standard))
+        values[key] = cast(key, given[key], type(standard))
         if key in CHOICES:
             check_choice(key, values[key], CHOICES[key])
         if key in RANGES:
@@ -201,7 +210,7 @@ def validate_config(config: ConfigDict, *, unused_ok: Collection[str] = ()) -> C
     return unflatten(values).lock()
 
 
-def _cast(key: str, value: Any, kind: type) -> Any:
+def cast(key: str, value: Any, kind: type) -> Any:
     """Returns `value` as a `kind`; only an integer for a float and a list for a tuple are converted."""
     if kind is float and type(value) is int:
         value = float(value)
@@ -240,5 +249,29 @@ def _check_combinations(values: Mapping[str, Any]) -> None:
     )
     hidden, heads = values["encoder.random_hidden_size"], values["encoder.random_num_heads"]
     check(hidden % heads == 0, "encoder.random_hidden_size", f"be a multiple of the {heads} heads", hidden)
+    _check_amplification(values)
     batch, parts = values["train.batch_size"], values["train.gradient_accumulation"]
     check(batch % parts == 0, "train.batch_size", f"be a multiple of train.gradient_accumulation ({parts})", batch)
+
+
+def max_iterations(num_qubits: int) -> int:
+    """Returns the largest `head.num_iterations` that is allowed with this many qubits.
+
+    It is the optimal number of Grover's iterations for one marked state of 2**n, the integer nearest to
+    pi / (4 asin(2**(-n/2))) - 1/2 (Boyer, Brassard, Hoyer and Tapp 1998, arXiv:quant-ph/9605034, section 3). A class
+    has at least one state of the register. With more rounds even that one, and with it every class, overshoots where
+    the states are equally likely.
+    """
+    return round(math.pi / (4 * math.asin(2 ** (-num_qubits / 2))) - 0.5)
+
+
+def _check_amplification(values: Mapping[str, Any]) -> None:
+    """Raises where the Grover head's rounds overshoot from every start, or there are none to train phases of."""
+    if values["head.name"] != "grover":
+        return
+    rounds, qubits = values["head.num_iterations"], values["head.num_qubits"]
+    most = max_iterations(qubits)
+    why = f"be at most {most} with head.num_qubits {qubits}: Grover's own number for one state of {2**qubits}"
+    check(rounds <= most, "head.num_iterations", why, rounds)
+    trained = values["head.phases"] == "trainable"
+    check(not trained or rounds > 0, "head.phases", "be 'fixed' with head.num_iterations 0", "'trainable'")

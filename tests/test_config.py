@@ -67,6 +67,8 @@ def test_every_config_of_the_issue_is_there():
         "sentiment_mlp",
         "ner_variational",
         "ner_linear",
+        "sentiment_grover",
+        "ner_grover",
     }
     assert expected | {"tiny"} <= set(NAMES)
 
@@ -162,6 +164,20 @@ def test_flatten_matches_the_nested_form_and_back():
         ({"encoder__regime": "full", "encoder__dropout": -0.5}, r"`encoder.dropout` must lie in \[0, 1\), or be -1"),
         ({"encoder__checkpoint": "random", "encoder__random_num_heads": 3}, r"must be a multiple of the 3 heads"),
         ({"train__gradient_accumulation": 3}, r"`train.batch_size` must be a multiple of .* \(3\), but got 64"),
+        (
+            {"head__name": "grover", "head__num_iterations": -1},
+            r"`head.num_iterations` must be 0 or more, but got -1",
+        ),
+        (
+            {"head__name": "grover", "head__num_iterations": 13},
+            r"`head.num_iterations` must be at most 12 with head.num_qubits 8: .* one state of 256, but got 13",
+        ),
+        ({"head__name": "grover", "head__phases": "train"}, r"Did you mean 'trainable'\? Choices: fixed, trainable"),
+        (
+            {"head__name": "grover", "head__num_iterations": 0, "head__phases": "trainable"},
+            r"`head.phases` must be 'fixed' with head.num_iterations 0, but got 'trainable'",
+        ),
+        ({"head__name": "grover", "head__readout": "log_probabilities"}, r"unless `head.name` is 'variational'"),
     ],
 )
 def test_wrong_values_are_named(values, message):
@@ -173,6 +189,8 @@ def test_wrong_values_are_named(values, message):
     ("key", "value", "message"),
     [
         ("head.hidden_size", 16, "unless `head.name` is 'mlp'"),
+        ("head.num_iterations", 2, "unless `head.name` is 'grover'"),
+        ("head.phases", "trainable", "unless `head.name` is 'grover'"),
         ("encoder.random_num_layers", 3, "unless `encoder.checkpoint` is 'random'"),
         ("encoder.remat", True, "unless `encoder.regime` is 'full'"),
         ("encoder.dropout", 0.1, "unless `encoder.regime` is 'full'"),
@@ -187,6 +205,14 @@ def test_changed_keys_that_nothing_reads_are_errors(key, value, message):
     with pytest.raises(UserError, match=f"`{key}` must keep its default .*{message}, for nothing else reads it"):
         validate_config(config)
     validate_config(config, unused_ok=(key,))
+
+
+@pytest.mark.parametrize("num_qubits", range(1, 13))
+def test_as_many_rounds_as_find_one_state_of_the_register(num_qubits):
+    theta = math.asin(2 ** (-num_qubits / 2))
+    found = [math.sin((2 * k + 1) * theta) ** 2 for k in range(100)]
+    first_fall = next(k for k in range(99) if found[k + 1] < found[k] + 1e-12)
+    assert config_schema.max_iterations(num_qubits) == first_fall
 
 
 def test_unused_names_the_finding():
@@ -208,7 +234,12 @@ def test_a_changed_key_is_accepted_where_it_is_read(key):
     changes = {other: needed[0] for other, needed in config_schema.CONDITIONS[key]}
     value = flatten(default.get_config())[key]
     other_choice = next((c for c in config_schema.CHOICES.get(key, ()) if c != value), None)
-    special = {"encoder.dropout": 0.3, "data.labels": ("a", "b"), "encoder.random_hidden_size": 64}
+    special = {
+        "head.num_iterations": 2,
+        "encoder.dropout": 0.3,
+        "data.labels": ("a", "b"),
+        "encoder.random_hidden_size": 64,
+    }
     changed = {int: 1, bool: True, float: 0.25, tuple: ("rx",), str: "other"}[type(value)]
     changes[key] = special.get(key, other_choice or changed)
     if changes.get("data.source") == "file":

@@ -6,7 +6,9 @@ from ml_collections import ConfigDict
 
 from qjax import quantum
 from qjax.checks import fail
-from qjax.models.heads import HEADS, VariationalHead, make_head
+from qjax.models.circuit_head import CircuitHead
+from qjax.models.grover_head import GroverHead
+from qjax.models.heads import HEADS, make_head
 from qjax.modes.scoring import is_main_process
 from qjax.modes.setup import HEAD_OPTIONS
 from qjax.training.mesh import make_mesh
@@ -35,6 +37,8 @@ def run(config: ConfigDict, workdir: str | Path | None) -> int:
     print(f"head      {config.head.name}: a count by a model, not a measurement")
     print(f"examples  {words}")
     print(explanation)
+    if isinstance(head, GroverHead):
+        print(f"rounds    {describe_rounds(head)}")
     if workdir is not None:
         path = Path(workdir, EXPLAIN_FILE)
         try:
@@ -46,17 +50,28 @@ def run(config: ConfigDict, workdir: str | Path | None) -> int:
     return 0
 
 
-def make_circuit_head(config: ConfigDict) -> VariationalHead:
+def make_circuit_head(config: ConfigDict) -> CircuitHead:
     """Returns the configured head, refusing one without a circuit."""
     options = {name: config.head[name] for name in HEAD_OPTIONS[config.head.name]}
     if "rotations" in options:
         options["rotations"] = tuple(options["rotations"])
     # The circuit does not depend on the number of classes, which only the data tell.
     head = make_head(config.head.name, num_classes=2, **options)
-    if not isinstance(head, VariationalHead):
-        choices = [name for name, kind in HEADS.items() if issubclass(kind, VariationalHead)]
+    if not isinstance(head, CircuitHead):
+        choices = [name for name, kind in HEADS.items() if issubclass(kind, CircuitHead)]
         fail("head.name", "name a head that has a circuit with --mode=explain", repr(config.head.name), choices)
     return head
+
+
+def describe_rounds(head: GroverHead) -> str:
+    """Returns in words what the rounds of amplification add to the circuit that is explained."""
+    rounds = head.num_iterations
+    circuit = next(iter(head.circuits().values()))
+    gates = sum(circuit.counts().values())
+    return (
+        f"{rounds} a class, not in the figures above: each a phase on the label state and a reflection about the\n"
+        f"          prepared state, 2 to 3 passes; on a device {gates} gates a class, depth {circuit.depth()}"
+    )
 
 
 def count_examples(config: ConfigDict) -> tuple[int, str]:

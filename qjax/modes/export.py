@@ -1,6 +1,5 @@
-"""`--mode=export`: the trained circuits of real inputs as Qiskit circuits, files and a validation on Aer."""
+"""`--mode=export`: trained circuits of real inputs, or those of an algorithm, for Qiskit, validated on Aer."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,18 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from qjax import quantum
+from qjax.algorithm_schema import is_algorithm
 from qjax.checks import check, fail
 from qjax.data import read_lines
 from qjax.export import validate, write_circuits
-from qjax.models.heads import VariationalHead
+from qjax.models.circuit_head import CircuitHead
+from qjax.models.heads import HEADS
 from qjax.modes import scoring
+from qjax.modes.algorithms.export import export_algorithm
+from qjax.modes.exported import SHOTS, drawable, say, write_json
 from qjax.modes.setup import Run, load_data, prepare_run
 from qjax.modes.train import restore_best
 from qjax.types import Array
 
 NUM_EXAMPLES = 16
-SHOTS = 10_000
 
 
 def run(config: ConfigDict, workdir: str | Path, input_path: str) -> int:
@@ -28,14 +29,16 @@ def run(config: ConfigDict, workdir: str | Path, input_path: str) -> int:
 
     Args:
       config: the workdir's.
-      workdir: of a trained run with a quantum head.
+      workdir: of a trained run with a quantum head, or of a run of an algorithm.
       input_path: a file of sentences, one a line; '' takes the first 16 examples of the test split.
 
     Returns:
       The exit status: 0, or 1 where Aer and the simulator disagree.
     """
     workdir = Path(workdir)
-    if config.head.name != "variational":
+    if is_algorithm(config):
+        return export_algorithm(config, workdir, input_path)
+    if not issubclass(HEADS[config.head.name], CircuitHead):
         fail("--mode", "be used with a head that has a circuit", f"export of head.name = {config.head.name!r}")
     dataset = None if input_path else load_data(config)
     assembled = prepare_run(config, workdir, dataset)
@@ -45,25 +48,27 @@ def run(config: ConfigDict, workdir: str | Path, input_path: str) -> int:
     else:
         items = list(dataset.items)
         chosen = np.asarray(dataset.splits["test"])[:NUM_EXAMPLES]
-    names, head, params, features = trained_head(assembled, items, chosen)
-    circuits: Any = head.apply({"params": params}, features, method="bind_circuits")
+    examples, head, params, features = trained_head(assembled, items, chosen)
+    names = [name + ending for name in examples for ending in head.circuits()]
+    bound: Any = head.apply({"params": params}, features, method="bind_circuits")
+    circuits = [drawable(circuit) for circuit in bound]
     directory = workdir / "export"
     write_circuits(directory, circuits, names)
-    observables = head.measured_observables()
     # The head's own batched run, with its angles still free: a mistake in binding shows as a difference too.
-    angles: Any = head.apply({"params": params}, features, method="angles")
+    ours: Any = head.apply({"params": params}, features, method="simulate")
+    states, expectations = map(np.asarray, ours)
     result = validate(
         circuits,
-        observables,
+        head.measured_observables(),
         directory=directory,
-        states=np.asarray(quantum.state(head.circuit(), params["quantum"], angles)),
-        expectations=np.asarray(quantum.expectation(head.circuit(), params["quantum"], angles, observables)),
+        states=states,
+        expectations=expectations,
         shots=SHOTS,
         seed=config.seed,
     )
-    _write_json(directory / "inputs.json", dict(zip(names, [_label(items, n) for n in names], strict=True)))
-    _write_json(directory / "validation.json", result)
-    return _say(directory, result, num_circuits=len(circuits))
+    write_json(directory / "inputs.json", {name: _label(items, name) for name in examples})
+    write_json(directory / "validation.json", result)
+    return say(directory, result, num_circuits=len(circuits))
 
 
 def _read_items(assembled: Run, input_path: str) -> list[Any]:
@@ -78,10 +83,11 @@ def _read_items(assembled: Run, input_path: str) -> list[Any]:
 
 def trained_head(
     assembled: Run, items: Sequence[Any], chosen: np.ndarray
-) -> tuple[list[str], VariationalHead, Any, Array]:
-    """Returns names, the head, its trained parameters and the features `[circuits, features]` to run it on.
+) -> tuple[list[str], CircuitHead, Any, Array]:
+    """Returns names, the head, its trained parameters and the features `[names, features]` to run it on.
 
-    There is one circuit a text, or for entities one a word of the chosen sentences.
+    There is one name a text, or for entities one a word of the chosen sentences, and for each name all of the head's
+    `circuits`.
 
     A name is `example_INDEX`, for a word `example_INDEX_word_POSITION`. Of entities the first `NUM_EXAMPLES` words
     are taken.
@@ -99,23 +105,10 @@ def trained_head(
         names = [f"example_{int(i)}" for i in chosen]
         features = jnp.asarray(np.stack(rows))
     head = assembled.model.head
-    assert isinstance(head, VariationalHead)
+    assert isinstance(head, CircuitHead)
     return names, head, params["head"], features
 
 
 def _label(items: Sequence[Any], name: str) -> str:
     _, index, *word = name.replace("_word_", "_").split("_")
     return items[int(index)][int(word[0])] if word else items[int(index)]
-
-
-def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _say(directory: Path, result: dict[str, Any], *, num_circuits: int) -> int:
-    print(f"exported   {num_circuits} circuits to {directory}")
-    print(f"amplitudes differ from Aer's by at most {result['largest_amplitude_difference']:.2e}")
-    print(f"expectations differ from Aer's by at most {result['largest_expectation_difference']:.2e}")
-    print(f"{SHOTS:,} shots differ by at most {result['largest_standard_errors']:.2f} standard errors")
-    print(f"validation {'passed' if result['passed'] else 'FAILED'}: {directory}/validation.json")
-    return 0 if result["passed"] else 1

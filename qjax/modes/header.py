@@ -5,7 +5,8 @@ from typing import Any
 import jax
 
 from qjax.data import Dataset
-from qjax.models.heads import VariationalHead
+from qjax.models.circuit_head import CircuitHead
+from qjax.models.grover_head import GroverHead, first_maximum
 from qjax.modes.scoring import is_main_process
 from qjax.modes.setup import Run
 from qjax.training.state import count_params, merge_params
@@ -28,15 +29,27 @@ def header(run: Run, dataset: Dataset, *, params: Any, frozen: Any) -> str:
         f"encoder   {config.encoder.checkpoint}: {encoder:,} parameters, {trained:,} trained",
         f"head      {config.head.name}: {count_params(head):,} parameters",
     ]
-    if isinstance(run.model.head, VariationalHead):
-        circuit = run.model.head.circuit()
+    if isinstance(run.model.head, CircuitHead):
+        circuits = list(run.model.head.circuits().values())
+        circuit, each = circuits[0], f"; {len(circuits)} of them" if len(circuits) > 1 else ""
         angles = count_params(head["quantum"])
         gates = ", ".join(f"{count} {name}" for name, count in sorted(circuit.counts().items()))
         lines.append(
-            f"circuit   {circuit.num_qubits} qubits, depth {circuit.depth()}, {angles} trained angles; gates: {gates}"
+            f"circuit   {circuit.num_qubits} qubits, depth {circuit.depth()}, {angles} trained angles; "
+            f"gates: {gates}{each}"
         )
+    if isinstance(run.model.head, GroverHead):
+        lines.append(f"amplify   {_amplification(run.model.head)}")
     lines.append(f"workdir   {run.workdir}")
     return "\n".join(lines)
+
+
+def _amplification(head: GroverHead) -> str:
+    rounds, uniform = head.num_iterations, 2.0 ** -len(head.label_qubits())
+    return (
+        f"{rounds} round(s) a class, phases {head.phases}; fixed phases take a probability of "
+        f"{first_maximum(rounds):.3f} to 1, and an even distribution gives each label {uniform:.3f}"
+    )
 
 
 def _shortened(names: tuple[str, ...], most: int = 6) -> str:

@@ -48,6 +48,18 @@ HEAD_OPTIONS = {
         "readout",
         "reverse_pass",
     ),
+    "grover": (
+        "dropout",
+        "num_qubits",
+        "encoding_axis",
+        "reps",
+        "rotations",
+        "entangler",
+        "pattern",
+        "num_iterations",
+        "phases",
+        "reverse_pass",
+    ),
 }
 
 

@@ -27,6 +27,16 @@ def trained(tmp_path_factory, compiled):
 
 
 @pytest.fixture(scope="session")
+def trained_grover(tmp_path_factory, compiled):
+    """The workdir of a finished run of configs/tiny.py with the Grover head, its phases trained."""
+    workdir = tmp_path_factory.mktemp("grover")
+    changes = {"head.name": "grover", "head.num_iterations": 2, "head.phases": "trainable", "data.max_examples": 40}
+    with compilation_cache(compiled):
+        assert tiny(workdir, *(f"--config.{key}={value}" for key, value in changes.items())) == 0
+    return workdir
+
+
+@pytest.fixture(scope="session")
 def trained_entities(tmp_path_factory, compiled):
     """The workdir of a finished tiny run on entities, its encoder trained in part."""
     workdir = tmp_path_factory.mktemp("entities")

@@ -30,6 +30,7 @@ def runs(tmp_path_factory):
     words = ("--config.task=entities", "--config.data.source=file", f"--config.data.path={folder / 'words.conll'}")
     arguments = {
         "variational": (),
+        "grover": ("--config.head.name=grover", "--config.head.phases=trainable", *texts),
         "mlp": ("--config.head.name=mlp", *USUAL_HEAD, *texts),
         "full": ("--config.head.name=linear", *USUAL_HEAD, *words, "--config.encoder.regime=full"),
     }
@@ -55,7 +56,7 @@ def test_every_key_of_default_is_read(runs):
     assert set().union(*(reads for _, reads in runs.values())) == set(flatten(default.get_config()))
 
 
-@pytest.mark.parametrize("name", ["variational", "mlp", "full"])
+@pytest.mark.parametrize("name", ["variational", "grover", "mlp", "full"])
 def test_a_run_reads_every_key_that_it_lets_a_person_change(name, runs):
     config, reads = runs[name]
     changeable = {key for key in config if all(config[other] in needed for other, needed in CONDITIONS.get(key, ()))}
@@ -65,4 +66,5 @@ def test_a_run_reads_every_key_that_it_lets_a_person_change(name, runs):
 def test_the_record_is_not_of_everything(runs):
     assert {name for name, (_, reads) in runs.items() if "head.hidden_size" in reads} == {"mlp"}
     assert {name for name, (_, reads) in runs.items() if "head.readout" in reads} == {"variational"}
+    assert {name for name, (_, reads) in runs.items() if "head.num_iterations" in reads} == {"grover"}
     assert {name for name, (_, reads) in runs.items() if "encoder.remat" in reads} == {"full"}

@@ -60,6 +60,16 @@ def test_words_are_counted(capsys):
     assert "reverse   rerun: keeps nothing" in out
 
 
+def test_the_grover_head_explains_its_preparation_and_counts_a_circuit_of_gates(capsys):
+    assert explain(TINY, "--config.head.name=grover", "--config.head.num_iterations=2") == 0
+    out = capsys.readouterr().out
+    assert "circuit   3 qubits, 12 gates" in out
+    assert "read: the state itself" in out
+    # a run of A has 12 gates, a round two of them and two phases
+    assert "rounds    2 a class" in out
+    assert "on a device 64 gates a class" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -152,6 +152,37 @@ def test_export_is_validated(fixture, request, capsys):
     assert "passed" in capsys.readouterr().out
 
 
+def test_export_of_the_grover_head_has_a_circuit_for_each_class(trained_grover, tmp_path, capsys):
+    path = tmp_path / "input.txt"
+    path.write_text("A fine film.\nA bad one.\n", encoding="utf-8")
+    assert tiny(trained_grover, "--mode=export", f"--input={path}") == 0
+    assert "exported   4 circuits" in capsys.readouterr().out
+    export = trained_grover / "export"
+    names = [f"example_{i}_class_{c}" for i in (0, 1) for c in (0, 1)]
+    assert sorted(file.stem for file in export.glob("*.qasm")) == names
+    result = json.loads((export / "validation.json").read_text())
+    assert result["passed"] is True
+    assert result["largest_amplitude_difference"] < 1e-5
+    assert [row["name"] for row in result["per_circuit"]] == names
+    # The head's scores are what the exported circuits' label qubit shows: P(1) = (1 - <Z>) / 2 in the run of class 1.
+    inputs = json.loads((export / "inputs.json").read_text())
+    assert inputs == {"example_0": "A fine film.", "example_1": "A bad one."}
+    assert tiny(trained_grover, "--mode=predict", f"--input={path}") == 0
+    for i, line in enumerate(capsys.readouterr().out.splitlines()[-2:]):
+        z = [result["per_circuit"][2 * i + c]["expectations"][0] for c in (0, 1)]
+        scores = np.asarray([(1 + z[0]) / 2, (1 - z[1]) / 2])
+        found = list(json.loads(line)["probabilities"].values())
+        np.testing.assert_allclose(found, scores / scores.sum(), atol=1e-5)
+
+
+def test_training_says_what_the_rounds_do(trained_grover, tmp_path, capsys):
+    assert tiny(tmp_path, "--config.head.name=grover", "--config.data.max_examples=40") == 0
+    out = capsys.readouterr().out
+    assert "1 round(s) a class, phases fixed; fixed phases take a probability of 0.250 to 1" in out
+    assert "gives each label 0.500" in out
+    assert "; 2 of them" in out
+
+
 def test_export_of_own_sentences(trained, tmp_path):
     path = tmp_path / "input.txt"
     path.write_text("A fine film.\n\nA bad one.\n", encoding="utf-8")
