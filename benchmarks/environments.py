@@ -32,7 +32,7 @@ class Peer:
     environment: str
     requirements: tuple[str, ...] = ()
     function: str = "forms"
-    workloads: tuple[str, ...] = ("W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8")
+    workloads: tuple[str, ...] = ("W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9")
     gpu: tuple[str, ...] = ()
 
 
@@ -51,14 +51,14 @@ PEERS = {
         "benchmarks.peers.pennylane_", "pennylane", _PENNYLANE, workloads=("W1", "W2", "W4", "W6", "W7", "W8")
     ),
     "lightning.qubit": Peer(
-        "benchmarks.peers.lightning_", "pennylane", _PENNYLANE, workloads=("W1", "W2", "W3", "W5", "W7", "W8")
+        "benchmarks.peers.lightning_", "pennylane", _PENNYLANE, workloads=("W1", "W2", "W3", "W5", "W7", "W8", "W9")
     ),
     "qujax": Peer(
         "benchmarks.peers.qujax_", "qujax", ("qujax", "jax", "optax"), workloads=("W1", "W2", "W4", "W6", "W7", "W8")
     ),
-    "qulacs": Peer("benchmarks.peers.qulacs_", "qulacs", ("qulacs",), workloads=("W1", "W2", "W3", "W5", "W8")),
-    "qsim": Peer("benchmarks.peers.qsim_", "qsim", ("qsimcirq",), workloads=("W1", "W3", "W5", "W7")),
-    "Aer": Peer("benchmarks.peers.aer_", "aer", ("qiskit-aer",), workloads=("W1", "W3", "W5", "W7")),
+    "qulacs": Peer("benchmarks.peers.qulacs_", "qulacs", ("qulacs",), workloads=("W1", "W2", "W3", "W5", "W8", "W9")),
+    "qsim": Peer("benchmarks.peers.qsim_", "qsim", ("qsimcirq",), workloads=("W1", "W3", "W5", "W7", "W9")),
+    "Aer": Peer("benchmarks.peers.aer_", "aer", ("qiskit-aer",), workloads=("W1", "W3", "W5", "W7", "W9")),
     "TorchQuantum": Peer(
         "benchmarks.peers.torchquantum_",
         "torchquantum",

@@ -19,6 +19,7 @@ TITLES = {
     "W6": "W6: one training step, [512, 384] features",
     "W7": "W7: largest error against complex128",
     "W8": "W8: circuits that no one tuned for, value and gradient of weights and inputs; a batch",
+    "W9": "W9: Grover's search, as many iterations as are best; qjax by reflections, the peers gate by gate",
 }
 Entry = dict[str, Any]
 

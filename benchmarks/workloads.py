@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 SEED = 20240229
-NAMES = ("W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8")
+NAMES = ("W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9")
 NUM_FEATURES, NUM_CLASSES = 384, 2
 
 
@@ -43,7 +43,7 @@ class Case:
     """One thing to run.
 
     Attributes:
-      workload: 'W1' to 'W8'.
+      workload: 'W1' to 'W9'.
       name: unique; what tables call it.
       kind: 'expectation', 'gradient' (of the weights), 'gradient_inputs' (of weights and inputs), 'state', 'grover',
         'grover_gates', 'step' (a training step), or 'accuracy' (expectation and gradient, not timed).
@@ -315,8 +315,15 @@ def _w8(quick: bool) -> list[Case]:
     return [qaoa(f"W8 QAOA n={n1} b={b1}", n1, b1), brick_wall(f"W8 brick n={n2} b={b2}", n2, b2)]
 
 
+def _w9(quick: bool) -> list[Case]:
+    n, iterations = (10, 25) if quick else (20, 804)
+    marked = 0b1011001110001111010101 & (2**n - 1)
+    name = f"W9 n={n}, {iterations} iterations"
+    return [Case("W9", name, "grover_gates", n, num_layers=0, num_iterations=iterations, marked=marked)]
+
+
 _MAKERS: dict[str, Callable[[bool], list[Case]]] = dict(
-    zip(NAMES, (_w1, _w2, _w3, _w4, _w5, _w6, _w7, _w8), strict=True)
+    zip(NAMES, (_w1, _w2, _w3, _w4, _w5, _w6, _w7, _w8, _w9), strict=True)
 )
 
 
