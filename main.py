@@ -1,4 +1,4 @@
-"""Trains, evaluates, predicts with, exports or explains one model.
+"""Trains, evaluates, predicts with, exports or explains one model; or runs a quantum algorithm.
 
 usage: python main.py --config=configs/NAME.py --workdir=DIR [--mode=MODE] [--config.SECTION.KEY=VALUE ...]
 
@@ -7,7 +7,7 @@ usage: python main.py --config=configs/NAME.py --workdir=DIR [--mode=MODE] [--co
 --mode=predict    one JSON line for each line of --input=FILE or of standard input
 --mode=export     the trained circuit for Qiskit and OpenQASM, checked against Aer; --input=FILE gives its texts
 --mode=explain    what the head's circuit compiles to and costs, counted; of --config, --workdir or both
-
+--mode=algorithm  --config=configs/algorithms/NAME.py against theory; --workdir saves it, and can be exported
 --config defaults to configs/default.py, which explains every key; the modes after train read DIR/config.json.
 """
 

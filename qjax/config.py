@@ -1,4 +1,4 @@
-"""Configurations: loading, overriding, and their JSON form; with `config_schema`, every config error is made here.
+"""Configurations: loading, overriding, and their JSON form; with the two schemas, every config error is made here.
 
 A file given by `--config` is Python and is executed; a saved `config.json` is data and never is.
 """
@@ -6,11 +6,12 @@ A file given by `--config` is Python and is executed; a saved `config.json` is d
 import contextlib
 import copy
 import hashlib
+import itertools
 import json
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,19 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from configs import default
+from qjax.algorithm_schema import (
+    FILES,
+    algorithm_keys,
+    check_algorithm,
+    config_file,
+    file_choices,
+    is_algorithm,
+    validate_algorithm,
+)
 from qjax.checks import UserError, check, check_choice, fail
 from qjax.config_schema import TYPE_WORDS, check_key, flatten, schema, validate_config
 
-MODES = ("train", "evaluate", "predict", "export", "explain")
+MODES = ("train", "evaluate", "predict", "export", "explain", "algorithm")
 CONFIG_FILE = "config.json"
 
 # What may differ from a workdir's config.json. A resumed training may change where it runs and how often it logs;
@@ -36,6 +46,8 @@ CHANGEABLE: dict[str, tuple[str, ...]] = {
     "export": (*MACHINE_KEYS, "train.batch_size", *DATA_FILE_KEYS),
     "explain": (*MACHINE_KEYS, "train.batch_size", "train.gradient_accumulation"),
 }
+# The modes that take the configuration of an algorithm; they may change nothing of a saved one.
+ALGORITHM_MODES = ("algorithm", "export")
 
 
 def load_config(path: str | Path) -> ConfigDict:
@@ -77,8 +89,14 @@ def _describe_failure(error: BaseException, path: str) -> str:
 def apply_overrides(config: ConfigDict, overrides: Sequence[tuple[str, str]]) -> ConfigDict:
     """Returns a copy of `config` with each (key, text) of `overrides` parsed to the key's type, later ones last."""
     config = copy.deepcopy(config)
+    keys, file = schema(), "configs/default.py"
+    if is_algorithm(config):
+        name = check_algorithm(config)
+        keys, file = algorithm_keys(name), config_file(name)
     for key, text in overrides:
-        check_key(f"--config.{key}", key)
+        check_key(f"--config.{key}", key, keys, file)
+        advice = "be left out: give the algorithm's own file as --config"
+        check(key != "algorithm", f"--config.{key}", advice, text, file_choices())
         argv = ["main.py", f"--config.{key}={text}"]
         flag_values = flags.FlagValues()  # type: ignore[no-untyped-call]
         try:
@@ -87,7 +105,7 @@ def apply_overrides(config: ConfigDict, overrides: Sequence[tuple[str, str]]) ->
             )
             flag_values(argv)
         except (flags.Error, ValueError, TypeError):
-            fail(f"--config.{key}", f"be {TYPE_WORDS[type(schema()[key])]}", repr(text))
+            fail(f"--config.{key}", f"be {TYPE_WORDS[type(keys[key])]}", repr(text))
         config = flag_values["config"].value
     return config
 
@@ -101,6 +119,9 @@ def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[tuple[str, str
     rest: list[str] = []
     overrides: list[tuple[str, str]] = []
     waiting = list(argv)
+    # The keys that count are those of the configuration's own schema, which `apply_overrides` asks.
+    known = {**schema(), **{key: value for name in FILES for key, value in algorithm_keys(name).items()}}
+    any_key = _asks_for_algorithm(argv)
     while waiting:
         argument = waiting.pop(0)
         name, has_value, text = argument.lstrip("-").partition("=")
@@ -108,8 +129,9 @@ def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[tuple[str, str
         if not (argument.startswith("-") and prefix in ("config", "noconfig") and key):
             rest.append(argument)
             continue
-        check_key(f"--{name}", key)
-        is_flag = isinstance(schema()[key], bool)
+        if key not in known and not any_key:
+            check_key(f"--{name}", key)
+        is_flag = isinstance(known.get(key), bool)
         if prefix == "noconfig":
             check(is_flag and not has_value, f"--{name}", "be the negation of a true-or-false key", argument)
             text = "false"
@@ -120,6 +142,16 @@ def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[tuple[str, str
             text = waiting.pop(0)
         overrides.append((key, text))
     return rest, overrides
+
+
+def _asks_for_algorithm(argv: Sequence[str]) -> bool:
+    flags_given = [argument.lstrip("-") for argument in argv]
+    return "mode=algorithm" in flags_given or ("mode", "algorithm") in itertools.pairwise(flags_given)
+
+
+def validate(config: ConfigDict, *, unused_ok: Collection[str] = ()) -> ConfigDict:
+    """Returns the configuration of a training run or of an algorithm, checked by its schema and locked."""
+    return validate_algorithm(config) if is_algorithm(config) else validate_config(config, unused_ok=unused_ok)
 
 
 def to_json(config: ConfigDict) -> str:
@@ -138,7 +170,7 @@ def from_json(text: str, *, name: str = CONFIG_FILE) -> ConfigDict:
         fail(name, expectation, str(error))
     check(isinstance(values, dict), name, "be a JSON object", type(values).__name__)
     try:
-        return validate_config(ConfigDict(values))
+        return validate(ConfigDict(values))
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
     except (ValueError, RecursionError) as error:  # what ConfigDict makes of a key with a dot, or of such a depth
@@ -202,22 +234,55 @@ def resolve_config(
       overrides: (key, text) pairs of `split_overrides`.
     """
     check_choice("--mode", mode, MODES)
+    if mode == "algorithm":
+        return _resolve_algorithm(workdir, config_path, overrides)
     if mode == "explain" and config_path is not None and not (workdir and Path(workdir, CONFIG_FILE).exists()):
-        return validate_config(apply_overrides(load_config(config_path), overrides))
+        return validate_config(apply_overrides(_checked_kind(load_config(config_path), mode), overrides))
     if not workdir:
+        if config_path is not None and Path(config_path).is_file():
+            _checked_kind(load_config(config_path), mode)  # a forgotten --mode=algorithm, which needs no workdir
         also = ", or be left out with --config" if mode == "explain" else ""
         fail("--workdir", f"name the folder of the run{also}", "nothing")
-    saved = None if mode == "train" else read_config(workdir)
+    saved = None if mode == "train" else _checked_kind(read_config(workdir), mode)
     base = default.get_config() if saved is None else saved
     if config_path is not None:
-        base = load_config(config_path)
+        base = _checked_kind(load_config(config_path), mode)
     # evaluate --input reads the column names whatever the run's own source was
     unused_ok = () if mode == "train" else CHANGEABLE[mode]
-    config = validate_config(apply_overrides(base, overrides), unused_ok=unused_ok)
+    config = validate(apply_overrides(base, overrides), unused_ok=unused_ok)
     if saved is None:
         check_resumable(config, workdir)
     else:
         _refuse_changes(config, saved, mode=mode, workdir=workdir)
+    return config
+
+
+def _checked_kind(config: ConfigDict, mode: str) -> ConfigDict:
+    """Returns the configuration, refusing that of an algorithm in a mode that cannot use it."""
+    if is_algorithm(config) and mode not in ALGORITHM_MODES:
+        fail("--mode", f"be {' or '.join(ALGORITHM_MODES)} for the algorithm '{check_algorithm(config)}'", mode)
+    return config
+
+
+def _resolve_algorithm(
+    workdir: str | Path | None, config_path: str | None, overrides: Sequence[tuple[str, str]]
+) -> ConfigDict:
+    """Returns the configuration of `--mode=algorithm`: of the file, or of the run that the workdir holds."""
+    has_run = bool(workdir) and Path(workdir or "", CONFIG_FILE).exists()
+    saved = read_config(workdir) if workdir and has_run else None
+    base = saved if config_path is None else load_config(config_path)
+    expectation = "name the configuration of an algorithm with --mode=algorithm"
+    check(base is not None, "--config", expectation, "nothing", file_choices())
+    assert base is not None
+    source = config_path or f"{workdir}, which holds a training run"
+    check(is_algorithm(base), "--config", expectation, source, file_choices())
+    config = validate(apply_overrides(base, overrides))
+    if saved is not None and workdir:
+        _refuse_changes(config, saved, mode="algorithm", workdir=workdir)
+    elif workdir and Path(workdir).is_dir():
+        others = sorted(path.name for path in Path(workdir).iterdir() if not path.name.startswith("."))
+        expectation = "be new or empty, or hold a run of --mode=algorithm"
+        check(not others, "--workdir", expectation, f"{workdir}, which holds {others[0] if others else ''}")
     return config
 
 
@@ -230,9 +295,15 @@ def check_resumable(config: ConfigDict, workdir: str | Path) -> None:
 def _refuse_changes(config: ConfigDict, saved: ConfigDict, *, mode: str, workdir: str | Path) -> None:
     """Raises if `config` differs from `saved` in more than `mode` may change."""
     new, old = flatten(config), flatten(saved)
-    refused = [key for key in changed_keys(config, saved) if key not in CHANGEABLE[mode]]
+    wanted, found = (_kind_of_run(values) for values in (new, old))
+    check(wanted == found, "--workdir", f"hold nothing or {wanted}", f"{workdir}, which holds {found}")
+    changeable = () if is_algorithm(config) else CHANGEABLE[mode]
+    refused = [key for key in changed_keys(config, saved) if key not in changeable]
     if refused:
         differences = ", ".join(f"{key} {new[key]!r} (saved: {old[key]!r})" for key in refused)
+        if is_algorithm(config):
+            expectation = f"agree with the {CONFIG_FILE} in {workdir}; take another --workdir for another run"
+            fail("--config", expectation, differences)
         advice = "; take another --workdir for another run" if mode == "train" else ""
         fail(
             "--config",
@@ -240,6 +311,10 @@ def _refuse_changes(config: ConfigDict, saved: ConfigDict, *, mode: str, workdir
             f"--mode={mode} may change {', '.join(CHANGEABLE[mode])}",
             differences,
         )
+
+
+def _kind_of_run(values: Mapping[str, Any]) -> str:
+    return f"a run of {values['algorithm']}" if "algorithm" in values else "a training run"
 
 
 class _RecordedConfig(ConfigDict):  # type: ignore[misc]

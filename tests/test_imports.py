@@ -9,7 +9,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-FILES = [*sorted((ROOT / "qjax").rglob("*.py")), ROOT / "main.py", *sorted((ROOT / "configs").glob("*.py"))]
+FILES = [*sorted((ROOT / "qjax").rglob("*.py")), ROOT / "main.py", *sorted((ROOT / "configs").rglob("*.py"))]
 MAX_LINES = 400
 
 # types, checks <- quantum <- algorithms <- models; data and evaluation beside quantum;
@@ -20,13 +20,14 @@ ALGORITHMS = QUANTUM | {"algorithms"}
 MODELS = ALGORITHMS | {"models"}
 TRAINING = MODELS | {"data", "evaluation", "training"}
 STUDIES = TRAINING | {"studies"}
-MODES = STUDIES | {"export", "visualization", "config", "config_schema", "modes", "qjax"}
+MODES = STUDIES | {"export", "visualization", "config", "config_schema", "algorithm_schema", "modes", "qjax"}
 ALLOWED = {
     "qjax": set(),
     "types": {"types"},
     "checks": {"checks"},
     "config_schema": BASE | {"configs", "config_schema"},
-    "config": BASE | {"configs", "config_schema", "config"},
+    "algorithm_schema": BASE | {"configs", "config_schema", "algorithm_schema"},
+    "config": BASE | {"configs", "config_schema", "algorithm_schema", "config"},
     "quantum": QUANTUM,
     "algorithms": ALGORITHMS,
     "models": MODELS,
@@ -48,8 +49,9 @@ HOMES = {
     "qiskit_aer": {"export"},
     "qiskit_qasm3_import": {"export"},
     "flax.linen": {"models"},
-    "ml_collections": {"config", "config_schema", "modes", "configs"},
-    "jax": set(ALLOWED) - {"qjax", "checks", "config", "config_schema", "configs", "main", "visualization"},
+    "ml_collections": {"config", "config_schema", "algorithm_schema", "modes", "configs"},
+    "jax": set(ALLOWED)
+    - {"qjax", "checks", "config", "config_schema", "algorithm_schema", "configs", "main", "visualization"},
 }
 # What the quantum core may know beside Python's own library.
 QUANTUM_LIBRARIES = {"jax", "numpy", "qjax"}

@@ -3,3 +3,4 @@
 from qjax.visualization.circuits import draw_circuit as draw_circuit
 from qjax.visualization.confusion import plot_confusion as plot_confusion
 from qjax.visualization.curves import plot_curves as plot_curves
+from qjax.visualization.success import plot_success as plot_success

@@ -1,0 +1,112 @@
+"""`--mode=algorithm`: runs one quantum algorithm by hand, and holds it against theory and the classical way."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from qjax.checks import check, fail
+from qjax.config import save_config
+from qjax.modes.algorithms import ALGORITHMS
+from qjax.modes.algorithms.outcome import Needs, Outcome, number, table
+from qjax.quantum.memory import device_bytes
+from qjax.visualization.success import plot_success
+
+RESULT_FILE = "result.json"
+PLOT_FILE = "success.png"
+
+
+def run(config: ConfigDict, workdir: str | Path | None) -> int:
+    """Runs the algorithm, prints its table, and writes config.json, result.json and, with iterations, success.png.
+
+    Args:
+      config: of an algorithm.
+      workdir: new, or of a run of this configuration, which gives the same files again; None saves nothing.
+
+    Returns:
+      The exit status: 0, or 1 where Shor's algorithm used up its attempts.
+    """
+    algorithm, is_main = ALGORITHMS[config.algorithm], jax.process_index() == 0
+    needs: Needs = algorithm.needs(config)
+    if is_main:
+        print(_announcement(config.algorithm, needs), flush=True)
+    check_fits(config, needs)
+    if is_main:
+        _prepare(workdir)
+    outcome: Outcome = algorithm.run(config)
+    if is_main:
+        print("\n".join(["", outcome.headline, *([table(outcome.rows)] if outcome.rows else []), *outcome.notes]))
+        if workdir is not None:
+            _save(config, Path(workdir), outcome)
+    return outcome.status
+
+
+def _announcement(name: str, needs: Needs) -> str:
+    needed, available = number(needs.memory_bytes), number(device_bytes())
+    memory = f"{needed} bytes at most for the simulation; this device has {available}"
+    note = f" ({needs.note})" if needs.note else ""
+    return f"algorithm {name}\nqubits    {needs.num_qubits}{note}\nmemory    {memory}"
+
+
+def check_fits(config: ConfigDict, needs: Needs) -> None:
+    """Raises where the device has less memory than a run takes."""
+    available, value = device_bytes(), config[needs.key]
+    finding = f"{value}, for which {needs.num_qubits} qubits need {number(needs.memory_bytes)} bytes"
+    expectation = f"fit into this device, which has {number(available)} bytes of memory"
+    check(needs.memory_bytes <= available, needs.key, expectation, finding)
+
+
+def _prepare(workdir: str | Path | None) -> None:
+    """Makes the workdir, lest a long run end with nowhere to go; nothing in it is bound to the run yet."""
+    if workdir is None:
+        print("workdir   none: nothing is saved", flush=True)
+        return
+    expectation = "be a folder that can be written to"
+    try:
+        Path(workdir).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fail("--workdir", expectation, str(error))
+    check(os.access(workdir, os.W_OK | os.X_OK), "--workdir", expectation, f"{workdir}, which cannot")
+
+
+def _save(config: ConfigDict, workdir: Path, outcome: Outcome) -> None:
+    save_config(config, workdir)
+    written = [RESULT_FILE]
+    try:
+        write_result(workdir, {"algorithm": config.algorithm, "seed": config.seed, **outcome.result})
+        if outcome.curve is not None:
+            curve = outcome.curve
+            plot_success(
+                curve.steps,
+                curve.measured,
+                curve.theory,
+                workdir / PLOT_FILE,
+                title=f"{config.algorithm}: {outcome.headline}",
+                xlabel=curve.xlabel,
+                theory_label=curve.theory_label,
+            )
+            written.append(PLOT_FILE)
+    except OSError as error:
+        fail("--workdir", "be a folder that can be written to", str(error))
+    print(f"written   config.json, {', '.join(written)} in {workdir}")
+
+
+def write_result(workdir: Path, result: dict[str, Any]) -> None:
+    """Writes result.json; a reader sees the old file or the new one, whole."""
+    temporary = workdir / f".{RESULT_FILE}.partial"
+    temporary.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    temporary.replace(workdir / RESULT_FILE)
+
+
+def read_result(workdir: Path) -> dict[str, Any]:
+    """Returns what `write_result` wrote."""
+    path = workdir / RESULT_FILE
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        fail("--workdir", f"hold the {RESULT_FILE} of a run of --mode=algorithm", f"{workdir}, without one")
+    check(isinstance(result, dict), str(path), "be a JSON object", type(result).__name__)
+    return dict(result)

@@ -1,0 +1,118 @@
+"""What the modes want to know of an algorithm: its needs, its outcome, its circuits; and its progress."""
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from qjax.quantum import Circuit
+
+# A bar appears only where a run takes longer than this.
+SECONDS_WITHOUT_BAR = 2.0
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a run takes.
+
+    Attributes:
+      num_qubits: of the algorithm's circuit, whichever way it is simulated.
+      memory_bytes: of the simulation at its peak, at most.
+      key: of the configuration that a person changes where this is too much.
+      note: what else to say of it.
+    """
+
+    num_qubits: int
+    memory_bytes: int
+    key: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: what was found, what it is measured against, and where that comes from."""
+
+    what: str
+    found: str
+    expected: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Success probability against the number of steps, as `plot_success` takes it."""
+
+    steps: np.ndarray
+    measured: np.ndarray
+    theory: np.ndarray
+    xlabel: str
+    theory_label: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run gives.
+
+    Attributes:
+      headline: the answer in one line.
+      rows: of the table.
+      result: for result.json.
+      curve: for success.png; None where the algorithm has no iterations.
+      notes: further lines for a person.
+      status: the exit status.
+    """
+
+    headline: str
+    rows: tuple[Row, ...]
+    result: dict[str, Any]
+    curve: Curve | None = None
+    notes: tuple[str, ...] = ()
+    status: int = 0
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Circuits to export, all of one width.
+
+    Attributes:
+      circuits: bound, by name.
+      states: `[circuits, 2**n]`, as another form of the algorithm than these gates computed them; None where there is
+        none.
+    """
+
+    circuits: dict[str, Circuit]
+    states: np.ndarray | None = None
+
+
+def progress(total: int, unit: str) -> Any:
+    """Returns a bar over `total` units of work, on one process; where output is a file it writes twice a minute."""
+    interval = 0.2 if sys.stderr.isatty() else 30.0
+    return tqdm(
+        total=total,
+        unit=unit,
+        delay=SECONDS_WITHOUT_BAR,
+        mininterval=interval,
+        maxinterval=interval,
+        dynamic_ncols=True,
+        leave=False,
+        disable=jax.process_index() != 0,
+    )
+
+
+def table(rows: tuple[Row, ...]) -> str:
+    """Returns the rows as aligned columns with a heading."""
+    lines = [Row("", "found", "expected", ""), *rows]
+    left, middle, right = (max(len(getattr(row, name)) for row in lines) for name in ("what", "found", "expected"))
+    return "\n".join(
+        f"{row.what:<{left}}  {row.found:>{middle}}  {row.expected:>{right}}  {row.source}".rstrip() for row in lines
+    )
+
+
+def number(value: float | int | None) -> str:
+    """Returns a count as a person reads it."""
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"

@@ -1,0 +1,53 @@
+"""Success probability against the number of iterations."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
+
+from qjax.checks import check
+
+MAX_MARKERS = 60
+
+
+def plot_success(
+    steps: ArrayLike,
+    measured: ArrayLike,
+    theory: ArrayLike,
+    path: str | Path,
+    *,
+    title: str,
+    xlabel: str = "iterations",
+    theory_label: str = "theory",
+) -> None:
+    """Writes a PNG of measured success probabilities and of theory's.
+
+    Args:
+      steps: `[steps]`, the number of iterations of each point, ascending.
+      measured: `[steps]` probabilities.
+      theory: `[steps]` likewise.
+      path: file to write, of any format that matplotlib knows by its suffix.
+      title: text above the picture.
+      xlabel: what is counted.
+      theory_label: says which theory.
+    """
+    x = np.asarray(steps)
+    check(x.ndim == 1 and x.size > 0, "steps", "have the shape [steps], at least 1", f"{list(x.shape)}")
+    lines = {"measured": np.asarray(measured), "theory": np.asarray(theory)}
+    for name, values in lines.items():
+        check(values.shape == x.shape, name, f"have the shape {list(x.shape)} of the steps", f"{list(values.shape)}")
+        in_range = bool(np.all((values >= -1e-6) & (values <= 1 + 1e-6)))
+        check(in_range, name, "hold probabilities", f"{values.min()} to {values.max()}")
+    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(x, lines["theory"], label=theory_label, color="#9aa7b8", linewidth=3)
+    marker = "o" if len(x) <= MAX_MARKERS else None
+    axes.plot(x, lines["measured"], label="measured", color="#1f5fa8", linewidth=1.2, marker=marker, markersize=3.5)
+    axes.set(xlabel=xlabel, ylabel="success probability", title=title, ylim=(-0.03, 1.03))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=150)
