@@ -144,7 +144,38 @@ class _Draft:
             return Single(operations[0])
         if self.kind == "permutation":
             return Permutation(operations)
+        operations = _add_constant_phases(operations)
         return Flip(operations) if all(map(_is_sign, operations)) else Phase(operations)
+
+
+def _add_constant_phases(operations: Sequence[Operation]) -> tuple[Operation, ...]:
+    """Returns diagonal operations with those of known angles on the same qubits as one, in the first one's place.
+
+    Their phases are added here, in float64 and modulo 2 pi: in float32 the sum of some hundreds is off by 1e-4.
+    """
+    from qjax.quantum.custom_gates import diagonal_gate
+
+    groups: dict[frozenset[int], list[int]] = {}
+    for i, op in enumerate(operations):
+        if constant_phases(op) is not None:
+            groups.setdefault(frozenset(op.all_qubits), []).append(i)
+    kept: list[Operation | None] = list(operations)
+    for qubits, places in groups.items():
+        if len(places) < 2 or not qubits:
+            continue
+        ascending = sorted(qubits)
+        total = sum(_phases_on(ascending, operations[i]) for i in places)
+        for i in places:
+            kept[i] = None
+        kept[places[0]] = Operation(diagonal_gate(np.remainder(total, 2 * np.pi)), tuple(ascending))
+    return tuple(op for op in kept if op is not None)
+
+
+def _phases_on(qubits: Sequence[int], op: Operation) -> np.ndarray:
+    """Returns the phases of an operation of known angles, for its qubits in this order."""
+    known = constant_phases(op)
+    assert known is not None
+    return known.reshape((2,) * len(qubits)).transpose([op.all_qubits.index(q) for q in qubits]).reshape(-1)
 
 
 def _is_sign(op: Operation) -> bool:

@@ -14,6 +14,7 @@ from qjax.quantum import (
     hardware_efficient,
     input_angle,
     parameter,
+    state,
     z_observables,
 )
 from qjax.quantum.stages import Dense, Loop, Permutation, Phase
@@ -109,3 +110,28 @@ def test_compile_time_is_flat_and_parameters_are_never_broadcast(reps: int) -> N
 def test_importing_starts_no_backend() -> None:
     code = "import qjax.quantum; from jax._src import xla_bridge; import sys; sys.exit(bool(xla_bridge._backends))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_phases_of_known_angles_are_added_exactly() -> None:
+    n, rng = 4, np.random.default_rng(0)
+    circuit = Circuit(n)
+    for q in range(n):
+        circuit = circuit.append("h", q)
+    index, phases = np.arange(2**n), np.zeros(2**n)
+    bits = [index >> (n - 1 - q) & 1 for q in range(n)]
+    for _ in range(300):
+        a, b = map(int, rng.choice(n, 2, replace=False))
+        angle = rng.uniform(0, 6)
+        choice = rng.integers(3)
+        if choice == 0:
+            circuit, phases = circuit.append("cp", (a, b), angle), phases + angle * bits[a] * bits[b]
+        elif choice == 1:
+            circuit, phases = circuit.append("rz", a, angle), phases + angle * (bits[a] - 0.5)
+        else:
+            circuit = circuit.append("p", b, angle, controls=(a,), control_values=(0,))
+            phases = phases + angle * bits[b] * (1 - bits[a])
+    np.testing.assert_allclose(state(circuit), np.exp(1j * phases) / 4, atol=1e-6)
+    free = circuit.append("rz", 0, parameter("w")).append("rz", 0, 0.5)
+    names = [op.gate.name for stage in compile_circuit(free).stages for op in stage.operations]
+    assert names.count("rz") == 1
+    assert len(names) <= n + n * (n - 1) // 2 + 1
