@@ -243,8 +243,8 @@ def _search(
     """
 
     def one_iteration(state: Array, _: None) -> tuple[Array, tuple[Array, Array]]:
-        # The barrier has the two amplitudes read from the new state: computed again from the old one they would keep
-        # it alive, and the loop would copy a state in each iteration.
+        # The barrier has the two amplitudes read from the new state. XLA may compute them again from the old one and
+        # keep that alive, so that the loop copies a state in each iteration (seen with other forms of the sum).
         state = lax.optimization_barrier(reflect(state, mask))
         return state, (state[places[0]], state[places[1]])
 

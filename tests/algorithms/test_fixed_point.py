@@ -61,6 +61,17 @@ def test_rounds_give_the_closed_form(num_rounds: int, delta: float) -> None:
     np.testing.assert_allclose(result.success_probabilities[:, -1], expected, atol=3e-5)
 
 
+@pytest.mark.parametrize("num_rounds", [1, 2, 5, 8])
+def test_phases_are_those_of_equation_11(num_rounds: int) -> None:
+    """cot(alpha_j / 2) = tan(2 pi j / L) sqrt(1 - gamma^2), and the oracle's are the diffuser's in reverse order."""
+    delta, length = 0.3, 2 * num_rounds + 1
+    gamma = 1 / np.cosh(np.arccosh(1 / delta) / length)
+    oracle, diffuser = fixed_point_phases(num_rounds, delta).T
+    expected = np.tan(2 * np.pi * np.arange(1, num_rounds + 1) / length) * np.sqrt(1 - gamma**2)
+    np.testing.assert_allclose(1 / np.tan(-diffuser / 2), expected, rtol=1e-9)
+    np.testing.assert_allclose(oracle, diffuser[::-1], rtol=1e-12)
+
+
 def test_the_circuit_takes_the_same_phases() -> None:
     circuit = amplification_circuit(with_probability(0.07), (1,), (1,), 5, phases="turns")
     turns = jnp.asarray(fixed_point_phases(5, 0.2), jnp.float32)

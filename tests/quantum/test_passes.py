@@ -28,7 +28,7 @@ from qjax.quantum.passes import passes_of
 from qjax.quantum.values import Values
 
 
-@pytest.fixture(params=[(4, 5, 1), (5, 6, 2), (4, 7, 3)], ids=str)
+@pytest.fixture(params=[(4, 5, 1), (4, 7, 3)], ids=str)
 def small_parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """States of a few qubits go in parts of a few numbers."""
     for name, bits in zip(("MIN_PASS_BITS", "PART_BITS", "MIN_LANE_BITS"), request.param, strict=True):
@@ -89,7 +89,7 @@ def _one_by_one(steps: Any, state: Any, tensors: Any) -> Any:
     return state
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3, 5, 17])
+@pytest.mark.parametrize("seed", [1, 5, 17])
 def test_random_circuits_in_parts(seed: int, small_parts: None) -> None:
     case = random_case(seed, max_qubits=6, max_gates=14, max_steps=40)
     with jax.enable_x64(True):
