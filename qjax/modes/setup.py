@@ -33,33 +33,14 @@ from qjax.models.heads import make_head
 from qjax.models.pretrained import load_pretrained, random_config, save_pretrained
 from qjax.training.mesh import make_mesh
 
+# Options of the circuit that all quantum heads have.
+CIRCUIT_OPTIONS = ("num_qubits", "encoding_axis", "reps", "rotations", "entangler", "pattern", "reverse_pass")
 # Options of each head, by the config key that holds them.
 HEAD_OPTIONS = {
     "linear": ("dropout",),
     "mlp": ("dropout", "hidden_size"),
-    "variational": (
-        "dropout",
-        "num_qubits",
-        "encoding_axis",
-        "reps",
-        "rotations",
-        "entangler",
-        "pattern",
-        "readout",
-        "reverse_pass",
-    ),
-    "grover": (
-        "dropout",
-        "num_qubits",
-        "encoding_axis",
-        "reps",
-        "rotations",
-        "entangler",
-        "pattern",
-        "num_iterations",
-        "phases",
-        "reverse_pass",
-    ),
+    "variational": ("dropout", *CIRCUIT_OPTIONS, "readout"),
+    "grover": ("dropout", *CIRCUIT_OPTIONS, "num_iterations", "phases"),
 }
 
 

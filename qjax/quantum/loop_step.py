@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from qjax.quantum.passes import Pass, apply_pass, is_shared, passes_of, pull_pass, undo_pass
+from qjax.quantum.passes import Pass, is_shared, passes_of, pull_pass, run_pass
 from qjax.quantum.planes import Layout
 from qjax.quantum.primitive import with_batch
 from qjax.quantum.steps import Step, Tensors
@@ -23,7 +23,7 @@ def run(steps: Sequence[Step], state: Array, tensors: Sequence[Tensors]) -> Arra
     for one in passes_of(tuple(steps)):
         here, own = steps[one.first : one.end], tensors[one.first : one.end]
         if one.is_blocked and is_shared(state, own):
-            state = apply_pass(here, one, state, own)
+            state = run_pass(here, one, state, own)
             continue
         for step, mine in zip(here, own, strict=True):
             state = step.apply(state, mine)
@@ -90,7 +90,7 @@ def _pass_back(
     """Returns state and cotangent before a pass, and the cotangents of its tensors; no state where none is known."""
     if one.is_blocked and not per_example and is_shared(cotangent, tensors):
         if state is None:  # then none of its steps has tensors
-            return None, undo_pass(steps, one, cotangent, tensors), ((),) * len(steps)
+            return None, run_pass(steps, one, cotangent, tensors, back=True), ((),) * len(steps)
         if is_shared(state, tensors):
             return pull_pass(steps, one, state, cotangent, tensors)
     found: list[Tensors] = []

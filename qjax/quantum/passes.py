@@ -85,25 +85,16 @@ def is_shared(state: Array, tensors: Sequence[Tensors]) -> bool:
     return state.shape[-1] == 1 and all(x.ndim < 3 or x.shape[-1] == 1 for own in tensors for x in own)
 
 
-def apply_pass(steps: Sequence[Step], one: Pass, state: Array, tensors: Sequence[Tensors]) -> Array:
-    """Returns the state `[2**bits, 1]` after the steps of a pass."""
+def run_pass(
+    steps: Sequence[Step], one: Pass, state: Array, tensors: Sequence[Tensors], *, back: bool = False
+) -> Array:
+    """Returns the state `[2**bits, 1]` after the steps of a pass; with `back` the state or cotangent before them."""
+    pairs = list(zip(steps, tensors, strict=True))
 
     def through(_: Any, parts: tuple[Array, ...]) -> tuple[Any, tuple[Array, ...]]:
         (part,) = parts
-        for step, own in zip(steps, tensors, strict=True):
-            part = _apply(step, one, part, own)
-        return (), (part,)
-
-    return _part_by_part(through, one, (), (state,))[1][0]
-
-
-def undo_pass(steps: Sequence[Step], one: Pass, state: Array, tensors: Sequence[Tensors]) -> Array:
-    """Returns the state, or the cotangent, before the steps of a pass."""
-
-    def through(_: Any, parts: tuple[Array, ...]) -> tuple[Any, tuple[Array, ...]]:
-        (part,) = parts
-        for step, own in zip(reversed(steps), reversed(tensors), strict=True):
-            part = _undo(step, one, part, own)
+        for step, own in reversed(pairs) if back else pairs:
+            part = _run_step(step, one, part, own, back)
         return (), (part,)
 
     return _part_by_part(through, one, (), (state,))[1][0]
@@ -124,7 +115,7 @@ def pull_pass(
         state, slope = parts
         added: list[Tensors] = []
         for step, own, total in zip(reversed(steps), reversed(tensors), reversed(sums), strict=True):
-            state, slope = _undo(step, one, state, own), _undo(step, one, slope, own)
+            state, slope = (_run_step(step, one, x, own, True) for x in (state, slope))
             if own:
                 groups = 2 ** (cast(MatrixStep, step).first_bit - one.low)
                 added.append((total[0] + sum_outer(slope, state, own[0].shape[1], groups),))
@@ -167,19 +158,11 @@ def _part_by_part(
     return carry, tuple(x.reshape(-1, 1) for x in cubes)
 
 
-def _apply(step: Step, one: Pass, part: Array, tensors: Tensors) -> Array:
+def _run_step(step: Step, one: Pass, part: Array, tensors: Tensors, back: bool) -> Array:
+    """Returns a part after a step, with `back` before it."""
     if isinstance(step, MatrixStep):
-        return multiply(part, step.matrix(tensors), step.first_bit - one.low)
-    return _move(step, one, part, False)
-
-
-def _undo(step: Step, one: Pass, part: Array, tensors: Tensors) -> Array:
-    if isinstance(step, MatrixStep):
-        return multiply(part, transpose(step.matrix(tensors)), step.first_bit - one.low)
-    return _move(step, one, part, True)
-
-
-def _move(step: Step, one: Pass, part: Array, back: bool) -> Array:
+        matrix = step.matrix(tensors)
+        return multiply(part, transpose(matrix) if back else matrix, step.first_bit - one.low)
     assert step.before.place is not None
     assert step.after.place is not None
     old, new = step.before.place - one.low, step.after.place - one.low
