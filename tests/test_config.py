@@ -191,6 +191,7 @@ def test_wrong_values_are_named(values, message):
         ("head.hidden_size", 16, "unless `head.name` is 'mlp'"),
         ("head.num_iterations", 2, "unless `head.name` is 'grover'"),
         ("head.phases", "trainable", "unless `head.name` is 'grover'"),
+        ("head.simulation", "states", "unless `head.name` is 'grover'"),
         ("encoder.random_num_layers", 3, "unless `encoder.checkpoint` is 'random'"),
         ("encoder.remat", True, "unless `encoder.regime` is 'full'"),
         ("encoder.dropout", 0.1, "unless `encoder.regime` is 'full'"),

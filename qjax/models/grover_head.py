@@ -26,8 +26,8 @@ give s = p, and the sequences of Yoder, Low and Chuang 2014 (arXiv:1409.3305) gi
 1 - delta^2 from some p on and cannot overshoot. Whatever the phases, 0 goes to 0 and 1 to 1. Changing the sign of all
 phases changes no score, so that at exactly pi, as at 0, the slope in every phase is 0: they start near pi, not at it.
 
-None of this is an advantage of a simulator, where s follows from p alone. On a device a round costs two more runs
-of A.
+None of this is an advantage of a simulator, where s follows from p alone (`amplified_probability`: the fast form, and
+the default). On a device a round costs two more runs of A.
 """
 
 import math
@@ -46,6 +46,7 @@ from qjax.quantum import Circuit
 from qjax.types import Array, Complex, Float, Int, Key
 
 PHASES = ("fixed", "trainable")
+SIMULATIONS = ("probabilities", "states")
 # Name of the trained phases among the circuit's parameters.
 PHASES_NAME = "phases"
 # They start within this many radians of pi.
@@ -83,6 +84,29 @@ def amplify(
     return lax.scan(one_round, prepared, turns, unroll=UNROLL)[0]
 
 
+def amplified_probability(probability: Float[Array, "*batch"], turns: Any) -> Float[Array, "*batch"]:
+    """Returns the probability of a label state after the rounds of `amplify`, from its probability p before them.
+
+    With P the projector on the label state, a round maps a P|psi> + b (1 - P)|psi> to a state of the same form
+    (Brassard et al. 2000, section 2): first a' = e^(i varphi) a; then, as <psi|state> = a' p + b (1 - p), both lose
+    (1 - e^(i phi)) (a' p + b (1 - p)). They start at a = b = 1, and the score is |a|^2 p. No root of p is taken, so
+    that the slope at 0 and 1 is finite.
+
+    Args:
+      probability: p, in [0, 1].
+      turns: numbers e^(i varphi), e^(i phi) of each round, `[rounds, 2]`.
+    """
+    one = jnp.ones(probability.shape, jnp.result_type(probability, turns))
+
+    def one_round(factors: tuple[Array, Array], turn: Array) -> tuple[tuple[Array, Array], None]:
+        inside, outside = turn[0] * factors[0], factors[1]
+        lost = (1 - turn[1]) * (inside * probability + outside * (1 - probability))
+        return (inside - lost, outside - lost), None
+
+    inside, _ = lax.scan(one_round, (one, one), turns, unroll=UNROLL)[0]
+    return (inside.real**2 + inside.imag**2) * probability
+
+
 class AmplifiedProbabilities(nn.Module):
     """For each class, the probability of its label state after amplifying it.
 
@@ -92,6 +116,8 @@ class AmplifiedProbabilities(nn.Module):
       num_label_qubits: the circuit's first qubits.
       num_iterations: rounds.
       phases: 'fixed' (all pi) or 'trainable' (parameter `phases` `[num_iterations, 2]`, near pi at first).
+      simulation: 'probabilities' follows each label's probability through the rounds, 'states' the whole state. They
+        differ by rounding.
       reverse_pass: of the run of A, see `qjax.quantum.simulate`.
     """
 
@@ -100,26 +126,40 @@ class AmplifiedProbabilities(nn.Module):
     num_label_qubits: int
     num_iterations: int
     phases: str
+    simulation: str = "probabilities"
     reverse_pass: str = "auto"
 
-    @nn.compact
-    def prepare(
-        self, inputs: Float[Array, "batch num_inputs"]
-    ) -> tuple[Complex[Array, "batch labels rest"], Float[Array, "rounds 2"] | Complex[Array, "rounds 2"]]:
-        """Returns the prepared states and the turns of the rounds."""
-        params = {}
-        for name in self.circuit.parameter_shapes:
-            params[name] = self.param(name, lambda key, name=name: quantum.init_params(key, self.circuit)[name])
-        state = quantum.state(self.circuit, params, inputs, reverse_pass=self.reverse_pass)
-        shape = (self.num_iterations, 2)
-        turns = jnp.full(shape, -1, inputs.dtype)
+    def setup(self) -> None:
+        names = self.circuit.parameter_shapes
+        self.params = {name: self.param(name, _init_circuit, self.circuit, name) for name in names}
         if self.phases == "trainable" and self.num_iterations:
-            turns = jnp.exp(1j * self.param(PHASES_NAME, _init_phases, shape))
+            self.angles = self.param(PHASES_NAME, _init_phases, (self.num_iterations, 2))
+
+    def turns(self) -> Float[Array, "rounds 2"] | Complex[Array, "rounds 2"]:
+        """Returns e^(i angle) of the two reflections of each round."""
+        if self.phases == "trainable" and self.num_iterations:
+            return jnp.exp(1j * self.angles)
+        return jnp.full((self.num_iterations, 2), -1.0)
+
+    def prepare(self, inputs: Float[Array, "batch num_inputs"]) -> Complex[Array, "batch labels rest"]:
+        """Returns the prepared states; the label qubits are those of the second axis."""
+        state = quantum.state(self.circuit, self.params, inputs, reverse_pass=self.reverse_pass)
         labels = 2**self.num_label_qubits
-        return state.reshape((len(inputs), labels, state.shape[-1] // labels)), turns
+        return state.reshape((len(inputs), labels, state.shape[-1] // labels))
 
     def __call__(self, inputs: Float[Array, "*batch num_inputs"]) -> Float[Array, "*batch classes"]:
-        prepared, turns = self.prepare(inputs.reshape((-1, inputs.shape[-1])))
+        flat = inputs.reshape((-1, inputs.shape[-1]))
+        if self.simulation == "states":
+            scores = self.scores_of_states(flat)
+        else:
+            qubits = tuple(range(self.num_label_qubits))
+            before = quantum.probabilities(self.circuit, self.params, flat, qubits, reverse_pass=self.reverse_pass)
+            scores = amplified_probability(before[:, : self.num_classes], self.turns())
+        return scores.reshape((*inputs.shape[:-1], self.num_classes))
+
+    def scores_of_states(self, inputs: Float[Array, "batch num_inputs"]) -> Float[Array, "batch classes"]:
+        """Returns the scores by the rounds on the whole states."""
+        prepared, turns = self.prepare(inputs), self.turns()
 
         def score(label: Array) -> Array:
             final = lax.dynamic_index_in_dim(amplify(prepared, label, turns), label, axis=1, keepdims=False)
@@ -127,14 +167,17 @@ class AmplifiedProbabilities(nn.Module):
 
         # One class after the other, and again in the reverse pass: the states of all classes together would leave the
         # cache, and with 21 tags fill the memory.
-        scores = lax.map(jax.checkpoint(score, prevent_cse=False), jnp.arange(self.num_classes))
-        return scores.T.reshape((*inputs.shape[:-1], self.num_classes))
+        return lax.map(jax.checkpoint(score, prevent_cse=False), jnp.arange(self.num_classes)).T
 
     def states(self, inputs: Float[Array, "batch num_inputs"]) -> Complex[Array, "batch classes amplitudes"]:
         """Returns each class's amplified state."""
-        prepared, turns = self.prepare(inputs)
+        prepared, turns = self.prepare(inputs), self.turns()
         every = lax.map(lambda label: amplify(prepared, label, turns), jnp.arange(self.num_classes))
         return jnp.moveaxis(every, 0, 1).reshape((len(inputs), self.num_classes, -1))
+
+
+def _init_circuit(key: Key[Array, ""], circuit: Circuit, name: str) -> Float[Array, "..."]:
+    return quantum.init_params(key, circuit)[name]
 
 
 def _init_phases(key: Key[Array, ""], shape: tuple[int, int]) -> Float[Array, "rounds 2"]:
@@ -150,15 +193,19 @@ class GroverHead(CircuitHead):
     Without rounds it is `VariationalHead` with readout 'log_probabilities', parameters included. The module says what
     rounds and `phases` do to the decision.
 
-    Every round is simulated on the whole state as the reflection that it is (`amplify`); the gradient goes back
-    through the rounds and then through A by the simulator's reverse pass. `circuits` are the same runs as gates.
+    With `simulation` 'probabilities' the rounds follow the label states' probabilities (`amplified_probability`),
+    which is exact; with 'states' each is simulated on the whole state as the reflection that it is (`amplify`), as
+    `simulate` does. Either way the gradient goes back through the rounds and then through A by the simulator's
+    reverse pass. `circuits` are the same runs as gates.
     """
 
     num_iterations: int = 1
     phases: str = "fixed"
+    simulation: str = "probabilities"
 
     def setup(self) -> None:
         super().setup()
+        check_choice("head.simulation", self.simulation, SIMULATIONS)
         check_choice("head.phases", self.phases, PHASES)
         check(self.num_iterations >= 0, "head.num_iterations", "be 0 or more", self.num_iterations)
         self.quantum = AmplifiedProbabilities(
@@ -167,6 +214,7 @@ class GroverHead(CircuitHead):
             num_label_qubits=len(self.label_qubits()),
             num_iterations=self.num_iterations,
             phases=self.phases,
+            simulation=self.simulation,
             reverse_pass=self.reverse_pass,
         )
 

@@ -40,7 +40,7 @@ HEAD_OPTIONS = {
     "linear": ("dropout",),
     "mlp": ("dropout", "hidden_size"),
     "variational": ("dropout", *CIRCUIT_OPTIONS, "readout"),
-    "grover": ("dropout", *CIRCUIT_OPTIONS, "num_iterations", "phases"),
+    "grover": ("dropout", *CIRCUIT_OPTIONS, "num_iterations", "phases", "simulation"),
 }
 
 

@@ -13,7 +13,7 @@ from test_heads import FEATURES, affine, count, entangle, init, on_qubit, pairs,
 
 from qjax import quantum
 from qjax.checks import UserError
-from qjax.models.grover_head import GroverHead, amplify, first_maximum
+from qjax.models.grover_head import GroverHead, amplified_probability, amplify, first_maximum
 from qjax.models.heads import VariationalHead, make_head
 
 FLOOR = 1e-7
@@ -71,8 +71,13 @@ HEADS = [
 ]
 
 
+SIMULATIONS = pytest.mark.parametrize("simulation", ["probabilities", "states"])
+
+
+@SIMULATIONS
 @pytest.mark.parametrize("head", HEADS, ids=["trainable", "fixed", "two classes", "no work qubit"])
-def test_logits_and_states_against_dense_algebra(head: GroverHead) -> None:
+def test_logits_and_states_against_dense_algebra(head: GroverHead, simulation: str) -> None:
+    head = head.clone(simulation=simulation)
     params = init(head)
     expected = dense_states(head, params)
     np.testing.assert_allclose(run(head, params, FEATURES), np.log(label_scores(expected) + FLOOR), atol=1e-9)
@@ -101,10 +106,11 @@ def test_bound_circuits_give_the_states_of_the_batched_run(head: GroverHead) -> 
 # Without rounds -----------------------------------------------------------------------------------------------------
 
 
+@SIMULATIONS
 @pytest.mark.parametrize("num_classes", [2, 3, 6])
-def test_without_rounds_it_is_the_variational_head(num_classes: int) -> None:
+def test_without_rounds_it_is_the_variational_head(num_classes: int, simulation: str) -> None:
     options: dict[str, Any] = {"num_classes": num_classes, "num_qubits": 4, "reps": 2}
-    grover = make_head("grover", num_iterations=0, **options)
+    grover = make_head("grover", num_iterations=0, simulation=simulation, **options)
     variational = make_head("variational", readout="log_probabilities", **options)
     features = jnp.asarray(FEATURES, jnp.float32)
     key = jax.random.key(3)
@@ -139,8 +145,11 @@ def score_of(p: Any, phases: Any) -> np.ndarray:
     with jax.enable_x64(True):
         amplitudes = jnp.stack([jnp.sqrt(1 - jnp.asarray(p)), jnp.sqrt(jnp.asarray(p))], axis=1)
         prepared = amplitudes[:, :, None].astype(complex)
-        final = quick_jit(amplify)(prepared, jnp.asarray(1), jnp.exp(1j * jnp.asarray(phases)))
-        return np.asarray(jnp.abs(final[:, 1, 0]) ** 2)
+        turns = jnp.exp(1j * jnp.asarray(phases))
+        final = quick_jit(amplify)(prepared, jnp.asarray(1), turns)
+        score = np.asarray(jnp.abs(final[:, 1, 0]) ** 2)
+        np.testing.assert_allclose(quick_jit(amplified_probability)(jnp.asarray(p), turns), score, atol=1e-12)
+        return score
 
 
 GRID = np.linspace(0, 1, 4001)
@@ -233,19 +242,23 @@ def gradients(head: GroverHead, params: Any, features: np.ndarray) -> tuple[np.n
         return np.asarray(run_both(flat)[1]), np.asarray(differences)
 
 
-@pytest.mark.parametrize("reverse_pass", ["store", "recompute", "rerun"])
-def test_gradient_against_central_differences(reverse_pass: str) -> None:
-    head = HEADS[0].clone(reps=1, reverse_pass=reverse_pass, rotations=("rz", "ry"))
+@pytest.mark.parametrize(
+    ("simulation", "reverse_pass"),
+    [("states", "store"), ("states", "recompute"), ("states", "rerun"), ("probabilities", "auto")],
+)
+def test_gradient_against_central_differences(simulation: str, reverse_pass: str) -> None:
+    head = HEADS[0].clone(reps=1, simulation=simulation, reverse_pass=reverse_pass, rotations=("rz", "ry"))
     found, expected = gradients(head, init(head), FEATURES)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert (np.abs(found) > 1e-8).all()
 
 
+@SIMULATIONS
 @pytest.mark.parametrize("phases", ["fixed", "trainable"])
 @pytest.mark.parametrize("k", [0, 1, 3])
-def test_probabilities_0_and_1_have_finite_logits_and_right_gradients(k: int, phases: str) -> None:
+def test_probabilities_0_and_1_have_finite_logits_and_right_gradients(k: int, phases: str, simulation: str) -> None:
     """All angles 0: the state stays |00>, so that class 0 has probability 1 and the others exactly 0."""
-    head = GroverHead(num_classes=4, num_qubits=2, reps=1, num_iterations=k, phases=phases)
+    head = GroverHead(num_classes=4, num_qubits=2, reps=1, num_iterations=k, phases=phases, simulation=simulation)
     params = jax.tree.map(np.zeros_like, init(head))
     if "phases" in params["quantum"]:
         params["quantum"]["phases"] = np.random.default_rng(0).uniform(0, 6, (k, 2))
@@ -307,6 +320,7 @@ def test_it_is_chosen_by_name() -> None:
     ("options", "message"),
     [
         ({"phases": "trained"}, "`head.phases` must be one of .*Did you mean 'trainable'"),
+        ({"simulation": "state"}, "`head.simulation` must be one of .*Did you mean 'states'"),
         ({"num_iterations": -1}, "`head.num_iterations` must be 0 or more, but got -1"),
         ({"num_classes": 5}, "`head.num_qubits` must be at least 3 to give 5 classes a label state each, but got 2"),
     ],
