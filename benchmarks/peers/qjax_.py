@@ -1,7 +1,6 @@
 """qjax, this project.
 
-Three helpers at the end name what of qjax's interface the benchmark uses: `gradient_method`, `grover_reflections` and
-`grover_gates`.
+Two helpers at the end name what of qjax's interface the benchmark uses: `gradient_method` and `grover_gates`.
 """
 
 from collections.abc import Callable
@@ -43,9 +42,10 @@ def _forms(case: Case, method: str) -> dict[str, Form]:
         return {"state": _state}
     if case.workload == "W9":
         return {"reflections": _whole_search}
-    if case.kind.startswith("grover"):
-        make = grover_reflections if case.kind == "grover" else grover_gates
-        return {"reflections" if case.kind == "grover" else "gates": lambda case: _search(case, make)}
+    if case.kind == "grover":  # the compiler finds the reflections among the gates
+        return {"reflections": _compiled_search, "search": _whole_search}
+    if case.kind == "grover_gates":
+        return {"gates": _compiled_search}
     if case.memory:
         return {method: lambda case: _loss(case, method)}
     return {"expectation": lambda case: _loss(case, "auto")}
@@ -104,8 +104,8 @@ def _state(case: Case) -> Run:
     return run
 
 
-def _search(case: Case, make: Callable[[Case], Callable[[], jax.Array]]) -> Run:
-    run = jax_common.compile_run(make(case))
+def _compiled_search(case: Case) -> Run:
+    run = jax_common.compile_run(grover_gates(case))
     run.result = lambda out: {"probability": np.asarray(out)}
     return run
 
@@ -129,11 +129,6 @@ def gradient_method(method: str) -> Callable[..., jax.Array]:
     """Returns qjax's `expectation`, the states of the forward pass 'stored', 'recomputed' or as it is by itself."""
     reverse_pass = {"stored": "store", "recomputed": "recompute", "auto": "auto"}[method]
     return partial(quantum.expectation, reverse_pass=reverse_pass)
-
-
-def grover_reflections(case: Case) -> Callable[[], jax.Array]:
-    """Returns the probability of the marked state: the compiler finds the reflections among the gates."""
-    return grover_gates(case)
 
 
 def grover_gates(case: Case) -> Callable[[], jax.Array]:

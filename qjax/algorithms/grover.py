@@ -4,9 +4,11 @@ One iteration changes the sign of the marked amplitudes and reflects all of them
 arXiv:quant-ph/9605043; Boyer, Brassard, Hoyer and Tapp 1996, arXiv:quant-ph/9605034, section 3). From the even
 superposition all amplitudes stay real, so a state is `[2**n]` real numbers.
 
-The loop carries the state after the oracle. Then an iteration is one sum that reads the state, and one update that
-reads and writes it: a pass and a half, a pass being one read and one write of the state (1.6 with the reading of the
-mask). The update is in place.
+The loop carries the state after the oracle. An iteration then needs the sum of all amplitudes and takes 2 / N of it
+from each. The sum is taken from the state once for `_FUSED` iterations: from it and the sum of the marked amplitudes
+follow those after each of them, since an iteration takes the same number from all. So the state is read once for the
+sum, and read and written once, in place, for that many updates of every amplitude, one after the other. That is 0.2
+passes an iteration, a pass being one read and one write of the state.
 
 Rounding. The sum is pairwise: a running sum of equal float32 numbers is off to the same side in many iterations,
 which adds up, to 6e-5 of the norm after 800 iterations on 10 qubits. What is left is the rounding of the amplitudes,
@@ -14,6 +16,7 @@ below 1e-5 of the norm then, from which the results are freed: they are divided 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -27,6 +30,11 @@ from qjax.quantum.angle import as_index
 from qjax.quantum.memory import device_bytes
 from qjax.types import Array, Bool, Float, Int, Key
 
+# Iterations that one pass over the state does. With 8 an iteration on 20 qubits takes 0.3 of the time of 1, with 16
+# another tenth less.
+_FUSED = 8
+# Amplitudes that are updated between two calls of a search's `on_progress`: a fraction of a second.
+_WORK_AT_ONCE = 2**28
 # Rows that are added up in one go by the pairwise sum: as many streams as a core reads well.
 _ROWS = 32
 # Measurements at the full bound, all failed, after which an unknown search gives up.
@@ -123,6 +131,7 @@ def search(
     *,
     key: Key[Array, ""] | None = None,
     shots: int = 0,
+    on_progress: Callable[[int], None] | None = None,
 ) -> SearchResult:
     """Searches for marked states, starting from the even superposition of all.
 
@@ -134,6 +143,7 @@ def search(
       num_iterations: None for the optimal number, for which the marked states are counted.
       key: typed random key, for shots.
       shots: how often to measure the final state.
+      on_progress: called several times a second with the number of iterations that were done since the last call.
 
     Raises:
       UserError: `marked` is wrong, nothing is marked and `num_iterations` is None, shots are asked for without a key,
@@ -148,8 +158,7 @@ def search(
     num_marked = int(mask.sum())
     iterations = optimal_iterations(num_qubits, num_marked) if num_iterations is None else num_iterations
     iterations = as_index("num_iterations", iterations)
-    places = jnp.argmax(mask), jnp.argmin(mask)
-    amplitudes, probabilities = _search(after_oracle(mask), mask, places, num_marked, num_iterations=iterations)
+    amplitudes, probabilities = _search(mask, num_marked, iterations, on_progress)
     answers = [] if key is None or shots == 0 else sample_indices(key, amplitudes, shots).tolist()
     return SearchResult(amplitudes, probabilities, tuple(answers), iterations, num_marked)
 
@@ -217,12 +226,15 @@ def after_oracle(mask: Bool[Array, " states"]) -> Float[Array, " states"]:
 
 def reflect(flipped: Float[Array, " states"], mask: Bool[Array, " states"]) -> Float[Array, " states"]:
     """Returns the state after the oracle one iteration on: reflected about its mean, and through the oracle again."""
-    doubled_mean = pairwise_sum(flipped) * (2 / flipped.shape[0])
+    return _reflected(flipped, mask, pairwise_sum(flipped) * (2 / flipped.shape[0]))
+
+
+def _reflected(flipped: Array, mask: Array, doubled_mean: Array) -> Array:
     return jnp.where(mask, flipped - doubled_mean, doubled_mean - flipped)
 
 
 def pairwise_sum(values: Float[Array, " states"]) -> Float[Array, ""]:
-    """Returns the sum of 2**n numbers, added in pairs: the rounding error grows with n, not with 2**n."""
+    """Returns the sum of `[2**n]` numbers, added in pairs: the rounding error grows with n, not with 2**n."""
     while values.shape[0] > 2:
         rows = list(values.reshape(min(_ROWS, values.shape[0] // 2), -1))
         while len(rows) > 1:
@@ -232,28 +244,69 @@ def pairwise_sum(values: Float[Array, " states"]) -> Float[Array, ""]:
     return values.sum()
 
 
-@partial(jax.jit, static_argnames="num_iterations", donate_argnums=0)
 def _search(
-    flipped: Array, mask: Array, places: tuple[Array, Array], num_marked: Array, num_iterations: int
+    mask: Array, num_marked: int, num_iterations: int, on_progress: Callable[[int], None] | None
 ) -> tuple[Array, Array]:
-    """Returns the final state and the success probabilities, from the state after the first oracle.
+    """Returns the final state and the success probabilities, in as many calls as are reported."""
+    at_once = num_iterations
+    if on_progress is not None:
+        at_once = max(_WORK_AT_ONCE // mask.shape[0] // _FUSED, 1) * _FUSED
+    flipped = after_oracle(mask)
+    start = jnp.full(2, mask.shape[0] ** -0.5, flipped.dtype)
+    last, parts = start * jnp.asarray([-1, 1], flipped.dtype), [start[None]]
+    for done in range(0, num_iterations, max(at_once, 1)):
+        count = min(at_once, num_iterations - done)
+        flipped, last, pairs = _iterate(flipped, last, mask, num_marked, num_iterations=count)
+        parts.append(pairs)
+        if on_progress is not None:
+            jax.block_until_ready(pairs)
+            on_progress(count)
+    return _normalised(flipped, mask, tuple(parts), num_marked)
 
-    The success probability needs no pass: all marked amplitudes are equal, bit for bit, since they start equal and
-    have the same done to them, and so are all others. One of each is read, at `places`.
+
+@partial(jax.jit, static_argnames="num_iterations", donate_argnums=0)
+def _iterate(
+    flipped: Array, last: Array, mask: Array, num_marked: Array, num_iterations: int
+) -> tuple[Array, Array, Float[Array, "iterations 2"]]:
+    """Returns the state after the oracle some iterations on, and after each a marked amplitude and another one.
+
+    These need no pass: all marked amplitudes are equal, bit for bit, since they start equal and have the same done to
+    them, and so are all others. So one of each, `last`, is updated beside the state. Where all states or none are
+    marked, the one of those that are not there is any number.
     """
-
-    def one_iteration(state: Array, _: None) -> tuple[Array, tuple[Array, Array]]:
-        # The barrier has the two amplitudes read from the new state. XLA may compute them again from the old one and
-        # keep that alive, so that the loop copies a state in each iteration (seen with other forms of the sum).
-        state = lax.optimization_barrier(reflect(state, mask))
-        return state, (state[places[0]], state[places[1]])
-
     total = mask.shape[0]
-    flipped, (good, other) = lax.scan(one_iteration, flipped, None, length=num_iterations)
-    start = jnp.full(1, total**-0.5, flipped.dtype)
-    success = jnp.concatenate([start, good]) ** 2 * jnp.asarray(num_marked, flipped.dtype)
-    norms = success + jnp.concatenate([start, other]) ** 2 * jnp.asarray(total - num_marked, flipped.dtype)
-    return jnp.where(mask, -flipped, flipped) / jnp.sqrt(norms[-1]), success / norms
+
+    def iterations(carry: tuple[Array, Array], count: int) -> tuple[tuple[Array, Array], Array]:
+        state, pair = carry
+        marked = num_marked * pair[0]
+        unmarked = pairwise_sum(state) - marked
+        taken, pairs = [], []
+        for _ in range(count):
+            taken.append((marked + unmarked) * (2 / total))
+            marked, unmarked = marked - num_marked * taken[-1], (total - num_marked) * taken[-1] - unmarked
+            pair = jnp.stack([pair[0] - taken[-1], taken[-1] - pair[1]])
+            pairs.append(pair)
+        for doubled_mean in lax.optimization_barrier(taken):
+            state = _reflected(state, mask, doubled_mean)
+        return (lax.optimization_barrier(state), pair), jnp.stack(pairs)
+
+    carry, pairs = lax.scan(
+        lambda carry, _: iterations(carry, _FUSED), (flipped, last), None, length=num_iterations // _FUSED
+    )
+    pairs = pairs.reshape(-1, 2)
+    if num_iterations % _FUSED:
+        carry, more = iterations(carry, num_iterations % _FUSED)
+        pairs = jnp.concatenate([pairs, more])
+    return *carry, pairs
+
+
+@partial(jax.jit, donate_argnums=0)
+def _normalised(flipped: Array, mask: Array, pairs: tuple[Array, ...], num_marked: Array) -> tuple[Array, Array]:
+    """Returns the final state and the success probabilities, from the pairs of `_iterate`."""
+    counts = jnp.stack([num_marked, mask.shape[0] - num_marked]).astype(flipped.dtype)
+    weights = jnp.concatenate(pairs) ** 2 * counts[None]
+    norms = weights.sum(axis=1)
+    return jnp.where(mask, -flipped, flipped) / jnp.sqrt(norms[-1]), weights[:, 0] / norms
 
 
 @jax.jit

@@ -100,7 +100,7 @@ def test_direct_form_has_the_distribution_of_the_circuit(base: int, modulus: int
     np.testing.assert_allclose(direct, circuit, atol=1e-6)
     joint = simulate.probabilities(order_finding_circuit(base, modulus, t)).reshape(2**t, -1)
     for value, count, row in zip(values, counts, given, strict=True):
-        np.testing.assert_allclose(joint[:, value], row * count / 2**t, atol=1e-6)
+        np.testing.assert_allclose(joint[:, value], np.asarray(row) * count / 2**t, atol=1e-6)
 
 
 # From outcomes to orders. -----------------------------------------------------------------------------------------

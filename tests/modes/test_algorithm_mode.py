@@ -13,8 +13,6 @@ from running import ROOT
 
 import main as command
 from qjax import algorithm_schema
-from qjax.algorithms.grover import search
-from qjax.algorithms.marking import marked_mask
 from qjax.config import from_json, load_config, record_reads, save_config, to_json, validate
 from qjax.config_schema import flatten
 from qjax.modes import algorithm
@@ -101,25 +99,13 @@ def test_what_a_person_sees(capsys, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("num_qubits", "marked", "count"), [(5, (7,), 11), (4, tuple(range(16)), 3), (1, (0,), 2)])
-def test_a_search_in_parts_is_the_search_at_once(monkeypatch, num_qubits, marked, count):
-    monkeypatch.setattr(grover, "_WORK_AT_ONCE", 4 * 2**num_qubits)
-    mask = marked_mask(num_qubits, marked)
-    state, probabilities = grover.run_search(mask, len(marked), count)
-    whole = search(num_qubits, marked, count)
-    np.testing.assert_allclose(probabilities, whole.success_probabilities, atol=1e-6)
-    np.testing.assert_allclose(np.where(mask, -state, state), whole.state, atol=1e-6)
-
-
 def test_a_long_run_shows_a_bar_and_a_short_one_none(monkeypatch):
-    mask = marked_mask(3, (1,))
-    monkeypatch.setattr(grover, "_WORK_AT_ONCE", 8)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    grover.run_search(mask, 1, 5)
+    run("grover", num_qubits=3, num_iterations=25)
     assert sys.stderr.getvalue() == ""
     monkeypatch.setattr(outcome, "SECONDS_WITHOUT_BAR", 0)
-    grover.run_search(mask, 1, 5)
-    assert "0/5" in sys.stderr.getvalue()
+    run("grover", num_qubits=3, num_iterations=25)
+    assert "/25 " in sys.stderr.getvalue()
 
 
 # Searches that do not know how many states are marked. -------------------------------------------------------------

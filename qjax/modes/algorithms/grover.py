@@ -1,19 +1,14 @@
 """Grover's search for `--mode=algorithm`: with a known number of marked states, and without knowing it."""
 
 import math
-from functools import partial
 
 import jax
 import numpy as np
-from jax import lax
 from ml_collections import ConfigDict
 
 from qjax.algorithms.grover import (
     GIVE_UP_AFTER,
-    after_oracle,
     optimal_iterations,
-    reflect,
-    sample_indices,
     search,
     search_bytes,
     search_unknown,
@@ -22,10 +17,8 @@ from qjax.algorithms.grover import (
 from qjax.algorithms.grover_circuits import search_circuit
 from qjax.algorithms.marking import marked_indices, marked_mask
 from qjax.modes.algorithms.outcome import Curve, Exported, Needs, Outcome, Row, number, progress
-from qjax.types import Array, Bool, Float
+from qjax.types import Array, Bool
 
-# Amplitudes that are updated between two looks at the clock: a fraction of a second.
-_WORK_AT_ONCE = 2**28
 # By which the bound of an unknown search grows, the default of `search_unknown`.
 _GROWTH = 6 / 5
 
@@ -56,8 +49,10 @@ def _iterations(config: ConfigDict, num_marked: int) -> int:
 def _search_known(config: ConfigDict, mask: Bool[Array, " states"]) -> Outcome:
     n, num_marked, total = config.num_qubits, int(mask.sum()), 2**config.num_qubits
     iterations = _iterations(config, num_marked)
-    amplitudes, measured = run_search(mask, num_marked, iterations)
-    answers = np.asarray(sample_indices(jax.random.key(config.seed), amplitudes, config.shots))
+    key = jax.random.key(config.seed)
+    with progress(iterations, "iteration") as bar:
+        searched = search(n, mask, iterations, key=key, shots=config.shots, on_progress=bar.update)
+    measured, answers = np.asarray(searched.success_probabilities, np.float64), np.asarray(searched.answers)
     hits = int(np.count_nonzero(np.asarray(mask)[answers]))
     theory = np.array([success_probability_after(n, num_marked, k) for k in range(iterations + 1)])
     found, share = float(measured[-1]), hits / config.shots
@@ -85,41 +80,6 @@ def _search_known(config: ConfigDict, mask: Bool[Array, " states"]) -> Outcome:
     headline = f"{num_marked} of {total:,} states marked, {iterations:,} iterations"
     curve = Curve(np.arange(iterations + 1), measured, theory, "iterations", "sin$^2$((2k + 1)$\\theta$)")
     return Outcome(headline, rows, result, curve)
-
-
-def run_search(
-    mask: Bool[Array, " states"], num_marked: int, iterations: int
-) -> tuple[Float[Array, " states"], np.ndarray]:
-    """Returns the final state up to sign and norm, and the success probability after 0, 1, ... iterations, float64.
-
-    It is `grover.search` in parts, for a bar to show how far it is. All marked amplitudes are equal, and so are all
-    others, so that one of each tells the probability.
-    """
-    at_once = min(max(_WORK_AT_ONCE // mask.shape[0], 1), max(iterations, 1))
-    places = mask.argmax(), mask.argmin()
-    state = after_oracle(mask)
-    pairs = [np.full((1, 2), mask.shape[0] ** -0.5)]
-    with progress(iterations, "iteration") as bar:
-        for done in range(0, iterations, at_once):
-            count = min(at_once, iterations - done)
-            state, amplitudes = _iterate(state, mask, places, num_iterations=count)
-            pairs.append(np.asarray(amplitudes, np.float64))
-            bar.update(count)
-    weights = np.concatenate(pairs) ** 2 * [num_marked, mask.shape[0] - num_marked]
-    return state, weights[:, 0] / weights.sum(axis=1)
-
-
-@partial(jax.jit, static_argnames="num_iterations", donate_argnums=0)
-def _iterate(
-    flipped: Array, mask: Array, places: tuple[Array, Array], num_iterations: int
-) -> tuple[Array, Float[Array, "iterations 2"]]:
-    """Returns the state after the oracle some iterations on, and after each a marked amplitude and another one."""
-
-    def step(state: Array, _: None) -> tuple[Array, Array]:
-        state = lax.optimization_barrier(reflect(state, mask))  # the amplitudes are read from the new state
-        return state, jax.numpy.stack([state[place] for place in places])
-
-    return lax.scan(step, flipped, None, length=num_iterations)
 
 
 # A number of marked states that is not known. --------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The examples in the docstrings of qjax/quantum give what they say.
+"""The examples in the docstrings of qjax give what they say.
 
 An example may use what `qjax.quantum` exports, what its module knows, and jax, jnp and np. Examples are read from the
 source, because `doctest`'s finder passes over functions that a decorator has wrapped.
@@ -16,13 +16,14 @@ import pytest
 
 import qjax.quantum
 
-PACKAGE = Path(qjax.quantum.__file__).parent
-FILES = sorted(PACKAGE.glob("*.py"))
+PACKAGE = Path(qjax.quantum.__file__).parents[1]
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if ">>> " in path.read_text(encoding="utf-8"))
 
 
 def find_examples(path: Path) -> list[doctest.DocTest]:
     """Returns the examples of each docstring of a file, each with names of its own."""
-    module = importlib.import_module("qjax.quantum" if path.stem == "__init__" else f"qjax.quantum.{path.stem}")
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    module = importlib.import_module(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
     names = {"jax": jax, "jnp": jnp, "np": np, **vars(qjax.quantum), **vars(module)}
     parser, found = doctest.DocTestParser(), []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
