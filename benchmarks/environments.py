@@ -36,7 +36,8 @@ class Peer:
     gpu: tuple[str, ...] = ()
 
 
-_PENNYLANE = ("pennylane", "pennylane-lightning", "jax", "optax")
+# PennyLane 0.45 uses functions that jax 0.11 no longer has.
+_PENNYLANE = ("pennylane", "pennylane-lightning", "jax<0.11", "optax")
 PEERS = {
     "qjax": Peer("benchmarks.peers.qjax_", "", gpu=("jax[cuda12]",)),
     "qjax, recomputed": Peer("benchmarks.peers.qjax_", "", function="forms_recomputed", workloads=("W2",)),
