@@ -3,8 +3,8 @@
 An even distribution gives a label 1/32, and one round with fixed phases takes 0.25 to 1.
 
 Command:   python main.py --config=configs/ner_grover.py --workdir=runs/ner_grover
-Time:      about 3 minutes on one CPU core once the features are cached.
-Result:    entity F1 0.374 on the test split (one seed).
+Time:      about a minute on one CPU core once the features are cached.
+Result:    entity F1 0.381 on the test split (one seed); 0.33 over 5 splits x 3 seeds (benchmarks/RESULTS.md).
 """
 
 from ml_collections import ConfigDict

@@ -173,7 +173,7 @@ def test_outcomes_of_probability_zero_are_not_drawn() -> None:
     ("call", "message"),
     [
         (lambda: phase_estimation_circuit(ONE, 0), "`num_precision_qubits` must be an integer of at least 1"),
-        (lambda: outcome_probabilities(phase_gate(0.1), 40), r"`num_precision_qubits` must be at most 24"),
+        (lambda: outcome_probabilities(phase_gate(0.1), 40), r"at most 20 in float32 \(jax_enable_x64 allows 24\)"),
         (lambda: phase_estimation_circuit(ONE, 2, Circuit(2)), r"`preparation` must have 1 qubit\(s\)"),
         (lambda: outcome_probabilities(ONE, 2, Circuit(2)), r"`preparation` must have 1 qubit\(s\)"),
         (lambda: phase_estimation_circuit(ONE, 2, controlled=ONE), "`controlled` must have 2 qubits"),
@@ -188,3 +188,11 @@ def test_outcomes_of_probability_zero_are_not_drawn() -> None:
 def test_mistakes(call: object, message: str) -> None:
     with pytest.raises(UserError, match=message):
         call()  # type: ignore[operator]
+
+
+def test_double_precision_allows_more_precision_qubits() -> None:
+    with jax.enable_x64(True):
+        with pytest.raises(UserError, match="`num_precision_qubits` must be at most 24 in float64: "):
+            outcome_probabilities(phase_gate(0.1), 25)
+        found = outcome_probabilities(phase_gate(0.3), 9, Circuit(1).append("x", 0))
+    np.testing.assert_allclose(found, phase_distribution(0.3, 9), atol=1e-12)

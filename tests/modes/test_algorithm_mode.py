@@ -411,7 +411,7 @@ def test_a_refused_run_leaves_the_workdir_free(tmp_path, capsys):
         ("shor", {"num_counting_qubits": -1}, "`num_counting_qubits` must lie in"),
         ("phase_estimation", {"phase": 1.0}, r"`phase` must lie in \[0, 1\), but got 1.0"),
         ("phase_estimation", {"phase": "nan"}, "`phase` must be a finite number"),
-        ("phase_estimation", {"num_precision_qubits": 25}, "`num_precision_qubits` must be at most 24"),
+        ("phase_estimation", {"num_precision_qubits": 25}, "`num_precision_qubits` must be at most 20"),
         ("phase_estimation", {"num_precision_qubits": 50}, r"51 qubits need 144,115,188,075,855,872 bytes"),
         ("counting", {"num_qubits": 40}, r"but got 40, for which 46 qubits need 26,388,279,07\d,\d{3} bytes"),
         ("counting", {"num_precision_qubits": 45}, "`num_precision_qubits` must fit into this device"),
