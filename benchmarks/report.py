@@ -13,7 +13,7 @@ END = "<!-- bench on {}: end -->"
 TITLES = {
     "W1": "W1: angle encoding, 3 layers of RX RY RZ and a CNOT ring, every Z; a batch",
     "W2": "W2: value and gradient of a chain of ZZ over layers of RY RZ and a CNOT ring; one state",
-    "W3": "W3: Grover's search, 50 iterations",
+    "W3": "W3: Grover's search, 50 iterations; qjax by the gates or by `algorithms.grover.search`",
     "W4": "W4: tracing and compiling a value and gradient",
     "W5": "W5: one random circuit, forward",
     "W6": "W6: one training step, [512, 384] features",

@@ -152,7 +152,7 @@ def estimate_amplitude(
     Args:
       preparation: see the module.
       marked: see the module.
-      num_precision_qubits: t, up to `phase_estimation.MAX_PRECISION_QUBITS`.
+      num_precision_qubits: t, from 1 to what `phase_estimation.MAX_PRECISION_QUBITS` has for the dtype.
       qubits: see the module, as for `params` and `inputs`.
       params: likewise.
       inputs: likewise.

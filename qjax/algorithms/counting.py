@@ -76,7 +76,7 @@ def count(
     Args:
       num_qubits: n, of the search.
       marked: what the oracle marks, in any form that `marking.marked_mask` takes.
-      num_precision_qubits: p, up to `phase_estimation.MAX_PRECISION_QUBITS`.
+      num_precision_qubits: p, from 1 to what `phase_estimation.MAX_PRECISION_QUBITS` has for the dtype.
       key: typed random key, for the shots.
       shots: runs of the circuit; None for the exact distribution alone.
 

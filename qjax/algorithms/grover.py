@@ -4,11 +4,12 @@ One iteration changes the sign of the marked amplitudes and reflects all of them
 arXiv:quant-ph/9605043; Boyer, Brassard, Hoyer and Tapp 1996, arXiv:quant-ph/9605034, section 3). From the even
 superposition all amplitudes stay real, so a state is `[2**n]` real numbers.
 
-The loop carries the state after the oracle. An iteration then needs the sum of all amplitudes and takes 2 / N of it
-from each. The sum is taken from the state once for `_FUSED` iterations: from it and the sum of the marked amplitudes
-follow those after each of them, since an iteration takes the same number from all. So the state is read once for the
-sum, and read and written once, in place, for that many updates of every amplitude, one after the other. That is 0.2
-passes an iteration, a pass being one read and one write of the state.
+The loop carries the state after the oracle. An iteration then takes 2 / N of the sum of all amplitudes from each
+marked one, and each other one from that. In `search` the sum is taken from the state once for `_FUSED` iterations:
+from it and the sum of the marked amplitudes follow those after each of them. So the state is read once for the sum,
+and read and written once, in place, for that many updates of every amplitude, one after the other. That is 0.2 passes
+an iteration, a pass being one read and one write of the state. `search_unknown`, whose runs are short, takes the sum
+in each: 1.6 passes.
 
 Rounding. The sum is pairwise: a running sum of equal float32 numbers is off to the same side in many iterations,
 which adds up, to 6e-5 of the norm after 800 iterations on 10 qubits. What is left is the rounding of the amplitudes,
@@ -22,6 +23,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from qjax.algorithms.marking import Marked, marked_mask
@@ -33,8 +35,8 @@ from qjax.types import Array, Bool, Float, Int, Key
 # Iterations that one pass over the state does. With 8 an iteration on 20 qubits takes 0.3 of the time of 1, with 16
 # another tenth less.
 _FUSED = 8
-# Amplitudes that are updated between two calls of a search's `on_progress`: a fraction of a second.
-_WORK_AT_ONCE = 2**28
+# Amplitudes that are updated between two calls of a search's `on_progress`: a fraction of a second on a CPU core.
+_WORK_AT_ONCE = 2**31
 # Rows that are added up in one go by the pairwise sum: as many streams as a core reads well.
 _ROWS = 32
 # Measurements at the full bound, all failed, after which an unknown search gives up.
@@ -143,7 +145,7 @@ def search(
       num_iterations: None for the optimal number, for which the marked states are counted.
       key: typed random key, for shots.
       shots: how often to measure the final state.
-      on_progress: called several times a second with the number of iterations that were done since the last call.
+      on_progress: called now and then with the number of iterations that were done since the last call.
 
     Raises:
       UserError: `marked` is wrong, nothing is marked and `num_iterations` is None, shots are asked for without a key,
@@ -155,7 +157,7 @@ def search(
     check_search_fits(num_qubits)
     check(as_index("shots", shots) == 0 or key is not None, "key", f"be given for {shots} shots", key)
     mask = marked_mask(num_qubits, marked)
-    num_marked = int(mask.sum())
+    num_marked = int(jnp.count_nonzero(mask))
     iterations = optimal_iterations(num_qubits, num_marked) if num_iterations is None else num_iterations
     iterations = as_index("num_iterations", iterations)
     amplitudes, probabilities = _search(mask, num_marked, iterations, on_progress)
@@ -252,38 +254,37 @@ def _search(
     if on_progress is not None:
         at_once = max(_WORK_AT_ONCE // mask.shape[0] // _FUSED, 1) * _FUSED
     flipped = after_oracle(mask)
-    start = jnp.full(2, mask.shape[0] ** -0.5, flipped.dtype)
-    last, parts = start * jnp.asarray([-1, 1], flipped.dtype), [start[None]]
+    counts = jnp.asarray([float(num_marked), float(mask.shape[0] - num_marked)], flipped.dtype)
+    start = np.full(2, mask.shape[0] ** -0.5, flipped.dtype)
+    last, parts = jnp.asarray(start * [-1, 1], flipped.dtype), [start[None]]
     for done in range(0, num_iterations, max(at_once, 1)):
         count = min(at_once, num_iterations - done)
-        flipped, last, pairs = _iterate(flipped, last, mask, num_marked, num_iterations=count)
-        parts.append(pairs)
+        flipped, last, pairs = _iterate(flipped, last, mask, counts, num_iterations=count)
+        parts.append(np.asarray(pairs))
         if on_progress is not None:
-            jax.block_until_ready(pairs)
             on_progress(count)
-    return _normalised(flipped, mask, tuple(parts), num_marked)
+    return _normalised(flipped, mask, np.concatenate(parts), counts)
 
 
 @partial(jax.jit, static_argnames="num_iterations", donate_argnums=0)
 def _iterate(
-    flipped: Array, last: Array, mask: Array, num_marked: Array, num_iterations: int
+    flipped: Array, last: Array, mask: Array, counts: Array, num_iterations: int
 ) -> tuple[Array, Array, Float[Array, "iterations 2"]]:
     """Returns the state after the oracle some iterations on, and after each a marked amplitude and another one.
 
     These need no pass: all marked amplitudes are equal, bit for bit, since they start equal and have the same done to
     them, and so are all others. So one of each, `last`, is updated beside the state. Where all states or none are
-    marked, the one of those that are not there is any number.
+    marked, the one of those that are not there is any number. `counts` are the numbers of marked and other states.
     """
-    total = mask.shape[0]
 
     def iterations(carry: tuple[Array, Array], count: int) -> tuple[tuple[Array, Array], Array]:
         state, pair = carry
-        marked = num_marked * pair[0]
+        marked = counts[0] * pair[0]
         unmarked = pairwise_sum(state) - marked
         taken, pairs = [], []
         for _ in range(count):
-            taken.append((marked + unmarked) * (2 / total))
-            marked, unmarked = marked - num_marked * taken[-1], (total - num_marked) * taken[-1] - unmarked
+            taken.append((marked + unmarked) * (2 / mask.shape[0]))
+            marked, unmarked = marked - counts[0] * taken[-1], counts[1] * taken[-1] - unmarked
             pair = jnp.stack([pair[0] - taken[-1], taken[-1] - pair[1]])
             pairs.append(pair)
         for doubled_mean in lax.optimization_barrier(taken):
@@ -301,10 +302,9 @@ def _iterate(
 
 
 @partial(jax.jit, donate_argnums=0)
-def _normalised(flipped: Array, mask: Array, pairs: tuple[Array, ...], num_marked: Array) -> tuple[Array, Array]:
+def _normalised(flipped: Array, mask: Array, pairs: Array, counts: Array) -> tuple[Array, Array]:
     """Returns the final state and the success probabilities, from the pairs of `_iterate`."""
-    counts = jnp.stack([num_marked, mask.shape[0] - num_marked]).astype(flipped.dtype)
-    weights = jnp.concatenate(pairs) ** 2 * counts[None]
+    weights = pairs**2 * counts[None]
     norms = weights.sum(axis=1)
     return jnp.where(mask, -flipped, flipped) / jnp.sqrt(norms[-1]), weights[:, 0] / norms
 

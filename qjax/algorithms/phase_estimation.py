@@ -26,7 +26,8 @@ from qjax.quantum.simulate import state
 from qjax.types import Array, CircuitParams, Complex, Key
 
 # The distribution of t precision qubits takes 2**t - 1 applications of U, one after the other, each of which rounds.
-# In float32 the probabilities are off by 3e-3 at t = 20, by 0.02 at 21 and by more beyond.
+# In float32 the probabilities are off by 3e-3 at t = 20, by 0.02 at 21 and by more beyond. In float64 it is time that
+# ends it.
 MAX_PRECISION_QUBITS = {"float32": 20, "float64": 24}
 
 
@@ -203,10 +204,9 @@ def check_register(num_precision_qubits: int) -> int:
     t = _check_precision(num_precision_qubits)
     dtype = jnp.dtype(jnp.result_type(float)).name
     most = MAX_PRECISION_QUBITS[dtype]
-    switch = "" if dtype == "float64" else f" (jax_enable_x64 allows {MAX_PRECISION_QUBITS['float64']})"
-    expectation = (
-        f"be at most {most} in {dtype}{switch}: all 2**t - 1 applications of U are simulated, and each rounds"
-    )
+    switch = "" if dtype == "float64" else f" (JAX_ENABLE_X64=1 allows {MAX_PRECISION_QUBITS['float64']})"
+    why = "take long" if dtype == "float64" else "round"
+    expectation = f"be at most {most} in {dtype}{switch}: all 2**t - 1 applications of U are simulated, and {why}"
     check(t <= most, "num_precision_qubits", expectation, t)
     return int(2**t)
 

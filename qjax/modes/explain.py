@@ -68,9 +68,13 @@ def describe_rounds(head: GroverHead) -> str:
     rounds = head.num_iterations
     circuit = next(iter(head.circuits().values()))
     gates = sum(circuit.counts().values())
+    how = {
+        "probabilities": "followed by the label's\n          probability alone, no pass over the state",
+        "states": "a phase on the label state\n          and a reflection about the prepared state, 2 to 3 passes",
+    }
     return (
-        f"{rounds} a class, not in the figures above: each a phase on the label state and a reflection about the\n"
-        f"          prepared state, 2 to 3 passes; on a device {gates} gates a class, depth {circuit.depth()}"
+        f"{rounds} a class, not in the figures above: each {how[head.simulation]};\n"
+        f"          on a device {gates} gates a class, depth {circuit.depth()}"
     )
 
 

@@ -14,6 +14,7 @@ from qjax.quantum.matrices import block_matrices, constant_matrix, phase_weights
 from qjax.quantum.operation import Operation
 from qjax.quantum.operation_step import OperationStep
 from qjax.quantum.passes import passes_of
+from qjax.quantum.phase_table import phase_table
 from qjax.quantum.planes import HIGHEST, Layout, join_planes, split_planes
 from qjax.quantum.primitive import with_batch
 from qjax.quantum.program import Program
@@ -145,7 +146,10 @@ def _tensors(steps: Sequence[Step], sources: Sequence[Any], values: Values) -> t
         if isinstance(step, MatrixStep) and step.constant is None:
             blocks.append((i, (source.qubits, source.operations)))
         elif isinstance(step, PhaseStep):
-            found[i] = tuple(_phases(op, values) for op in source.operations)
+            if step.table is not None:
+                found[i] = tuple(values.angle(angle)[None, :] for angle in step.table.angles)
+            else:
+                found[i] = tuple(_phases(op, values) for op in source.operations)
         elif isinstance(step, OperationStep):
             found[i] = tuple(values.angle(angle) for angle in step.operation.angles)
         elif isinstance(step, LoopStep):
@@ -298,7 +302,8 @@ class _Draft:
             elif isinstance(stage, Phase):
                 self.go(self.layout.place if self.layout.place is not None else 0)
                 qubits = tuple(op.all_qubits for op in stage.operations)
-                self.add(PhaseStep(self.layout, self.layout, qubits), stage)
+                table = phase_table(stage.operations, self.layout.num_qubits)
+                self.add(PhaseStep(self.layout, self.layout, qubits, table), stage)
             elif isinstance(stage, Flip):
                 self.add(FlipStep(self.layout, self.layout, stage.operations), stage)
             elif isinstance(stage, Reflection):

@@ -3,6 +3,7 @@
 The rules, each a small function:
 - operations on single qubits that nothing has touched make the product state, unless the state is given;
 - any other one joins the latest earlier stage that can hold it, where every stage in between acts on other qubits;
+- batched rotations about X and Y on several qubits become phases (`turned.py`);
 - a diagonal one is moved out of a phase into the next dense block on its qubits, where it costs nothing;
 - a short Repeat is written out before all this, so that stages grow across repetitions; a long one becomes a loop.
 """
@@ -19,6 +20,7 @@ from qjax.quantum.matrices import constant_phases
 from qjax.quantum.operation import Operation
 from qjax.quantum.reflections import find_reflections
 from qjax.quantum.stages import Dense, Flip, Loop, Permutation, Phase, ProductState, Reflection, Single, Stage
+from qjax.quantum.turned import turn_rotations
 
 # A Repeat of at most this many stages in all is written out: a scan of few repetitions runs 1.2 to 1.4 times slower,
 # and compile time grows with each stage written out.
@@ -120,6 +122,8 @@ class _Draft:
         """Whether the operation costs nothing here: a dense block that has all its qubits."""
         inside = self.kind == "dense" and self.qubits >= set(op.all_qubits)
         inside = inside and (self.blocks.take_permutations or op.gate.structure != "permutation")
+        if op.gate.structure == "diagonal" and self.blocks.is_batched(op) and not self.batched:
+            return False  # sooner a phase, with others of its kind
         return inside and (self.batched or self.blocks.fits(self.qubits, self.blocks.is_batched(op)))
 
     def can_take(self, op: Operation) -> bool:
@@ -196,13 +200,27 @@ def _stages(items: Iterable[Item], blocks: Blocks) -> tuple[Stage, ...]:
     drafts: list[_Draft] = []
     if blocks.across_layers:
         return _wide_stages(list(items), blocks)
-    for item in items:
+    for item in _turned(items, blocks):
         if not isinstance(item, Operation):
             drafts.append(_Draft("fixed", blocks, fixed=item))
         else:
             _place(item, drafts, blocks)
     _move_phases_into_blocks(drafts)
     return tuple(draft.finish() for draft in drafts if draft.fixed is not None or draft.operations)
+
+
+def _turned(items: Iterable[Item], blocks: Blocks) -> list[Item]:
+    """Returns the items with `turn_rotations` done between loops and reflections."""
+    turned: list[Item] = []
+    run: list[Operation] = []
+    for item in (*items, None):
+        if isinstance(item, Operation):
+            run.append(item)
+            continue
+        turned += turn_rotations(run, blocks.is_batched)
+        turned += [] if item is None else [item]
+        run = []
+    return turned
 
 
 def _wide_stages(items: Sequence[Item], blocks: Blocks) -> tuple[Stage, ...]:

@@ -17,6 +17,7 @@ from jax import lax
 from qjax.quantum.apply import apply_operation, barrier, stored
 from qjax.quantum.matrices import constant_phases
 from qjax.quantum.operation import Operation
+from qjax.quantum.phase_table import PhaseTable
 from qjax.quantum.planes import (
     HIGHEST,
     Layout,
@@ -32,6 +33,7 @@ from qjax.quantum.planes import (
 )
 from qjax.quantum.primitive import with_batch
 from qjax.quantum.rows import source_rows
+from qjax.quantum.trigonometry import cos_sin
 from qjax.quantum.values import Values
 from qjax.types import Array
 
@@ -223,26 +225,38 @@ class MoveStep:
 class PhaseStep:
     """Multiplication by e^(i phase) of each basis state.
 
-    Tensors: the phases of each operation, `[2**k, 1 or batch]`.
+    Tensors: with a table the value of each of its angles, `[1, 1 or batch]`; else the phases of each operation,
+    `[2**k, 1 or batch]`.
     """
 
     before: Layout
     after: Layout
     qubits: tuple[tuple[int, ...], ...]
+    table: PhaseTable | None = None
 
-    def _total(self, tensors: Tensors) -> Array:
+    def _total(self, tensors: Tensors, dtype: Any) -> Array:
         """Returns the phase of each basis state, `[2**n, 1 or batch]`."""
-        total: Any = 0.0
+        if self.table is not None:
+            total = jnp.asarray(self.table.constant[:, None], dtype)
+            for is_batched in (False, True):  # those that are shared first
+                places = [i for i, tensor in enumerate(tensors) if (tensor.shape[-1] > 1) == is_batched]
+                if places:
+                    weights = jnp.asarray(self.table.weights[:, places], dtype)
+                    values = jnp.concatenate([tensors[i] for i in places])
+                    total = total + jnp.matmul(weights, values, precision=HIGHEST)
+            return total
+        spread: Any = 0.0
         pairs = zip(self.qubits, tensors, strict=True)
         for qubits, local in sorted(pairs, key=lambda pair: pair[1].shape[-1]):  # those that are shared first
-            total = total + spread_over(local, qubits, self.before.num_qubits)
-        return cast(Array, total)
+            spread = spread + spread_over(local, qubits, self.before.num_qubits)
+        return cast(Array, spread)
 
     def _turn(self, state: Array, tensors: Tensors, sign: int) -> Array:
-        phases = self._total(tensors)
-        cos, sin = barrier([jnp.cos(phases), sign * jnp.sin(phases)])
+        phases = self._total(tensors, state.dtype)
+        cos, sin = cos_sin(phases)
+        cos, sin = stored(cos), stored(sign * sin)
         re, im = split_planes(state, self.before)
-        return barrier(join_planes(cos * re - sin * im, cos * im + sin * re, self.after))
+        return stored(join_planes(cos * re - sin * im, cos * im + sin * re, self.after))
 
     def apply(self, state: Array, tensors: Tensors) -> Array:
         return self._turn(state, tensors, 1)
@@ -253,12 +267,12 @@ class PhaseStep:
     def cotangents(self, after: Array, cotangent: Array, tensors: Tensors, per_example: bool) -> Tensors:
         re, im = split_planes(after, self.after)
         ct_re, ct_im = split_planes(cotangent, self.after)
-        slopes = barrier(ct_im * re - ct_re * im)  # d(re + i im) = i (re + i im) d(phase)
+        slopes = stored(ct_im * re - ct_re * im)  # d(re + i im) = i (re + i im) d(phase)
         batch = slopes.shape[-1]
         if not per_example and batch > 1 and all(t.shape[-1] == 1 for t in tensors):
             slopes = jnp.matmul(slopes, jnp.ones((batch, 1), slopes.dtype), precision=HIGHEST)
         inputs = tuple(with_batch(t, batch) for t in tensors) if per_example else tensors
-        return tuple(jax.vjp(self._total, inputs)[1](slopes)[0])
+        return tuple(jax.vjp(lambda xs: self._total(xs, slopes.dtype), inputs)[1](slopes)[0])
 
 
 def _known_phases(op: Operation) -> np.ndarray:

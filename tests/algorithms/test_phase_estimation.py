@@ -173,7 +173,7 @@ def test_outcomes_of_probability_zero_are_not_drawn() -> None:
     ("call", "message"),
     [
         (lambda: phase_estimation_circuit(ONE, 0), "`num_precision_qubits` must be an integer of at least 1"),
-        (lambda: outcome_probabilities(phase_gate(0.1), 40), r"at most 20 in float32 \(jax_enable_x64 allows 24\)"),
+        (lambda: outcome_probabilities(phase_gate(0.1), 40), r"at most 20 in float32 \(JAX_ENABLE_X64=1 allows 24\)"),
         (lambda: phase_estimation_circuit(ONE, 2, Circuit(2)), r"`preparation` must have 1 qubit\(s\)"),
         (lambda: outcome_probabilities(ONE, 2, Circuit(2)), r"`preparation` must have 1 qubit\(s\)"),
         (lambda: phase_estimation_circuit(ONE, 2, controlled=ONE), "`controlled` must have 2 qubits"),

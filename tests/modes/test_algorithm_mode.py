@@ -1,5 +1,6 @@
 """`--mode=algorithm` and the export of its runs, as main.py runs them, against closed forms and dense algebra."""
 
+import contextlib
 import io
 import json
 import math
@@ -13,6 +14,7 @@ from running import ROOT
 
 import main as command
 from qjax import algorithm_schema
+from qjax.algorithms import grover as search_module
 from qjax.config import from_json, load_config, record_reads, save_config, to_json, validate
 from qjax.config_schema import flatten
 from qjax.modes import algorithm
@@ -106,6 +108,22 @@ def test_a_long_run_shows_a_bar_and_a_short_one_none(monkeypatch):
     monkeypatch.setattr(outcome, "SECONDS_WITHOUT_BAR", 0)
     run("grover", num_qubits=3, num_iterations=25)
     assert "/25 " in sys.stderr.getvalue()
+
+
+def test_a_search_tells_the_bar_how_far_it_is(monkeypatch):
+    told = []
+
+    class Bar(contextlib.nullcontext):
+        def __enter__(self):
+            return self
+
+        def update(self, count):
+            told.append(count)
+
+    monkeypatch.setattr(grover, "progress", lambda total, unit: told.append((total, unit)) or Bar())
+    monkeypatch.setattr(search_module, "_WORK_AT_ONCE", 8 * 2**3)
+    run("grover", num_qubits=3, num_iterations=25)
+    assert told == [(25, "iteration"), 8, 8, 8, 1]
 
 
 # Searches that do not know how many states are marked. -------------------------------------------------------------

@@ -67,7 +67,11 @@ def test_the_grover_head_explains_its_preparation_and_counts_a_circuit_of_gates(
     assert "read: the state itself" in out
     # a run of A has 12 gates, a round two of them and two phases
     assert "rounds    2 a class" in out
+    assert "no pass over the state" in out
     assert "on a device 64 gates a class" in out
+    whole = ("--config.head.simulation=states",)
+    assert explain(TINY, "--config.head.name=grover", "--config.head.num_iterations=2", *whole) == 0
+    assert "2 to 3 passes" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
