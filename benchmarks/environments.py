@@ -1,8 +1,8 @@
 """The peers and the environment of each: made under .bench/, which git ignores, from the package index alone.
 
 Every peer has an environment of its own, so that no peer's pins hold another one back, and a failure to install stays
-with the peer it belongs to. The newest releases are taken where a requirement
-does not say otherwise; the versions that were used stand in the report.
+with the peer it belongs to. The newest releases are taken where a requirement does not say otherwise; the versions
+that were used stand in the report.
 """
 
 import hashlib

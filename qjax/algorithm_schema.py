@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from configs.algorithms import counting, grover, minimum, phase_estimation, shor
 from qjax.checks import check, check_choice
-from qjax.config_schema import POSITIVE, SEED, Rule, cast, check_key, flatten, unflatten
+from qjax.config_schema import POSITIVE, SEED, Rule, checked_values, flatten, unflatten
 
 FILES = {
     "grover": grover,
@@ -94,17 +94,7 @@ def validate_algorithm(config: ConfigDict) -> ConfigDict:
     """
     name, given = check_algorithm(config), flatten(config)
     standard = algorithm_keys(name)
-    for key in given:
-        check_key(key, key, standard, config_file(name))
-    values = {}
-    for key, default in standard.items():
-        check(key in given, key, f"be in the configuration, as it is in {config_file(name)}", "nothing")
-        values[key] = cast(key, given[key], type(default))
-        if key in CHOICES:
-            check_choice(key, values[key], CHOICES[key])
-        if key in RANGES:
-            holds, expectation = RANGES[key]
-            check(holds(values[key]), key, expectation, values[key])
+    values = checked_values(given, standard, config_file(name), CHOICES, RANGES)
     for key, (other, needed) in CONDITIONS.items():
         if key in values:
             is_read = values[other] == needed or values[key] == standard[key]

@@ -186,6 +186,36 @@ def check_key(
     fail(argument, f"name a key of {file}", key, choices or list(known))
 
 
+def checked_values(
+    given: Mapping[str, Any],
+    standard: Mapping[str, Any],
+    file: str,
+    choices: Mapping[str, Collection[str]],
+    ranges: Mapping[str, Rule],
+) -> dict[str, Any]:
+    """Returns the given values in the types of the standard ones, or raises for the first key or value that is wrong.
+
+    Args:
+      given: key -> value.
+      standard: key -> default, for every key of `file`.
+      file: what a mistake's message names.
+      choices: key -> allowed values, for the keys that have a few.
+      ranges: key -> rule, for the keys that have one.
+    """
+    for key in given:
+        check_key(key, key, standard, file)
+    values = {}
+    for key, value in standard.items():
+        check(key in given, key, f"be in the configuration, as it is in {file}", "nothing")
+        values[key] = cast(key, given[key], type(value))
+        if key in choices:
+            check_choice(key, values[key], choices[key])
+        if key in ranges:
+            holds, expectation = ranges[key]
+            check(holds(values[key]), key, expectation, values[key])
+    return values
+
+
 def validate_config(config: ConfigDict, *, unused_ok: Collection[str] = ()) -> ConfigDict:
     """Returns `config` as a locked copy with the types of the schema, or raises for its first mistake.
 
@@ -196,17 +226,7 @@ def validate_config(config: ConfigDict, *, unused_ok: Collection[str] = ()) -> C
     given = flatten(config)
     for section in {key.partition(".")[0] for key in schema() if "." in key}:
         check(section not in given, section, "be a section that holds keys", given.get(section))
-    for key in given:
-        check_key(key, key)
-    values = {}
-    for key, standard in schema().items():
-        check(key in given, key, "be in the configuration, as it is in configs/default.py", "nothing")
-        values[key] = cast(key, given[key], type(standard))
-        if key in CHOICES:
-            check_choice(key, values[key], CHOICES[key])
-        if key in RANGES:
-            holds, expectation = RANGES[key]
-            check(holds(values[key]), key, expectation, values[key])
+    values = checked_values(given, schema(), "configs/default.py", CHOICES, RANGES)
     _check_conditions(values, unused_ok)
     _check_combinations(values)
     return unflatten(values).lock()

@@ -8,7 +8,7 @@ The rules, each a small function:
 - a short Repeat is written out before all this, so that stages grow across repetitions; a long one becomes a loop.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -199,7 +199,7 @@ def _stages(items: Iterable[Item], blocks: Blocks) -> tuple[Stage, ...]:
     """Returns the stages of operations and loops, in order."""
     drafts: list[_Draft] = []
     if blocks.across_layers:
-        return _wide_stages(list(items), blocks)
+        return _wide_stages(items, blocks)
     for item in _turned(items, blocks):
         if not isinstance(item, Operation):
             drafts.append(_Draft("fixed", blocks, fixed=item))
@@ -209,31 +209,34 @@ def _stages(items: Iterable[Item], blocks: Blocks) -> tuple[Stage, ...]:
     return tuple(draft.finish() for draft in drafts if draft.fixed is not None or draft.operations)
 
 
+def _runs(items: Iterable[Item]) -> Iterator[tuple[list[Operation], Loop | Reflection | None]]:
+    """Yields the operations before each loop or reflection with it, and with None those after the last."""
+    run: list[Operation] = []
+    for item in items:
+        if isinstance(item, Operation):
+            run.append(item)
+        else:
+            yield run, item
+            run = []
+    yield run, None
+
+
 def _turned(items: Iterable[Item], blocks: Blocks) -> list[Item]:
     """Returns the items with `turn_rotations` done between loops and reflections."""
     turned: list[Item] = []
-    run: list[Operation] = []
-    for item in (*items, None):
-        if isinstance(item, Operation):
-            run.append(item)
-            continue
+    for run, item in _runs(items):
         turned += turn_rotations(run, blocks.is_batched)
         turned += [] if item is None else [item]
-        run = []
     return turned
 
 
-def _wide_stages(items: Sequence[Item], blocks: Blocks) -> tuple[Stage, ...]:
+def _wide_stages(items: Iterable[Item], blocks: Blocks) -> tuple[Stage, ...]:
     """Returns the stages of operations and loops, gates between two loops grouped by windows."""
     from qjax.quantum.windows import group_by_windows
 
     plain = replace(blocks, across_layers=False)
     stages: list[Stage] = []
-    run: list[Operation] = []
-    for item in (*items, None):
-        if isinstance(item, Operation):
-            run.append(item)
-            continue
+    for run, item in _runs(items):
         for group in group_by_windows(run, blocks.num_all, blocks):
             qubits = sorted({q for op in group for q in op.all_qubits})
             whole = tuple(range(qubits[0], qubits[-1] + 1)) if qubits else (0,)
@@ -241,7 +244,6 @@ def _wide_stages(items: Sequence[Item], blocks: Blocks) -> tuple[Stage, ...]:
                 stages.append(Dense(whole, tuple(group)))
             else:
                 stages.extend(_stages(group, plain))
-        run = []
         if item is not None:
             stages.append(item)
     return tuple(stages)

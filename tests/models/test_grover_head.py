@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 from reference import quick_jit
-from test_heads import FEATURES, affine, count, entangle, init, on_qubit, pairs, rotation, run
+from test_heads import FEATURES, count, init, on_qubit, preparation, run
 
 from qjax import quantum
 from qjax.checks import UserError
@@ -17,21 +17,6 @@ from qjax.models.grover_head import GroverHead, amplified_probability, amplify, 
 from qjax.models.heads import VariationalHead, make_head
 
 FLOOR = 1e-7
-
-
-def preparation(head: GroverHead, params: Any, features: np.ndarray) -> np.ndarray:
-    """The matrix of A for one example `[features]`, gate by gate."""
-    n = head.num_qubits
-    matrix = np.eye(2**n, dtype=complex)
-    for q, angle in enumerate(np.pi * np.tanh(affine(params["projection"], features))):
-        matrix = on_qubit(rotation(head.encoding_axis, angle), q, n) @ matrix
-    for layer in params["quantum"]["ansatz"]:
-        for q in range(n):
-            for axis, angle in zip(head.rotations, layer[q], strict=True):
-                matrix = on_qubit(rotation(axis, angle), q, n) @ matrix
-        for control, target in pairs(head.pattern, n):
-            matrix = entangle(head.entangler, control, target, n) @ matrix
-    return matrix
 
 
 def dense_states(head: GroverHead, params: Any) -> np.ndarray:

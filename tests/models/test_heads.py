@@ -13,6 +13,7 @@ from reference import quick_jit
 from configs.default import get_config
 from qjax import quantum
 from qjax.checks import UserError
+from qjax.models.circuit_head import CircuitHead
 from qjax.models.heads import LinearHead, VariationalHead, make_head
 
 FEATURES = np.random.default_rng(1).normal(size=(4, 5))
@@ -67,20 +68,24 @@ def pairs(pattern: str, n: int) -> list[tuple[int, int]]:
     return [*line, (n - 1, 0)] if pattern == "ring" and n > 2 else line
 
 
-def dense_state(head: VariationalHead, params: Any, features: np.ndarray) -> np.ndarray:
-    """State `[2**n]` of one example `[features]`, gate by gate."""
+def preparation(head: CircuitHead, params: Any, features: np.ndarray) -> np.ndarray:
+    """The matrix of the head's circuit for one example `[features]`, gate by gate."""
     n = head.num_qubits
-    state = np.zeros(2**n, complex)
-    state[0] = 1
+    matrix = np.eye(2**n, dtype=complex)
     for q, angle in enumerate(np.pi * np.tanh(affine(params["projection"], features))):
-        state = on_qubit(rotation(head.encoding_axis, angle), q, n) @ state
+        matrix = on_qubit(rotation(head.encoding_axis, angle), q, n) @ matrix
     for layer in params["quantum"]["ansatz"]:
         for q in range(n):
             for axis, angle in zip(head.rotations, layer[q], strict=True):
-                state = on_qubit(rotation(axis, angle), q, n) @ state
+                matrix = on_qubit(rotation(axis, angle), q, n) @ matrix
         for control, target in pairs(head.pattern, n):
-            state = entangle(head.entangler, control, target, n) @ state
-    return state
+            matrix = entangle(head.entangler, control, target, n) @ matrix
+    return matrix
+
+
+def dense_state(head: VariationalHead, params: Any, features: np.ndarray) -> np.ndarray:
+    """State `[2**n]` of one example `[features]`."""
+    return preparation(head, params, features)[:, 0]
 
 
 def label_probabilities(head: VariationalHead, params: Any) -> np.ndarray:
