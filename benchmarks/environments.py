@@ -49,6 +49,14 @@ PEERS = {
         workloads=("W1", "W2", "W4", "W6", "W7", "W8"),
         gpu=("jax[cuda12]",),
     ),
+    "tensorcircuit-ng, gates as written": Peer(
+        "benchmarks.peers.tensorcircuit_",
+        "tensorcircuit",
+        ("tensorcircuit-ng", "jax", "optax"),
+        function="forms_as_written",
+        workloads=("W1",),
+        gpu=("jax[cuda12]",),
+    ),
     "default.qubit": Peer(
         "benchmarks.peers.pennylane_", "pennylane", _PENNYLANE, workloads=("W1", "W2", "W4", "W6", "W7", "W8")
     ),

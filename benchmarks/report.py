@@ -176,13 +176,29 @@ def _times(part: list[Entry]) -> list[str]:
 
 
 def _accuracy(part: list[Entry]) -> list[str]:
-    def cell(entry: Entry, _: Entry | None) -> str:
-        errors = entry.get("errors", {})
-        if entry["status"] != "ok":
-            return "-" if entry["status"] == "unsupported" else "failed"
-        return " / ".join(f"{errors[key]:.1e}" for key in ("value", "weights") if key in errors)
+    draws: dict[tuple[str, str], list[Entry]] = {}
+    for entry in part:
+        draws.setdefault((_without_draw(entry), entry["peer"]), []).append(entry)
 
-    return ["Error of the expectation / of the gradient.", "", *_grid(part, cell)]
+    def cell(entry: Entry, _: Entry | None) -> str:
+        mine = draws[_without_draw(entry), entry["peer"]]
+        if any(e["status"] != "ok" for e in mine):
+            return "-" if entry["status"] == "unsupported" else "failed"
+        found = []
+        for key in ("value", "weights"):
+            errors = [e["errors"][key] for e in mine if key in e.get("errors", {})]
+            if errors:
+                found.append(f"{max(errors):.1e} ({(sum(x * x for x in errors) / len(errors)) ** 0.5:.1e})")
+        return " / ".join(found)
+
+    count = max(map(len, draws.values()))
+    note = f"Largest error (root of the mean square) of {count} draws of the weights: expectation / gradient."
+    merged = {key: own[0] | {"case": key[0]} for key, own in draws.items()}
+    return [note, "", *_grid(list(merged.values()), cell)]
+
+
+def _without_draw(entry: Entry) -> str:
+    return str(entry["case"].split(" #")[0])
 
 
 def _memory(part: list[Entry]) -> list[str]:

@@ -53,6 +53,46 @@ def forms(case: Case) -> dict[str, Form]:
     return found | jax_common.scan_forms(case, _scanned)
 
 
+def forms_as_written(case: Case) -> dict[str, Form]:
+    """Each gate given as it stands, nothing multiplied by hand before: what a user writes first.
+
+    The contractor merges gates itself ('preprocessing'), or the layers are scanned; the batch whole or in chunks.
+    """
+    found: dict[str, Form] = {}
+    for chunk in jax_common.chunks_of(case):
+        end = f", chunks of {chunk}" if chunk else ""
+        found["contractor merges" + end] = lambda case, chunk=chunk: _as_written(case, chunk, scan=False)
+        found["scan" + end] = lambda case, chunk=chunk: _as_written(case, chunk, scan=True)
+    return found
+
+
+def _as_written(case: Case, chunk: int, scan: bool) -> Any:
+    n = case.num_qubits
+    tc.set_contractor("greedy", preprocessing=not scan)
+
+    def state(weights: Any, row: Any) -> Any:
+        if not scan:
+            return _one_by_one(tc.Circuit(n), case.operations, weights, row)
+        first = _one_by_one(tc.Circuit(n), case.encoding, weights, row)
+
+        def layer(layer_weights: Any, psi: Any) -> Any:
+            return _one_by_one(tc.Circuit(n, inputs=psi), case.layer, layer_weights, row)
+
+        return jax_common.scan_layers(case, layer, first, weights, False)
+
+    return jax_common.state_run(case, state, chunk)
+
+
+def _one_by_one(circuit: Any, operations: Layer, weights: Any, row: Any) -> Any:
+    """Adds each gate of W1 as it stands and returns the state `[2**n]`."""
+    for op in operations:
+        if op.gate == "cx":
+            circuit.cnot(*op.qubits)
+        else:
+            getattr(circuit, op.gate)(*op.qubits, theta=values_of(op, weights, row)[0])
+    return circuit.state()
+
+
 def _apply(circuit: Any, operations: Layer, weights: Any, row: Any) -> Any:
     """Adds the operations to a circuit and returns its state `[2**n]`."""
     steps = jax_common.merged_steps(operations)

@@ -1,5 +1,6 @@
 """What the simulator chooses by size and platform, and from which measurements (benchmarks/RESULTS.md)."""
 
+import os
 from typing import Any
 
 import jax
@@ -16,13 +17,23 @@ WIDE_WINDOW_QUBITS = 4
 # The reverse pass keeps the states where they take at most this many bytes, and at most this share of the memory.
 MAX_SAVED_BYTES = 2**28
 MAX_SAVED_SHARE = 0.25
-# A batch is run in parts whose states take this many bytes, a share of a core's second-level cache; those of more
-# qubits than this are too large for it one by one.
-CHUNK_BYTES = 2**18
+
+
+def _num_cores() -> int:
+    """Returns the number of cores that XLA may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
+# XLA runs one loop after the other, and shares each matrix product among the cores, which pays for large ones alone.
+# So parts fit the second-level cache of a single core, but several cores want larger ones.
+SEVERAL_CORES = _num_cores() > 1
+# A batch is run in parts whose states take this many bytes; those of more qubits than this are too large one by one.
+CHUNK_BYTES = 2**22 if SEVERAL_CORES else 2**18
 MAX_CHUNK_QUBITS = 18
 # A single state of at least 2**MIN_PASS_BITS numbers, which is all of a core's second-level cache, goes through
 # neighbouring steps in parts of 2**PART_BITS numbers, with rows of at least 2**MIN_LANE_BITS of them side by side.
-MIN_PASS_BITS, PART_BITS, MIN_LANE_BITS = 19, 16, 6
+MIN_PASS_BITS, PART_BITS, MIN_LANE_BITS = 19, 20 if SEVERAL_CORES else 16, 6
 # A single state of this many qubits or more is large enough for windows across layers to pay.
 MIN_WIDE_QUBITS = 12
 

@@ -122,14 +122,25 @@ class LoopStep:
     sliced: bool
 
     def _scan(self, function: Any, carry: Any, tensors: Tensors, more: Any, backwards: bool) -> Any:
-        """Scans function(carry, tensors of the step, more of the step) -> (carry, result)."""
+        """Scans function(carry, tensors of the step, more of the step) -> (carry, result).
+
+        A single state `[rows, 1]` is carried as `[rows]`: XLA would copy it from one order of its axes to the other.
+        """
         own = tensors if self.sliced else None
+        like = carry
+
+        def flat(x: Array) -> Array:
+            return x.reshape(-1) if x.ndim == 2 and x.shape[1] == 1 else x
 
         def step(carry: Any, slices: Any) -> Any:
             inner, rest = slices
-            return function(carry, inner if self.sliced else tensors, rest)
+            carry = jax.tree.map(lambda x, first: x.reshape(first.shape), carry, like)
+            carry, result = function(carry, inner if self.sliced else tensors, rest)
+            return jax.tree.map(flat, carry), result
 
-        return lax.scan(step, carry, (own, more), length=self.reps, reverse=self.reverse != backwards)
+        start = jax.tree.map(flat, carry)
+        carry, results = lax.scan(step, start, (own, more), length=self.reps, reverse=self.reverse != backwards)
+        return jax.tree.map(lambda x, first: x.reshape(first.shape), carry, like), results
 
     def _widen(self, state: Array, tensors: Tensors, *others: Array) -> Array:
         """The carry of a scan has the full batch from the start."""

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from qjax.quantum.choices import MIN_LANE_BITS, MIN_PASS_BITS, PART_BITS
-from qjax.quantum.planes import HIGHEST, move, multiply, sum_outer, transpose
-from qjax.quantum.steps import MatrixStep, MoveStep, Step, Tensors
+from qjax.quantum.conditions import Conditions, conditional_flip, conditional_sign
+from qjax.quantum.planes import HIGHEST, Layout, move, multiply, sum_outer, transpose
+from qjax.quantum.steps import MAX_TABLE_QUBITS, FlipStep, GatherStep, MatrixStep, MoveStep, Step, Tensors
 from qjax.types import Array
 
 
@@ -47,7 +48,7 @@ def passes_of(steps: tuple[Step, ...]) -> tuple[Pass, ...]:
         bits = _part(steps[i], _bits(steps[i]))
         end = i + 1
         while bits is not None and end < len(steps):
-            more = _bits(steps[end])
+            more = bits if _is_signs(steps[end]) else _bits(steps[end])
             joined = _part(steps[end], more and (min(bits[0], more[0]), max(bits[1], more[1])))
             if joined is None:
                 break
@@ -66,7 +67,23 @@ def _bits(step: Step) -> tuple[int, int] | None:
         return low, high + 1
     if isinstance(step, MatrixStep) and step.is_window:
         return step.first_bit, step.first_bit + len(step.qubits) + step.takes_plane
+    if isinstance(step, GatherStep) and step.before.num_qubits > MAX_TABLE_QUBITS:
+        return _bits_of_flips(step)
     return None
+
+
+def _bits_of_flips(step: GatherStep) -> tuple[int, int] | None:
+    """Returns the bits of the targets of a permutation that flips qubits under conditions; None for another one."""
+    flips = [conditional_flip(op) for op in step.operations]
+    if any(flip is None for flip in flips):
+        return None
+    targets = [step.before.bit(flip[0]) for flip in flips if flip]
+    return min(targets), max(targets) + 1
+
+
+def _is_signs(step: Step) -> bool:
+    """Whether a step changes signs under conditions, which any part of the state can do by itself."""
+    return isinstance(step, FlipStep) and all(conditional_sign(op) is not None for op in step.operations)
 
 
 def _part(step: Step, bits: tuple[int, int] | None) -> tuple[int, int] | None:
@@ -91,10 +108,10 @@ def run_pass(
     """Returns the state `[2**bits, 1]` after the steps of a pass; with `back` the state or cotangent before them."""
     pairs = list(zip(steps, tensors, strict=True))
 
-    def through(_: Any, parts: tuple[Array, ...]) -> tuple[Any, tuple[Array, ...]]:
+    def through(_: Any, parts: tuple[Array, ...], where: _Where) -> tuple[Any, tuple[Array, ...]]:
         (part,) = parts
         for step, own in reversed(pairs) if back else pairs:
-            part = _run_step(step, one, part, own, back)
+            part = _run_step(step, where, part, own, back)
         return (), (part,)
 
     return _part_by_part(through, one, (), (state,))[1][0]
@@ -111,11 +128,11 @@ def pull_pass(
     """
     zeros = tuple(tuple(jnp.zeros((x.shape[1],) * 2, x.dtype) for x in own) for own in tensors)
 
-    def through(sums: Any, parts: tuple[Array, ...]) -> tuple[Any, tuple[Array, ...]]:
+    def through(sums: Any, parts: tuple[Array, ...], where: _Where) -> tuple[Any, tuple[Array, ...]]:
         state, slope = parts
         added: list[Tensors] = []
         for step, own, total in zip(reversed(steps), reversed(tensors), reversed(sums), strict=True):
-            state, slope = (_run_step(step, one, x, own, True) for x in (state, slope))
+            state, slope = (_run_step(step, where, x, own, True) for x in (state, slope))
             if own:
                 groups = 2 ** (cast(MatrixStep, step).first_bit - one.low)
                 added.append((total[0] + sum_outer(slope, state, own[0].shape[1], groups),))
@@ -132,38 +149,92 @@ def pull_pass(
 
 
 def _part_by_part(
-    function: Callable[[Any, tuple[Array, ...]], tuple[Any, tuple[Array, ...]]],
+    function: Callable[[Any, tuple[Array, ...], "_Where"], tuple[Any, tuple[Array, ...]]],
     one: Pass,
     carry: Any,
     states: tuple[Array, ...],
 ) -> tuple[Any, tuple[Array, ...]]:
-    """Takes each part `[2**bits, lanes]` of the states through function(carry, parts) -> (carry, parts), in place."""
-    outside, width = 2**one.low, states[0].size >> one.high
-    lanes = min(width, 2 ** (PART_BITS - (one.high - one.low)))
+    """Takes each part `[2**bits, lanes]` of the states through function(carry, parts, where), in place.
+
+    The function returns the new (carry, parts).
+    """
+    outside, rows, width = 2**one.low, 2 ** (one.high - one.low), states[0].size >> one.high
+    lanes = min(width, 2**PART_BITS // rows)
     count = width // lanes
-    shape = (outside, 2 ** (one.high - one.low), width)
+    # No axis of length 1: XLA would hold it in several orders, and copy the state from one to another.
+    shape: tuple[int, ...] = (outside, rows, width) if outside > 1 else (rows, width)
+    size: tuple[int, ...] = (1, rows, lanes) if outside > 1 else (rows, lanes)
+    if count == 1:
+        shape, size = (states[0].size,), (rows * lanes,)
 
     def step(i: Array, held: Any) -> Any:
         carry, cubes = held
         start = (i // count, 0, i % count * lanes)
-        parts = tuple(lax.dynamic_slice(x, start, (1, shape[1], lanes)).reshape(-1, lanes) for x in cubes)
-        carry, parts = function(carry, parts)
-        new = (
-            lax.dynamic_update_slice(x, part.reshape(1, shape[1], lanes), start)
-            for x, part in zip(cubes, parts, strict=True)
-        )
+        place = (i * rows * lanes,) if count == 1 else start[-len(shape) :]
+        parts = tuple(lax.dynamic_slice(x, place, size).reshape(-1, lanes) for x in cubes)
+        carry, parts = function(carry, parts, _Where(one, states[0].size, start[0], start[2], lanes))
+        new = (lax.dynamic_update_slice(x, part.reshape(size), place) for x, part in zip(cubes, parts, strict=True))
         return carry, tuple(new)
 
     carry, cubes = lax.fori_loop(0, outside * count, step, (carry, tuple(x.reshape(shape) for x in states)))
     return carry, tuple(x.reshape(-1, 1) for x in cubes)
 
 
-def _run_step(step: Step, one: Pass, part: Array, tensors: Tensors, back: bool) -> Array:
+@dataclass(frozen=True)
+class _Where:
+    """Which part of the state is at hand.
+
+    Attributes:
+      one: the pass.
+      size: numbers in the state.
+      outside: value of the bits before those of the pass.
+      first_lane: value of the bits after them, of the first column.
+      lanes: columns.
+    """
+
+    one: Pass
+    size: int
+    outside: Array
+    first_lane: Array
+    lanes: int
+
+    def bit(self, bit: int) -> Array:
+        """Returns the value of a bit of the state, in a shape that broadcasts to `[2**bits, lanes]`."""
+        low, high = self.one.low, self.one.high
+        if bit < low:
+            return (self.outside >> (low - 1 - bit) & 1)[None, None]
+        if bit < high:
+            rows = lax.iota(jnp.int32, 2 ** (high - low))[:, None]
+            return rows >> (high - 1 - bit) & 1
+        columns = self.first_lane + lax.iota(jnp.int32, self.lanes)[None]
+        return columns >> (self.size.bit_length() - 2 - bit) & 1
+
+    def holds(self, layout: Layout, conditions: Conditions) -> Array:
+        """Returns where qubits have the values wanted, in a shape that broadcasts to `[2**bits, lanes]`."""
+        held = jnp.ones((1, 1), bool)
+        for qubit, value in conditions:
+            held = held & (self.bit(layout.bit(qubit)) == value)
+        return held
+
+
+def _run_step(step: Step, where: _Where, part: Array, tensors: Tensors, back: bool) -> Array:
     """Returns a part after a step, with `back` before it."""
+    low = where.one.low
     if isinstance(step, MatrixStep):
         matrix = step.matrix(tensors)
-        return multiply(part, transpose(matrix) if back else matrix, step.first_bit - one.low)
+        return multiply(part, transpose(matrix) if back else matrix, step.first_bit - low)
+    if isinstance(step, FlipStep):
+        for op in step.operations:
+            part = jnp.where(where.holds(step.before, cast(Conditions, conditional_sign(op))), -part, part)
+        return part
+    if isinstance(step, GatherStep):
+        for op in reversed(step.operations) if back else step.operations:  # each is its own inverse
+            target, conditions = cast(tuple[int, Conditions], conditional_flip(op))
+            cut = part.reshape(2 ** (step.before.bit(target) - low), 2, -1)
+            flipped = cut[:, ::-1].reshape(part.shape)
+            part = jnp.where(where.holds(step.before, conditions), flipped, part)
+        return part
     assert step.before.place is not None
     assert step.after.place is not None
-    old, new = step.before.place - one.low, step.after.place - one.low
+    old, new = step.before.place - low, step.after.place - low
     return move(part, *((new, old) if back else (old, new)))

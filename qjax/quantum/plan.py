@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from qjax.quantum.apply import stored
+from qjax.quantum.choices import MIN_PASS_BITS, PART_BITS
+from qjax.quantum.loop_rotation import rotate_loops
 from qjax.quantum.loop_step import LoopStep
 from qjax.quantum.matrices import block_matrices, constant_matrix, phase_weights, start_columns
 from qjax.quantum.operation import Operation
@@ -123,12 +125,9 @@ def _join(columns: Sequence[Array]) -> Array:
 
 def _outer_product(high: Array, low: Array, layout: Layout) -> Array:
     """Returns the product of two halves of a state in the layout."""
-    if high.shape[-1] == low.shape[-1] == 1 and not layout.is_real and layout.place == 0:
-        left = jnp.concatenate(
-            [jnp.concatenate([high.real, -high.imag], 1), jnp.concatenate([high.imag, high.real], 1)]
-        )
-        right = jnp.stack([low.real[:, 0], low.imag[:, 0]])  # one matrix product, which XLA cannot compute anew
-        return jnp.matmul(left, right, precision=HIGHEST).reshape(-1, 1)
+    if high.shape[-1] == low.shape[-1] == 1 and layout.place is not None:
+        left, right = _factors(high[:, 0], low[:, 0], layout.place)
+        return jnp.matmul(left, right, precision=HIGHEST).reshape(-1, 1)  # which XLA cannot compute anew
     a, b = high[:, None, :], low[None, :, :]
     real = a.real * b.real - (0 if layout.is_real else a.imag * b.imag)
     batch = real.shape[-1]
@@ -136,6 +135,20 @@ def _outer_product(high: Array, low: Array, layout: Layout) -> Array:
         return real.reshape(-1, batch)
     imag = a.real * b.imag + a.imag * b.real
     return join_planes(real.reshape(-1, batch), imag.reshape(-1, batch), layout)
+
+
+def _factors(high: Array, low: Array, place: int) -> tuple[Array, Array]:
+    """Returns two real matrices, `[rows, 2]` and `[2, columns]`, whose product is the product of two halves."""
+    first = len(high).bit_length() - 1
+    if place <= first:  # bit c is among the bits of the first half
+        return jnp.stack(_planes(high, place), 1), jnp.stack([low.real, low.imag])
+    return jnp.stack([high.real, high.imag], 1), jnp.stack(_planes(low, place - first))
+
+
+def _planes(vector: Array, place: int) -> list[Array]:
+    """Returns a vector and i times the vector, each with its imaginary parts beside its real ones, c at the place."""
+    re, im = (x.reshape(2**place, 1, -1) for x in (vector.real, vector.imag))
+    return [jnp.concatenate(pair, 1).reshape(-1) for pair in ((re, im), (-im, re))]
 
 
 def _tensors(steps: Sequence[Step], sources: Sequence[Any], values: Values) -> tuple[Tensors, ...]:
@@ -211,7 +224,11 @@ def make_plan(program: Program, *, real_start: bool = True) -> Plan:
     """
     n = program.num_qubits
     is_real = real_start if program.start is None else program.start.is_real
-    stages = order_blocks(program.stages, 0)
+    stages = list(program.stages)
+    if n > MAX_TABLE_QUBITS:
+        from_zero = program.start is not None and not any(program.start.runs)
+        stages = rotate_loops(stages, from_zero)
+    stages = order_blocks(stages, 0)
     place = _first_wanted(stages, n)
     first = Layout(n, None if is_real else place)
     draft = _Draft(first)
@@ -264,16 +281,34 @@ def _first_wanted(stages: Sequence[Stage], n: int) -> int:
         window = _window(stage)
         if window is not None:
             return window[0]
-        if isinstance(stage, Permutation | Loop):
+        if isinstance(stage, Loop):
+            return _loop_place(stage, n)
+        if isinstance(stage, Permutation):
             return 0
     return 0
 
 
+def _loop_place(loop: Loop, n: int) -> int:
+    """Returns the place of c before and after each repetition.
+
+    For a state that goes in parts c must not have to cross all bits at once: it stops where the last part begins, so
+    that the last pass takes it there and the first one takes it on.
+    """
+    wanted = _first_wanted(order_blocks(loop.body, 0), n)
+    return max(wanted, n + 1 - PART_BITS) if n + 1 >= MIN_PASS_BITS else wanted
+
+
 @dataclass
 class _Draft:
-    """Steps while they are laid out."""
+    """Steps while they are laid out.
+
+    Attributes:
+      layout: of the state after those that are there.
+      home: where bit c is wanted at the end; None where any place is good.
+    """
 
     layout: Layout
+    home: int | None = None
     steps: list[Step] = field(default_factory=list)
     sources: list[Any] = field(default_factory=list)
 
@@ -331,18 +366,23 @@ class _Draft:
             self.go(first if place < first else end)
         target = next((w for w in map(_window, rest) if w), None)
         stops = any(isinstance(s, Permutation | Loop) for s in rest[:1])
-        wanted = end if target is None or stops else min(max(end, target[0]), target[1])
+        if target is None and self.home is not None:
+            wanted = self.home
+        else:
+            wanted = end if target is None or stops else min(max(end, target[0]), target[1])
         wanted = min(max(wanted, first), end)
         self.add(MatrixStep(self.layout, self.at(wanted), stage.qubits, constant, True), stage)
 
     def _loop(self, stage: Loop) -> None:
+        n = self.layout.num_qubits
         body = order_blocks(stage.body, 0)
-        if all(s.is_real for s in body) and self.layout.is_real:
-            place = None
-        else:
-            place = _first_wanted(body, self.layout.num_qubits)
+        place = None
+        if not self.layout.is_real or not stage.is_real:
+            place = _loop_place(stage, n)
             self.go(place)
-        inner = _Draft(self.layout)
+        inner = _Draft(self.layout, place)
+        if place is not None:
+            inner.go(_first_wanted(body, n))
         inner.lay_out(body)
         if place is not None:
             inner.go(place)

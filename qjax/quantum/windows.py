@@ -17,8 +17,8 @@ MAX_AHEAD = 400
 def group_by_windows(operations: Sequence[Operation], num_qubits: int, blocks: Blocks) -> list[list[Operation]]:
     """Returns the operations in groups, each of which is one window of at most `blocks.num_qubits` qubits.
 
-    An operation that no window takes is a group of its own. The order of the groups, and within them, gives the same
-    unitary.
+    A window of the last qubits may have one more. An operation that no window takes is a group of its own. The order
+    of the groups, and within them, gives the same unitary.
     """
     width = min(blocks.num_qubits, num_qubits)
     left = list(operations)
@@ -31,7 +31,22 @@ def group_by_windows(operations: Sequence[Operation], num_qubits: int, blocks: B
             taken, rest = head[:1], head[1:]
         groups.append(taken)
         left = rest + tail
-    return groups
+    return _join_last(groups, num_qubits - width - 1, blocks)
+
+
+def _join_last(groups: Sequence[list[Operation]], first: int, blocks: Blocks) -> list[list[Operation]]:
+    """Returns the groups, neighbours on qubits from `first` on as one.
+
+    A matrix on the last qubits acts on few numbers in a row, which is slow: sooner one of twice the size than two.
+    """
+    joined: list[list[Operation]] = []
+    for group in groups:
+        both = [op for own in (*joined[-1:], group) for op in own]
+        if joined and all(min(op.all_qubits, default=0) >= first and not blocks.is_batched(op) for op in both):
+            joined[-1] = both
+        else:
+            joined.append(group)
+    return joined
 
 
 def _split(

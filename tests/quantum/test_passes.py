@@ -19,8 +19,10 @@ from qjax.quantum import (
     hardware_efficient,
     init_params,
     passes,
+    plan,
     real_amplitudes,
     state,
+    steps,
 )
 from qjax.quantum.adjoint import plan_of
 from qjax.quantum.loop_step import run_back, run_saving
@@ -28,11 +30,17 @@ from qjax.quantum.passes import passes_of
 from qjax.quantum.values import Values
 
 
-@pytest.fixture(params=[(4, 5, 1), (4, 7, 3)], ids=str)
+SIZES = [(4, 5, 1), (4, 7, 3)]
+
+
+@pytest.fixture(params=SIZES, ids=str)
 def small_parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """States of a few qubits go in parts of a few numbers."""
     for name, bits in zip(("MIN_PASS_BITS", "PART_BITS", "MIN_LANE_BITS"), request.param, strict=True):
         monkeypatch.setattr(passes, name, bits)
+        monkeypatch.setattr(plan, name, bits, raising=False)
+    for module in (passes, plan, steps):
+        monkeypatch.setattr(module, "MAX_TABLE_QUBITS", 3)
     monkeypatch.setattr("qjax.quantum.choices.MIN_WIDE_QUBITS", 2)
     for cached in (passes_of, plan_of):
         cached.cache_clear()
@@ -45,10 +53,18 @@ def small_parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 def prepared(circuit: Circuit, seed: int = 0) -> tuple[Any, Any, Any]:
     """A plan, its first state and its tensors."""
-    plan = plan_of(circuit, 0, frozenset(), 1)
+    made = plan_of(circuit, 0, frozenset(), 1)
     params = init_params(jax.random.key(seed), circuit)
     values = Values({name: x[..., None] for name, x in params.items()}, jnp.zeros((0, 1)), jnp.float32)
-    return plan, plan.prepare(plan.start_tensors(values)), plan.tensors(values)
+    return made, made.prepare(made.start_tensors(values)), made.tensors(values)
+
+
+def with_flips(n: int) -> Circuit:
+    """Gates under conditions on bits before, in and after those of a pass."""
+    circuit = hardware_efficient(n, 1, ("rx", "rz"))
+    circuit = circuit.append("x", n - 1, controls=(0, 2), control_values=(0, 1)).append("ccx", (n - 1, 3, 0))
+    circuit = circuit.append("cz", (0, n - 1)).append("z", 2, controls=(n - 1, 1), control_values=(1, 0))
+    return circuit + hardware_efficient(n, 1, ("rx", "rz"), name="more")
 
 
 CIRCUITS = {
@@ -57,36 +73,66 @@ CIRCUITS = {
     ),
     "real": lambda: real_amplitudes(7, 2),
     "loop": lambda: hardware_efficient(6, 9),
+    "loop of complex states": lambda: hardware_efficient(7, 9, ("ry", "rz")),
+    "loop of signs": lambda: hardware_efficient(7, 9, ("rx",), entangler="cz"),
+    "loop after others": lambda: (
+        hardware_efficient(7, 1, ("ry", "rz")) + hardware_efficient(7, 9, ("rx",), name="more")
+    ),
+    "flips under conditions": lambda: with_flips(7),
 }
 
 
+@pytest.mark.parametrize(
+    ("small_parts", "stored"), [(SIZES[0], True), (SIZES[1], False)], indirect=["small_parts"], ids=str
+)
 @pytest.mark.parametrize("name", CIRCUITS)
-@pytest.mark.parametrize("stored", [True, False])
 def test_passes_are_the_steps_one_by_one(name: str, stored: bool, small_parts: None) -> None:
-    plan, first, tensors = prepared(CIRCUITS[name]())
-    bodies = [plan.steps, *(step.body for step in plan.steps if hasattr(step, "body"))]
-    assert any(one.is_blocked for steps in bodies for one in passes_of(steps))
+    made, first, tensors = prepared(CIRCUITS[name]())
+    bodies = [made.steps, *(step.body for step in made.steps if hasattr(step, "body"))]
+    assert any(one.is_blocked for own in bodies for one in passes_of(own))
 
     def both_ways(first: Any, tensors: Any) -> Any:
-        final, saved = run_saving(plan.steps, first, tensors)
+        final, saved = run_saving(made.steps, first, tensors)
         cotangent = jnp.cos(jnp.arange(final.size, dtype=final.dtype)).reshape(final.shape)
-        return final, run_back(plan.steps, final, cotangent, tensors, saved if stored else None, False)[1:]
+        return final, run_back(made.steps, final, cotangent, tensors, saved if stored else None, False)[1:]
 
     found = jax.jit(both_ways)(first, tensors)
-    final, pull = jax.vjp(lambda x, t: _one_by_one(plan.steps, x, t), first, tensors)
+    final, pull = jax.vjp(lambda x, t: _one_by_one(made.steps, x, t), first, tensors)
     cotangent = jnp.cos(jnp.arange(final.size, dtype=final.dtype)).reshape(final.shape)
     expected = (final, pull(cotangent))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), found, expected)
 
 
-def _one_by_one(steps: Any, state: Any, tensors: Any) -> Any:
-    for step, own in zip(steps, tensors, strict=True):
+def _one_by_one(sequence: Any, current: Any, tensors: Any) -> Any:
+    for step, own in zip(sequence, tensors, strict=True):
         for i in range(getattr(step, "reps", 1)):
             if hasattr(step, "body"):
-                state = _one_by_one(step.body, state, jax.tree.map(lambda x, i=i: x[i], own) if step.sliced else own)
+                mine = jax.tree.map(lambda x, i=i: x[i], own) if step.sliced else own
+                current = _one_by_one(step.body, current, mine)
             else:
-                state = step.apply(state, own)
-    return state
+                current = step.apply(current, own)
+    return current
+
+
+@pytest.mark.parametrize("small_parts", SIZES[:1], indirect=True, ids=str)
+@pytest.mark.parametrize("name", CIRCUITS)
+def test_whole_circuits_in_parts(name: str, small_parts: None) -> None:
+    circuit = CIRCUITS[name]()
+    with jax.enable_x64(True):
+        params = {k: np.asarray(v, np.float64) for k, v in init_params(jax.random.key(1), circuit).items()}
+        found = jax.jit(lambda p: state(circuit, p))(params)
+        np.testing.assert_allclose(found, dense_state(circuit, params), atol=1e-10)
+
+
+def test_a_layer_with_a_ring_is_one_pass_over_first_and_one_over_last_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (passes, plan):
+        monkeypatch.setattr(module, "PART_BITS", 16)
+    passes_of.cache_clear()
+    plan_of.cache_clear()
+    made = plan_of(hardware_efficient(20, 4, ("ry", "rz")), 0, frozenset(), 1, True)
+    (loop,) = (step for step in made.steps if hasattr(step, "body"))
+    assert [one.is_blocked for one in passes_of(loop.body)] == [True, True]
+    assert [op.all_qubits for op in made.dropped] == [(19, 0)]
 
 
 @pytest.mark.parametrize("seed", [1, 5, 17])

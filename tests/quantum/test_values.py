@@ -140,6 +140,9 @@ def test_strings_by_a_matrix_and_by_a_tree_are_the_dense_values(n: int, batch: i
 @pytest.mark.parametrize(
     ("n", "batch", "width"), [(8, 32, 3), (8, 31, 4), (8, 1, 4), (4, 32, 2), (12, 512, 4), (9, 64, 3)]
 )
-def test_the_width_of_blocks_follows_the_examples_side_by_side(n: int, batch: int, width: int) -> None:
+def test_the_width_of_blocks_follows_the_examples_side_by_side(
+    n: int, batch: int, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qjax.quantum.choices.CHUNK_BYTES", 2**18)  # that of a single core
     assert MIN_LANES == 32
     assert block_qubits(n, batch) == width
