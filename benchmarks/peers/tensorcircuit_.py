@@ -61,7 +61,8 @@ def forms_as_written(case: Case) -> dict[str, Form]:
     found: dict[str, Form] = {}
     for chunk in jax_common.chunks_of(case):
         end = f", chunks of {chunk}" if chunk else ""
-        found["contractor merges" + end] = lambda case, chunk=chunk: _as_written(case, chunk, scan=False)
+        if case.num_qubits < LAYERS_FROM:
+            found["contractor merges" + end] = lambda case, chunk=chunk: _as_written(case, chunk, scan=False)
         found["scan" + end] = lambda case, chunk=chunk: _as_written(case, chunk, scan=True)
     return found
 

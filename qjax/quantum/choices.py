@@ -59,9 +59,12 @@ def saves_states(num_states: int, num_qubits: int, batch: int, dtype: Any) -> bo
 
 
 def chunk_size(num_qubits: int, batch: int) -> int:
-    """Returns how many of the examples are run at once, so that their states stay in the cache; 0 for all of them."""
+    """Returns how many of the examples are run at once, so that their states stay in the cache; 0 for all of them.
+
+    Parts cost the gradient a second run of the circuit, which fewer than two full ones are not worth.
+    """
     size = max(1, CHUNK_BYTES // (8 * 2**num_qubits))
-    return size if size < batch and num_qubits <= MAX_CHUNK_QUBITS else 0
+    return size if 2 * size <= batch and num_qubits <= MAX_CHUNK_QUBITS else 0
 
 
 def is_wide(num_qubits: int, batch: int) -> bool:

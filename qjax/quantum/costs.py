@@ -20,6 +20,7 @@ from qjax.quantum.operation_step import OperationStep
 from qjax.quantum.passes import passes_of
 from qjax.quantum.plan import Plan
 from qjax.quantum.planes import Layout
+from qjax.quantum.search_loop import MAX_FUSED, is_search
 from qjax.quantum.stages import ProductState
 from qjax.quantum.step_work import PARTS, Reverse, ReversePass, Setting, Work, matrix_shape, operations_of, total
 from qjax.quantum.steps import MatrixStep, MoveStep, ReflectionStep, Step
@@ -86,7 +87,8 @@ def step_costs(
         width = max(width, _own_width(step, source, setting))
         if isinstance(step, LoopStep):
             body = step_costs(step.body, source.sources, width, final_width, setting, inside=True)
-            found.append(_loop_cost(step, body))
+            cost = _loop_cost(step, body)
+            found.append(_in_fewer_passes(cost) if is_search(step.body) else cost)
         else:
             cost = _step_cost(step, source, width, final_width, setting, has_earlier)
             found.append(cost if i in firsts or final_width > 1 else _in_cache(cost))
@@ -154,6 +156,16 @@ def _loop_cost(step: LoopStep, body: tuple[StepCost, ...]) -> StepCost:
         slices=slices,
         body=body,
     )
+
+
+def _in_fewer_passes(cost: StepCost) -> StepCost:
+    """Returns the cost of a loop of Grover iterations: `MAX_FUSED` of them take two sums and one pass of updates."""
+    share = 2 * -(-cost.reps // MAX_FUSED) / cost.forward.passes
+
+    def fewer(work: Work) -> Work:
+        return Work(round(work.passes * share, 6), round(work.num_bytes * share), work.flops)
+
+    return replace(cost, forward=fewer(cost.forward), reverse=fewer(cost.reverse))
 
 
 def start_width(start: ProductState | None, setting: Setting) -> int:

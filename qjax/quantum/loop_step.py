@@ -11,6 +11,7 @@ from jax import lax
 from qjax.quantum.passes import Pass, is_shared, passes_of, pull_pass, run_pass
 from qjax.quantum.planes import Layout
 from qjax.quantum.primitive import with_batch
+from qjax.quantum.search_loop import is_search, repeat_search
 from qjax.quantum.steps import Step, Tensors
 from qjax.types import Array
 
@@ -148,10 +149,15 @@ class LoopStep:
         return with_batch(state, max(sizes))
 
     def apply(self, state: Array, tensors: Tensors) -> Array:
+        if is_search(self.body):
+            return repeat_search(self.body, self.reps, state, back=False)
         state = self._widen(state, tensors)
         return cast(Array, self._scan(lambda s, t, _: (run(self.body, s, t), None), state, tensors, None, False)[0])
 
     def undo(self, state: Array, tensors: Tensors) -> Array:
+        if is_search(self.body):
+            return repeat_search(self.body, self.reps, state, back=True)
+
         def back(state: Array, inner: Tensors, _: None) -> tuple[Array, None]:
             for step, own in zip(reversed(self.body), reversed(inner), strict=True):
                 state = step.undo(state, own)
@@ -161,6 +167,8 @@ class LoopStep:
 
     def apply_saving(self, state: Array, tensors: Tensors) -> tuple[Array, Any]:
         """Returns the state after all repetitions, and what each has saved, stacked."""
+        if is_search(self.body):
+            return self.apply(state, tensors), None
         state = self._widen(state, tensors)
         final, saved = self._scan(lambda s, t, _: run_saving(self.body, s, t), state, tensors, None, False)
         return final, saved
@@ -169,6 +177,9 @@ class LoopStep:
         self, after: Array | None, cotangent: Array, tensors: Tensors, saved: Any, stored: bool, per_example: bool
     ) -> tuple[Array | None, Array, Tensors]:
         """See `run_back`."""
+        if is_search(self.body):
+            before = None if after is None else self.undo(after, tensors)
+            return before, self.undo(cotangent, tensors), tensors
         cotangent = self._widen(cotangent, tensors)
         if after is not None:
             after = self._widen(after, tensors)

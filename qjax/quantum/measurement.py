@@ -28,6 +28,8 @@ MAX_UNROLLED_FLIPS = 32
 MAX_ADDED_SIGNS = 8
 # Of a batch of at least this many states of at most this many rows, all strings are measured by one matrix product.
 MAX_SIGN_ROWS, MIN_SIGN_BATCH = 2**12, 8
+# Others of at least so many qubits are measured half by half, if so few differ in their first half.
+MIN_HALVED_QUBITS, MAX_FIRST_HALVES = 12, 32
 
 
 def observable_values(
@@ -142,10 +144,10 @@ def _diagonal_value(amplitudes: Array, observable: PauliSum) -> Array:
 
 
 def _signs(paulis: str) -> np.ndarray:
-    """Returns (-1)**(number of Zs that see a 1) for each basis state, `[2**k]`."""
+    """Returns (-1)**(number of letters but I that see a 1) for each basis state, `[2**k]`."""
     signs: np.ndarray = np.ones(1)
     for letter in paulis:
-        signs = np.kron(signs, [1, -1] if letter == "Z" else [1, 1])
+        signs = np.kron(signs, [1, 1] if letter == "I" else [1, -1])
     return signs
 
 
@@ -187,18 +189,31 @@ def _sum_terms(terms: list[tuple[float, Array]]) -> Array:
 def _signed_sums(probs: Array, strings: Sequence[str]) -> dict[str, Array]:
     """Returns for each string the sum of probabilities `[2**n, batch]`, signed by its letters -> `[batch]`.
 
-    For a batch of small states one product with a matrix of signs; else a tree of sums.
+    Matrix products where several strings are measured on enough qubits or examples; else a tree of sums.
     """
-    if len(probs) > MAX_SIGN_ROWS or probs.shape[-1] < MIN_SIGN_BATCH or len(strings) < 2:
-        return _fold(probs, {paulis: paulis for paulis in strings})
-    rows = []
-    for paulis in strings:
-        row = np.ones(1, probs.dtype)
-        for letter in paulis:
-            row = np.kron(row, np.array([1, 1 if letter == "I" else -1], probs.dtype))
-        rows.append(row)
-    sums = jnp.matmul(np.stack(rows), probs, precision=lax.Precision.HIGHEST)
-    return dict(zip(strings, sums, strict=True))
+    n, middle = len(strings[0]), len(strings[0]) // 2
+    if len(strings) > 1 and len(probs) <= MAX_SIGN_ROWS and probs.shape[-1] >= MIN_SIGN_BATCH:
+        signs = np.stack([_signs(paulis) for paulis in strings]).astype(probs.dtype)
+        return dict(zip(strings, jnp.matmul(signs, probs, precision=lax.Precision.HIGHEST), strict=True))
+    if len(strings) > 1 and n >= MIN_HALVED_QUBITS and len({s[:middle] for s in strings}) <= MAX_FIRST_HALVES:
+        return _halved_sums(probs, strings, middle)
+    return _fold(probs, {paulis: paulis for paulis in strings})
+
+
+def _halved_sums(probs: Array, strings: Sequence[str], middle: int) -> dict[str, Array]:
+    """Returns what `_signed_sums` does; the sign of (i, j) is that of i by first letters times that of j by others.
+
+    One product for the different first letters, and one, small by then, for the others. Back from the sums it is two
+    products as well, where a tree would become one kernel that finds its way down for each amplitude.
+    """
+    firsts = tuple(dict.fromkeys(s[:middle] for s in strings))
+    seconds = tuple(dict.fromkeys(s[middle:] for s in strings))
+    high, low = (np.stack([_signs(letters) for letters in half]).astype(probs.dtype) for half in (firsts, seconds))
+    batch = probs.shape[-1]
+    summed = jnp.matmul(high, probs.reshape(high.shape[1], -1), precision=lax.Precision.HIGHEST)
+    pairs = summed.reshape(len(firsts), low.shape[1], batch)
+    found = jnp.einsum("sj,fjb->fsb", low, pairs, precision=lax.Precision.HIGHEST)
+    return {s: found[firsts.index(s[:middle]), seconds.index(s[middle:])] for s in strings}
 
 
 def _fold(probs: Array, rest: dict[str, str]) -> dict[str, Array]:

@@ -6,19 +6,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from qjax.quantum.apply import stored
 from qjax.quantum.choices import MIN_PASS_BITS, PART_BITS
+from qjax.quantum.first_state import halves, product_state, pull_back_product
 from qjax.quantum.loop_rotation import rotate_loops
 from qjax.quantum.loop_step import LoopStep
-from qjax.quantum.matrices import block_matrices, constant_matrix, phase_weights, start_columns
+from qjax.quantum.matrices import block_matrices, constant_matrix, phase_weights
 from qjax.quantum.operation import Operation
 from qjax.quantum.operation_step import OperationStep
 from qjax.quantum.passes import passes_of
 from qjax.quantum.phase_table import phase_table
-from qjax.quantum.planes import HIGHEST, Layout, join_planes, split_planes
-from qjax.quantum.primitive import with_batch
+from qjax.quantum.planes import Layout
 from qjax.quantum.program import Program
 from qjax.quantum.stages import Dense, Flip, Loop, Permutation, Phase, ProductState, Reflection, Single, Stage
 from qjax.quantum.steps import (
@@ -34,9 +32,6 @@ from qjax.quantum.steps import (
 )
 from qjax.quantum.values import Values
 from qjax.types import Array
-
-# Halves of a first state of at most this many rows are pulled back by sums written out, term by term.
-MAX_WRITTEN_SUM = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,84 +66,17 @@ class Plan:
         return _tensors(self.steps, self.sources, values)
 
     def start_tensors(self, values: Values) -> Tensors:
-        """Returns what each qubit's run of operations makes of |0>, `[2, 1 or batch]`, joined in two halves."""
+        """Returns the two halves of the first state; see `first_state.py`."""
         assert self.start is not None
-        one = jnp.ones((1, 1), values.complex_dtype)  # what a product of no columns is
-        columns = start_columns(self.start.runs, values)
-        middle = (len(columns) - 1) // 2
-        return _join([one, *columns[:middle]]), _join(columns[middle:])
+        return halves(self.start, values)
 
     def prepare(self, tensors: Tensors) -> Array:
         """Returns the first state, the product of its two halves."""
-        high, low = tensors
-        return stored(_outer_product(high, low, self.before))
+        return product_state(tensors, self.before)
 
     def pull_back_start(self, tensors: Tensors, cotangent: Array) -> Tensors:
         """Returns the cotangents of the two halves from that of the first state."""
-        high, low = tensors
-        layout, batch = self.before, cotangent.shape[-1]
-        if batch == 1 or max(len(high), len(low)) > MAX_WRITTEN_SUM:
-            return tuple(jax.vjp(self.prepare, tensors)[1](cotangent)[0])
-        high, low = (with_batch(x, batch) for x in (high, low))
-        shape = (len(high), len(low), batch)
-        if layout.is_real:
-            real, imag = cotangent.reshape(shape), None
-        else:
-            real, imag = (x.reshape(shape) for x in split_planes(cotangent, layout))
-        of_high = _weighted_rows(real.swapaxes(0, 1), None if imag is None else imag.swapaxes(0, 1), low)
-        of_low = _weighted_rows(real, imag, high)
-        return tuple(
-            ct.sum(axis=-1, keepdims=True) if x.shape[-1] < batch else ct
-            for ct, x in zip((of_high, of_low), tensors, strict=True)
-        )
-
-
-def _weighted_rows(real: Array, imag: Array | None, weights: Array) -> Array:
-    """Returns sum of (real[k] - i imag[k]) weights[k] over k, `[rows, batch]`, slice by slice, which is fast."""
-    first: Any = 0.0
-    second: Any = 0.0
-    for k in range(len(weights)):
-        re, im = weights[k].real[None], weights[k].imag[None]
-        first = first + real[k] * re + (0.0 if imag is None else imag[k] * im)
-        second = second + (0.0 if imag is None else real[k] * im - imag[k] * re)
-    return lax.complex(first, jnp.broadcast_to(jnp.asarray(second, first.dtype), first.shape))
-
-
-def _join(columns: Sequence[Array]) -> Array:
-    """Returns the product state of some qubits, `[2**k, 1 or batch]`."""
-    state = columns[0]
-    for column in columns[1:]:
-        product = state[:, None, :] * column[None, :, :]
-        state = product.reshape(-1, product.shape[-1])
-    return stored(state)
-
-
-def _outer_product(high: Array, low: Array, layout: Layout) -> Array:
-    """Returns the product of two halves of a state in the layout."""
-    if high.shape[-1] == low.shape[-1] == 1 and layout.place is not None:
-        left, right = _factors(high[:, 0], low[:, 0], layout.place)
-        return jnp.matmul(left, right, precision=HIGHEST).reshape(-1, 1)  # which XLA cannot compute anew
-    a, b = high[:, None, :], low[None, :, :]
-    real = a.real * b.real - (0 if layout.is_real else a.imag * b.imag)
-    batch = real.shape[-1]
-    if layout.is_real:
-        return real.reshape(-1, batch)
-    imag = a.real * b.imag + a.imag * b.real
-    return join_planes(real.reshape(-1, batch), imag.reshape(-1, batch), layout)
-
-
-def _factors(high: Array, low: Array, place: int) -> tuple[Array, Array]:
-    """Returns two real matrices, `[rows, 2]` and `[2, columns]`, whose product is the product of two halves."""
-    first = len(high).bit_length() - 1
-    if place <= first:  # bit c is among the bits of the first half
-        return jnp.stack(_planes(high, place), 1), jnp.stack([low.real, low.imag])
-    return jnp.stack([high.real, high.imag], 1), jnp.stack(_planes(low, place - first))
-
-
-def _planes(vector: Array, place: int) -> list[Array]:
-    """Returns a vector and i times the vector, each with its imaginary parts beside its real ones, c at the place."""
-    re, im = (x.reshape(2**place, 1, -1) for x in (vector.real, vector.imag))
-    return [jnp.concatenate(pair, 1).reshape(-1) for pair in ((re, im), (-im, re))]
+        return pull_back_product(tensors, self.before, cotangent)
 
 
 def _tensors(steps: Sequence[Step], sources: Sequence[Any], values: Values) -> tuple[Tensors, ...]:

@@ -155,14 +155,18 @@ def _phase_parts(step: PhaseStep, source: Any, width: int, setting: Setting) -> 
     dim = 2**step.before.num_qubits
     widths = [setting.width(op) for op in source.operations]
     own, count = max(widths), len(widths)
+    if step.table is None:  # the phases of each operation are spread and added up, and the slopes read for each
+        added, reads = count, count if own > 1 else 1
+        numbers = sum(2 ** len(op.all_qubits) * w for op, w in zip(source.operations, widths, strict=True))
+    else:  # one matrix product
+        added, reads, numbers = 2 * len(step.table.angles), 1, len(step.table.angles) * own
     # The cosines and sines of the phases are written and read once: as many numbers as a complex state.
     angles = 4 * dim * own * setting.itemsize
     passes = 1 if own == 1 else 2
-    apply = Work(passes, _traffic(step, width, setting, 1) + angles, 6 * dim * width + (count + 2) * dim * own)
-    back = 1.25 + 0.25 * (count if own > 1 else 1)  # slopes, half a state, are written, then read for each operation
+    apply = Work(passes, _traffic(step, width, setting, 1) + angles, 6 * dim * width + (added + 2) * dim * own)
+    back = 1.25 + 0.25 * reads  # slopes, half a state, are written, then read
     slopes = round(back * 4 * dim * width * setting.itemsize)
-    sizes = sum(2 ** len(op.all_qubits) * w for op, w in zip(source.operations, widths, strict=True))
-    return Parts(apply, Work(back, slopes, 3 * dim * width + count * dim * own), sizes)
+    return Parts(apply, Work(back, slopes, 3 * dim * width + added * dim * own), numbers)
 
 
 def _flip_parts(step: FlipStep, source: Any, width: int, setting: Setting) -> Parts:

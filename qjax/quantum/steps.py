@@ -242,7 +242,8 @@ class PhaseStep:
                 places = [i for i, tensor in enumerate(tensors) if (tensor.shape[-1] > 1) == is_batched]
                 if places:
                     weights = jnp.asarray(self.table.weights[:, places], dtype)
-                    values = jnp.concatenate([tensors[i] for i in places])
+                    # Stored, or XLA would make of the product of what is put together a sum of products, one by one.
+                    values = stored(jnp.concatenate([tensors[i] for i in places]))
                     total = total + jnp.matmul(weights, values, precision=HIGHEST)
             return total
         spread: Any = 0.0

@@ -124,8 +124,8 @@ def test_scattered_qubits_and_short_rows_are_transposed() -> None:
 
 def test_phases_signs_and_gates_by_themselves() -> None:
     phases = step(entangled(3).append("rzz", (0, 2), parameter("a")), "phases", reverse_pass="store")
-    assert phases.forward == Work(1, (16 + 16 + 32) * FLOAT, 6 * 8 + 3 * 8)
-    assert phases.tensor_bytes == 4 * FLOAT
+    assert phases.forward == Work(1, (16 + 16 + 32) * FLOAT, 6 * 8 + 4 * 8)
+    assert phases.tensor_bytes == FLOAT
     signs = step(entangled(3, "ry").append("cz", (0, 2)), "signs", reverse_pass="store")
     assert signs.forward == Work(1, 16 * FLOAT, 8)
     gate = step(entangled(3).append("ry", 2, parameter("a"), controls=(0, 1)), "gate ry", reverse_pass="store")
@@ -219,7 +219,7 @@ def test_peak_bytes_by_hand() -> None:
     assert peak_bytes(circuit, 1, "float32", True, "store") == (6 + 2) * state + 3 * matrix
     assert peak_bytes(circuit, 1, "float32", True, "recompute") == (6 + 1) * state + 3 * matrix
     phases = entangled(3).append("rzz", (0, 2), parameter("a"))
-    assert peak_bytes(phases, 1, "float32", True, "recompute") == (6 + 1 + 1) * state + 3 * 4 * FLOAT
+    assert peak_bytes(phases, 1, "float32", True, "recompute") == (6 + 1 + 1) * state + 3 * FLOAT
     assert peak_bytes(plan_of(circuit, 0, frozenset(), 1), 1, "float32", False) == 3 * state + 2 * matrix
 
 

@@ -29,7 +29,6 @@ from qjax.quantum.loop_step import run_back, run_saving
 from qjax.quantum.passes import passes_of
 from qjax.quantum.values import Values
 
-
 SIZES = [(4, 5, 1), (4, 7, 3)]
 
 

@@ -112,9 +112,13 @@ def test_what_is_stored_is_itself_and_so_is_its_cotangent(
     np.testing.assert_array_equal(pull(array)[0], array * 2.0)
 
 
-@pytest.mark.parametrize(("n", "batch"), [(3, MIN_SIGN_BATCH - 1), (3, MIN_SIGN_BATCH), (5, MIN_SIGN_BATCH)])
-def test_strings_by_a_matrix_and_by_a_tree_are_the_dense_values(n: int, batch: int) -> None:
+@pytest.mark.parametrize("halved_from", [2, 12])
+@pytest.mark.parametrize(("n", "batch"), [(3, MIN_SIGN_BATCH - 1), (3, MIN_SIGN_BATCH), (5, MIN_SIGN_BATCH), (5, 1)])
+def test_strings_by_matrices_and_by_a_tree_are_the_dense_values(
+    n: int, batch: int, halved_from: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert 2**n <= MAX_SIGN_ROWS
+    monkeypatch.setattr("qjax.quantum.measurement.MIN_HALVED_QUBITS", halved_from)
     rng = np.random.default_rng(n)
     state = rng.normal(size=(2**n, batch)) + 1j * rng.normal(size=(2**n, batch))
     state = (state / np.linalg.norm(state, axis=0)).astype(np.complex64)
@@ -123,18 +127,23 @@ def test_strings_by_a_matrix_and_by_a_tree_are_the_dense_values(n: int, batch: i
         "X" + "Z" * (n - 1),
         "X" + "I" * (n - 1),
     ]
-    found = observable_values(jnp.asarray(state), tuple(map(PauliString, letters)))
+    strings = tuple(map(PauliString, letters))
+    found, pull = jax.vjp(lambda x: observable_values(x, strings), jnp.asarray(state))
+    weights = rng.normal(size=found.shape).astype(np.float32)
+    total = np.zeros_like(state)
     pauli = {
         "I": np.eye(2),
         "X": np.array([[0, 1], [1, 0]]),
         "Z": np.diag([1, -1]),
     }
-    for row, text in zip(np.asarray(found), letters, strict=True):
+    for row, text, weight in zip(np.asarray(found), letters, weights, strict=True):
         matrix = np.eye(1)
         for letter in text:
             matrix = np.kron(matrix, pauli[letter])
         expected = np.einsum("ib,ij,jb->b", state.conj(), matrix, state).real
         np.testing.assert_allclose(row, expected, atol=1e-5)
+        total += 2 * weight * (matrix @ state)
+    np.testing.assert_allclose(pull(jnp.asarray(weights))[0], total.conj(), atol=1e-5)  # JAX's convention
 
 
 @pytest.mark.parametrize(
