@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from qjax.checks import check, check_choice, fail
 from qjax.quantum.adjoint import REVERSE_PASSES, plan_of
 from qjax.quantum.angle import as_index
-from qjax.quantum.choices import CHUNK_BYTES, MAX_SAVED_BYTES, MAX_SAVED_SHARE
+from qjax.quantum.choices import MAX_SAVED_BYTES, MAX_SAVED_SHARE, chunk_bytes
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.costs import (
     StepCost,
@@ -217,7 +217,8 @@ def _reason(plan: Plan, batch: int, dtype: Any, asked: ReversePass, reverse: str
     if asked != "auto":
         return f"reverse_pass='{asked}' asks for it"
     if reverse == "rerun":
-        return f"the states of the batch take more than the {show_bytes(CHUNK_BYTES)} of a part (CHUNK_BYTES)"
+        limit = show_bytes(chunk_bytes(plan.num_qubits))
+        return f"the states of the batch take at least twice the {limit} of a part (CHUNK_BYTES)"
     kept = show_bytes(plan.num_saved_states * state_bytes(plan.num_qubits, batch, dtype))
     limit = show_bytes(int(min(MAX_SAVED_BYTES, MAX_SAVED_SHARE * device_bytes())))
     relation = "at most" if reverse == "store" else "more than"

@@ -167,8 +167,7 @@ def test_reverse_passes_cost_what_they_do_again() -> None:
     assert "reverse_pass='store' asks for it" in store.reason
 
 
-def test_a_batch_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qjax.quantum.choices.CHUNK_BYTES", 2**18)
+def test_a_batch_in_parts() -> None:
     circuit = angle_encoding(8) + hardware_efficient(8, 3)
     whole, part = (explain(circuit, batch=batch, observables=z_observables(8)) for batch in (512, 128))
     assert (whole.part, whole.reverse_pass, part.part, part.reverse_pass) == (128, "rerun", 128, "store")

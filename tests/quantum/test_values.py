@@ -152,6 +152,6 @@ def test_strings_by_matrices_and_by_a_tree_are_the_dense_values(
 def test_the_width_of_blocks_follows_the_examples_side_by_side(
     n: int, batch: int, width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qjax.quantum.choices.CHUNK_BYTES", 2**18)  # that of a single core
+    monkeypatch.setattr("qjax.quantum.choices.LARGE_CHUNKS", 1)  # as on a single core
     assert MIN_LANES == 32
     assert block_qubits(n, batch) == width
