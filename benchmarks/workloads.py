@@ -15,7 +15,7 @@ import numpy as np
 SEED = 20240229
 NAMES = ("W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9")
 NUM_FEATURES, NUM_CLASSES = 384, 2
-NUM_DRAWS = 8  # of the weights of W7
+NUM_DRAWS = 6  # of the weights of W7
 
 
 @dataclass(frozen=True)
