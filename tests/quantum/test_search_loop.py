@@ -27,7 +27,7 @@ def search_steps(place: int | None, flips: Any, flip_first: bool) -> tuple[Any, 
 
 
 @pytest.mark.parametrize("name", FLIPS)
-@pytest.mark.parametrize("place", [None, 0, 2, 3])
+@pytest.mark.parametrize("place", [None, 2])
 @pytest.mark.parametrize("flip_first", [True, False])
 @pytest.mark.parametrize("reps", [1, MAX_FUSED, 2 * MAX_FUSED + 5])
 def test_all_repetitions_are_the_steps_one_by_one(name: str, place: int | None, flip_first: bool, reps: int) -> None:
