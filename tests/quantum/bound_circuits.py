@@ -13,6 +13,8 @@ def dense_steps(circuit: Circuit, params: Any = None, inputs: Any = None) -> lis
     steps = []
     for op in circuit.bind(params, inputs).iter_operations():
         data = to_json_data(op.gate) if op.gate.name in dense.CUSTOM else None
+        if op.gate.name == "unitary":  # rows of [real, imaginary] pairs
+            data = np.asarray(data) @ [1, 1j]
         angles = tuple(angle.shift for angle in op.angles)
         steps.append(dense.Step(op.gate.name, op.qubits, angles, op.controls, op.control_values, data))
     return steps
