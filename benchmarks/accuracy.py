@@ -29,16 +29,17 @@ import numpy as np
 from absl import flags
 from sklearn.linear_model import LogisticRegression
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before the imports that need it
 
-from qjax.config import apply_overrides, load_config, validate_config  # noqa: E402  (after the path is set)
-from qjax.evaluation.statistics import mean_interval, paired_interval  # noqa: E402
-from qjax.modes import scoring, train  # noqa: E402
-from qjax.modes.setup import load_data, prepare_run  # noqa: E402
-from qjax.training.mesh import make_mesh, replicate, shard  # noqa: E402
-from qjax.training.state import count_params, init_state  # noqa: E402
-from qjax.training.step import make_train_step  # noqa: E402
+from qjax.config import apply_overrides, load_config, validate_config
+from qjax.evaluation.statistics import mean_interval, paired_interval
+from qjax.modes import scoring, train
+from qjax.modes.setup import load_data, prepare_run
+from qjax.training.mesh import make_mesh, replicate, shard
+from qjax.training.state import count_params, init_state
+from qjax.training.step import make_train_step
+
+ROOT = Path(__file__).resolve().parents[1]
 
 # Name of a model -> its file in configs/, after the task's prefix, and what is changed in it.
 MODELS: dict[str, tuple[str, dict[str, str]]] = {

@@ -20,15 +20,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before the imports that need it
+
+import numpy as np
+
+from benchmarks import reference, report
+from benchmarks.environments import PEERS, PLACE, install, python_of
+from benchmarks.machine import describe
+from benchmarks.workloads import NAMES, Case, cases
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-import numpy as np  # noqa: E402  (after the path is set)
-
-from benchmarks import reference, report  # noqa: E402
-from benchmarks.environments import PEERS, PLACE, install, python_of  # noqa: E402
-from benchmarks.machine import describe  # noqa: E402
-from benchmarks.workloads import NAMES, Case, cases  # noqa: E402
 
 TOLERANCE = 1e-4
 GPU_PEERS, GPU_WORKLOADS = ("qjax", "qjax, recomputed", "tensorcircuit-ng"), ("W1", "W2")

@@ -19,19 +19,20 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before the imports that need it
 
-from qjax import quantum  # noqa: E402  (after the path is set)
-from qjax.config import apply_overrides, load_config, validate_config  # noqa: E402
-from qjax.data import resolve_checkpoint  # noqa: E402
-from qjax.models.heads import VariationalHead  # noqa: E402
-from qjax.models.pretrained import load_pretrained  # noqa: E402
-from qjax.modes.setup import make_model  # noqa: E402
-from qjax.modes.train import make_run_optimizer  # noqa: E402
-from qjax.training.mesh import make_mesh, replicate, shard  # noqa: E402
-from qjax.training.state import init_state  # noqa: E402
-from qjax.training.step import make_train_step  # noqa: E402
+from qjax import quantum
+from qjax.config import apply_overrides, load_config, validate_config
+from qjax.data import resolve_checkpoint
+from qjax.models.heads import VariationalHead
+from qjax.models.pretrained import load_pretrained
+from qjax.modes.setup import make_model
+from qjax.modes.train import make_run_optimizer
+from qjax.training.mesh import make_mesh, replicate, shard
+from qjax.training.state import init_state
+from qjax.training.step import make_train_step
+
+ROOT = Path(__file__).resolve().parents[1]
 
 LENGTH = flags.DEFINE_integer("length", 32, "word pieces a text")
 REPEATS = flags.DEFINE_integer("repeats", 15, "timed calls of each case")

@@ -68,19 +68,8 @@ def forms_as_written(case: Case) -> dict[str, Form]:
 
 
 def _as_written(case: Case, chunk: int, scan: bool) -> Any:
-    n = case.num_qubits
     tc.set_contractor("greedy", preprocessing=not scan)
-
-    def state(weights: Any, row: Any) -> Any:
-        if not scan:
-            return _one_by_one(tc.Circuit(n), case.operations, weights, row)
-        first = _one_by_one(tc.Circuit(n), case.encoding, weights, row)
-
-        def layer(layer_weights: Any, psi: Any) -> Any:
-            return _one_by_one(tc.Circuit(n, inputs=psi), case.layer, layer_weights, row)
-
-        return jax_common.scan_layers(case, layer, first, weights, False)
-
+    state = _scanned(case, recompute=False, add=_one_by_one) if scan else _unrolled(case, add=_one_by_one)
     return jax_common.state_run(case, state, chunk)
 
 
@@ -111,8 +100,8 @@ def _apply(circuit: Any, operations: Layer, weights: Any, row: Any) -> Any:
     return circuit.state()
 
 
-def _unrolled(case: Case) -> Any:
-    return lambda weights, row: _apply(tc.Circuit(case.num_qubits), case.operations, weights, row)
+def _unrolled(case: Case, add: Any = _apply) -> Any:
+    return lambda weights, row: add(tc.Circuit(case.num_qubits), case.operations, weights, row)
 
 
 def _layered(case: Case) -> Any:
@@ -127,14 +116,14 @@ def _layered(case: Case) -> Any:
     return state
 
 
-def _scanned(case: Case, recompute: bool) -> Any:
+def _scanned(case: Case, recompute: bool, add: Any = _apply) -> Any:
     n = case.num_qubits
 
     def state(weights: Any, row: Any) -> Any:
-        first = _apply(tc.Circuit(n), case.encoding, weights, row) if case.encoding else jax_common.zero_state(n)
+        first = add(tc.Circuit(n), case.encoding, weights, row) if case.encoding else jax_common.zero_state(n)
 
         def layer(layer_weights: Any, psi: Any) -> Any:
-            return _apply(tc.Circuit(n, inputs=psi), case.layer, layer_weights, row)
+            return add(tc.Circuit(n, inputs=psi), case.layer, layer_weights, row)
 
         return jax_common.scan_layers(case, layer, first, weights, recompute)
 

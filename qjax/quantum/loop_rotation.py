@@ -25,7 +25,7 @@ def rotate_loops(stages: Sequence[Stage], from_zero: bool) -> list[Stage]:
         if not isinstance(stage, Loop) or (last := _last_permutation(stage)) is None:
             rotated.append(stage)
             continue
-        undone = tuple(inverse for op in reversed(last.operations) for inverse in op.inverse())
+        undone = last.operations[::-1]  # each flip is its own inverse
         if rotated or not from_zero or not all(map(_keeps_zero, undone)):
             rotated.append(Permutation(undone))
         rotated += [replace(stage, body=(last, *stage.body[:-1])), last]
