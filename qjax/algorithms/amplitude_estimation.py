@@ -312,11 +312,12 @@ def find_next_k(k: int, low: float, high: float, half_turn: int) -> tuple[int, i
 
     theta lies in low..high, in radians. The next power is the largest k' with K' = 4k' + 2 at least twice 4k + 2 for
     which all of K' low .. K' high lies in one half turn m pi .. (m + 1) pi, where a probability says which angle it
-    is. Where there is none, k and its `half_turn` m stay.
+    is. Where there is none, k and its `half_turn` m stay. An end that is a multiple of pi but for rounding, as one of
+    pi/2 is, counts as that multiple.
     """
     largest = floor(pi / (high - low))
     for factor in range(largest - (largest - 2) % 4, 2 * (4 * k + 2) - 1, -4):
-        first, last = floor(factor * low / pi), ceil(factor * high / pi) - 1
+        first, last = floor(factor * low / pi + 1e-12), ceil(factor * high / pi - 1e-12) - 1
         if first == last:
             return (factor - 2) // 4, first
     return k, half_turn

@@ -1,13 +1,14 @@
 """Amplitude estimation against dense algebra, the distribution in closed form, exact amplitudes and the bounds."""
 
 from collections.abc import Callable
+from fractions import Fraction
 from itertools import pairwise
-from math import asin, pi, sin, sqrt
+from math import asin, ceil, floor, pi, sin, sqrt
 
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from qiskit.quantum_info import Statevector
 from scipy.stats import binom, binomtest, unitary_group
@@ -30,6 +31,7 @@ from qjax.checks import UserError
 from qjax.export import to_qiskit
 from qjax.quantum import Circuit, input_angle, parameter, probabilities, unitary, unitary_gate
 
+PI = Fraction("3.14159265358979323846264338327950288")
 # One qubit whose probability of 1 is sin^2(theta / 2): one compiled program for all amplitudes.
 ROTATION = Circuit(1).append("ry", 0, parameter("theta"))
 
@@ -239,13 +241,14 @@ def test_a_run_is_a_function_of_its_key() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.floats(0, pi / 2 - 0.02), st.floats(0.002, 0.4), st.integers(0, 30))
+@example(1.453125, 0.25, 0)
 def test_find_next_k(low: float, width: float, k: int) -> None:
     high = min(low + width, pi / 2)
     found, half_turn = find_next_k(k, low, high, -1)
 
-    def fits(power: int) -> bool:
-        angles = np.asarray([low, high]) * (4 * power + 2)
-        return int(angles[0] // pi) == int(np.nextafter(angles[1], 0) // pi)
+    def fits(power: int) -> bool:  # in exact numbers: 26 times pi / 2 is 13 pi, in float64 a little more
+        first, last = (Fraction(angle) * (4 * power + 2) / PI for angle in (low, high))
+        return floor(first) == ceil(last) - 1
 
     candidates = [j for j in range(int(pi / (high - low))) if 4 * j + 2 >= 2 * (4 * k + 2) and fits(j)]
     if found == k:
