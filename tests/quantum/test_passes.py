@@ -95,10 +95,13 @@ def test_passes_are_the_steps_one_by_one(name: str, stored: bool, small_parts: N
         cotangent = jnp.cos(jnp.arange(final.size, dtype=final.dtype)).reshape(final.shape)
         return final, run_back(made.steps, final, cotangent, tensors, saved if stored else None, False)[1:]
 
-    found = jax.jit(both_ways)(first, tensors)
-    final, pull = jax.vjp(lambda x, t: _one_by_one(made.steps, x, t), first, tensors)
-    cotangent = jnp.cos(jnp.arange(final.size, dtype=final.dtype)).reshape(final.shape)
-    expected = (final, pull(cotangent))
+    def by_autodiff(first: Any, tensors: Any) -> Any:
+        final, pull = jax.vjp(lambda x, t: _one_by_one(made.steps, x, t), first, tensors)
+        cotangent = jnp.cos(jnp.arange(final.size, dtype=final.dtype)).reshape(final.shape)
+        return final, pull(cotangent)
+
+    found = jax.jit(both_ways, compiler_options=QUICK)(first, tensors)
+    expected = jax.jit(by_autodiff, compiler_options=QUICK)(first, tensors)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), found, expected)
 
 
@@ -150,9 +153,12 @@ def test_gradient_and_hessian_are_those_of_finite_differences(reverse_pass: str,
     params = {k: np.asarray(v, np.float64) for k, v in init_params(jax.random.key(3), circuit).items()}
     direction = {k: np.cos(np.arange(v.size)).reshape(v.shape) for k, v in params.items()}
     with jax.enable_x64(True):
-        value = jax.jit(lambda p: expectation(circuit, p, None, (observable,), reverse_pass=reverse_pass)[0])
-        gradient = jax.jit(jax.grad(value))
-        along = jax.jit(lambda p: jax.jvp(gradient, (p,), (direction,))[1])
+
+        def loss(p: Any) -> Any:
+            return expectation(circuit, p, None, (observable,), reverse_pass=reverse_pass)[0]
+
+        value, gradient = (jax.jit(f, compiler_options=QUICK) for f in (loss, jax.grad(loss)))
+        along = jax.jit(lambda p: jax.jvp(jax.grad(loss), (p,), (direction,))[1], compiler_options=QUICK)
 
         def moved(step: float) -> Any:
             return {k: v + step * direction[k] for k, v in params.items()}
