@@ -12,8 +12,8 @@ from typing import Any
 
 import jax
 
-from qjax.quantum.apply import barrier
-from qjax.quantum.choices import block_qubits, chunk_size, is_wide
+from qjax.quantum.barriers import barrier
+from qjax.quantum.choices import MAX_JOINED_QUBITS, block_qubits, chunk_size, is_wide
 from qjax.quantum.chunks import batch_of_tree, in_chunks
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.costs import check_memory, settle
@@ -212,7 +212,12 @@ def plan_of(circuit: Circuit, given: int, batched: frozenset[str], batch: int, f
     """
     n = circuit.num_qubits
     blocks = Blocks(
-        block_qubits(n, batch), batched, take_permutations=False, across_layers=is_wide(n, batch), num_all=n
+        block_qubits(n, batch),
+        batched,
+        take_permutations=False,
+        across_layers=is_wide(n, batch),
+        num_all=n,
+        joined=batch if batch > 1 and n <= MAX_JOINED_QUBITS else 0,
     )
     plan = make_plan(compile_circuit(circuit, given == 0, blocks), real_start=given == 1)
     last = plan.steps[-1] if plan.steps else None

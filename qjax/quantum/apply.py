@@ -1,13 +1,13 @@
 """What operations do to a state `[2**n, batch]`: matrices, diagonals, permutations, Pauli rotations, controls."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from qjax.quantum.choices import BARRIER_HOLDS
+from qjax.quantum.barriers import barrier
 from qjax.quantum.matrices import Matrix, diagonal, gate_matrix
 from qjax.quantum.operation import Operation
 from qjax.quantum.values import Values
@@ -17,24 +17,6 @@ from qjax.types import Array
 MAX_SLICED_ENTRIES = 64
 # A Pauli rotation on more qubits than this is never a matrix.
 MAX_PAULI_MATRIX_QUBITS = 2
-
-Arrays = TypeVar("Arrays", Array, list[Array])
-
-
-def barrier(arrays: Arrays) -> Arrays:
-    """Returns the arrays; XLA computes them once, before anything that uses them."""
-    return cast(Arrays, lax.optimization_barrier(arrays))  # type: ignore[no-untyped-call]
-
-
-def stored(array: Array) -> Array:
-    """Returns `[rows, ...]` as a `barrier` does, also where XLA drops that one before it fuses.
-
-    Then an update of a row by itself takes its place: XLA computes what is updated before it. For a single
-    state the copies that it makes are not worth it.
-    """
-    if BARRIER_HOLDS or array.shape[-1] == 1:
-        return barrier(array)
-    return lax.dynamic_update_slice_in_dim(array, array[:1], 0, 0)
 
 
 def num_qubits_of(state: Array) -> int:

@@ -14,6 +14,9 @@ BARRIER_HOLDS = jax.__version_info__ >= (0, 11)
 # and where passes over the memory are what costs, wider windows pay.
 MAX_WINDOW_QUBITS, MIN_LANES = 3, 32
 WIDE_WINDOW_QUBITS = 4
+# Operations that all examples share become one matrix up to so many qubits: its rows are those of two states.
+# One or two stages are a matrix and a permutation already.
+MAX_JOINED_QUBITS, MIN_JOINED_STAGES = 8, 3
 # The reverse pass keeps the states where they take at most this many bytes, and at most this share of the memory.
 MAX_SAVED_BYTES = 2**28
 MAX_SAVED_SHARE = 0.25
@@ -47,6 +50,17 @@ def block_qubits(num_qubits: int, batch: int) -> int:
     lanes = chunk_size(num_qubits, batch) or batch
     windows = -(-num_qubits // (MAX_WINDOW_QUBITS if lanes >= MIN_LANES else WIDE_WINDOW_QUBITS))
     return max(2, -(-num_qubits // windows))
+
+
+def one_matrix_pays(num_qubits: int, batch: int, num_stages: int) -> bool:
+    """Returns whether stages that all examples share cost less as one matrix on all qubits.
+
+    A stage costs about 32 multiply-adds for each number of a state, and is done for the 2**n basis states in place of
+    the examples; the matrix costs 2**(n + 1) for each number.
+    """
+    dim = 2**num_qubits
+    possible = num_qubits <= MAX_JOINED_QUBITS and num_stages >= MIN_JOINED_STAGES
+    return possible and 16 * num_stages * (batch - dim) >= dim * batch
 
 
 def saves_states(num_states: int, num_qubits: int, batch: int, dtype: Any) -> bool:

@@ -21,7 +21,7 @@ from qjax.quantum.passes import passes_of
 from qjax.quantum.plan import Plan
 from qjax.quantum.planes import Layout
 from qjax.quantum.search_loop import MAX_FUSED, is_search
-from qjax.quantum.stages import ProductState
+from qjax.quantum.stages import ProductState, Unitary
 from qjax.quantum.step_work import PARTS, Reverse, ReversePass, Setting, Work, matrix_shape, operations_of, total
 from qjax.quantum.steps import MatrixStep, MoveStep, ReflectionStep, Step
 
@@ -125,6 +125,7 @@ def _step_cost(
         kind = f"gate {step.operation.gate.name}"
     elif isinstance(step, ReflectionStep):
         own = step.qubits
+    built = _unitary_work(source, setting) if isinstance(source, Unitary) else (Work(), Work())
     return StepCost(
         kind=kind,
         qubits=own,
@@ -133,9 +134,32 @@ def _step_cost(
         matrix=matrix_shape(step) if isinstance(step, MatrixStep) else None,
         content=setting.content(*operations) if operations else "constant" if own else "",
         tensor_bytes=parts.numbers * setting.itemsize,
-        forward=parts.apply,
-        reverse=full.apply + again[setting.reverse] + full.cotangents,
+        forward=parts.apply + built[0],
+        reverse=full.apply + again[setting.reverse] + full.cotangents + built[1],
     )
+
+
+def _unitary_work(unitary: Unitary, setting: Setting) -> tuple[Work, Work]:
+    """Returns the work of simulating a unitary on the basis states, both ways: it is no pass over the batch."""
+    plan = _plan_of_unitary(unitary)
+    columns = Setting(2**plan.num_qubits, setting.itemsize, frozenset(), "store")
+    inner = plan_costs(plan, columns)
+    forward, reverse = total([c.forward for c in inner]), total([c.reverse for c in inner])
+    return replace(forward, passes=0), replace(forward + reverse, passes=0)
+
+
+def unitaries_of(sources: Sequence[Any]) -> list[Unitary]:
+    """Returns the unitaries among the sources of a plan's steps, those of loops once."""
+    found = []
+    for source in sources:
+        found += [source] if isinstance(source, Unitary) else unitaries_of(getattr(source, "sources", ()))
+    return found
+
+
+def _plan_of_unitary(unitary: Unitary) -> Plan:
+    from qjax.quantum.adjoint import plan_of
+
+    return plan_of(unitary.circuit, 1, frozenset(), 2**unitary.circuit.num_qubits)
 
 
 def _loop_cost(step: LoopStep, body: tuple[StepCost, ...]) -> StepCost:
@@ -294,8 +318,12 @@ def peak_bytes(
     state, shared, own, matrices, tables = _sizes(plan, batch, part, itemsize, reverse)
     kind = "gradient" if gradient else "run"
     held = SHARED_NUMBERS[kind] * shared + OWN_NUMBERS[kind] * own
-    if not gradient:
-        return FORWARD_STATES * state + held + tables // 2
+    plans = map(_plan_of_unitary, unitaries_of(plan.sources))
+    inner = [peak_bytes(plan, 2**plan.num_qubits, dtype, gradient) for plan in plans]
+    if not gradient:  # a unitary is there before the states of the batch are
+        states = FORWARD_STATES - (len(plan.steps) == 1)  # one step has no part in work beside its two states
+        return max(states * state + held + tables // 2, *inner, 0)
+    held += sum(inner)
     kept = 1 if reverse == "recompute" else plan.num_saved_states
     return (GRADIENT_STATES + kept + OWN_MATRIX_STATES * matrices) * state + held + tables
 

@@ -31,7 +31,7 @@ from qjax.quantum.memory import device_bytes, state_bytes
 from qjax.quantum.observables import Observable, check_observables
 from qjax.quantum.plan import LoopSource, Plan
 from qjax.quantum.readouts import ExpectationReadout
-from qjax.quantum.stages import Dense, Flip, Permutation, Phase, ProductState, Reflection, Single
+from qjax.quantum.stages import Dense, Flip, Permutation, Phase, ProductState, Reflection, Single, Unitary
 from qjax.quantum.step_work import ReversePass, Setting, Work, total
 
 DTYPES = ("float32", "float64")
@@ -258,6 +258,9 @@ def _describe(stage: Any) -> str:
         return f"single gate: {stage.operation.gate.name} on {show_qubits(stage.operation.all_qubits)}"
     if isinstance(stage, Reflection):
         return f"reflection about the even superposition of {show_qubits(stage.qubits)}"
+    if isinstance(stage, Unitary):
+        gates = list(stage.circuit.iter_operations())
+        return f"one matrix on all qubits: {_count(gates)}, simulated on the basis states"
     gates = list(stage.operations)
     if isinstance(stage, Dense):
         return f"dense block on {show_qubits(stage.qubits)}: {_count(gates)}, multiplied together first"

@@ -1,7 +1,8 @@
 """The first state, a product of one column for each qubit, in real arithmetic, forwards and backwards.
 
-The columns are joined in two halves, arrays `[2, rows, 1 or batch]`: all real parts, then all imaginary parts. The
-state is the outer product of the halves, the one pass over the state that it costs.
+The columns are joined in two halves, arrays `[2, rows, 1 or batch]`: all real parts, then all imaginary parts, which
+a real state has not, `[1, rows, 1 or batch]`. The state is the outer product of the halves, the one pass over the
+state that it costs.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from qjax.quantum.apply import stored
+from qjax.quantum.barriers import stored
 from qjax.quantum.matrices import start_columns
 from qjax.quantum.planes import HIGHEST, Layout, join_planes, split_planes
 from qjax.quantum.primitive import with_batch
@@ -24,9 +25,11 @@ MAX_WRITTEN_SUM = 64
 
 def halves(start: ProductState, values: Values) -> tuple[Array, Array]:
     """Returns what each qubit's run of operations makes of |0>, joined in two halves."""
-    one = jnp.ones((1, 1), values.complex_dtype)  # what a product of no columns is
     columns = start_columns(start.runs, values)
-    middle = (len(columns) - 1) // 2
+    if start.is_real:
+        columns = [column.real for column in columns]
+    one = jnp.ones((1, 1), columns[0].dtype)  # what a product of no columns is
+    middle = len(columns) // 2 if len(columns) > 4 else (len(columns) - 1) // 2
     return _join([one, *columns[:middle]]), _join(columns[middle:])
 
 
@@ -37,11 +40,13 @@ def product_state(parts: Sequence[Array], layout: Layout) -> Array:
         left, right = _factors(high[:, :, 0], low[:, :, 0], layout.place)
         return stored(jnp.matmul(left, right, precision=HIGHEST).reshape(-1, 1))  # which XLA cannot compute anew
     # Each part of a batch stored by itself: what reads the state computes it, and would read slices of all halves.
-    (re_a, im_a), (re_b, im_b) = (stored(x) for x in (high[:, :, None], low[:, None]))
-    real = re_a * re_b - (0 if layout.is_real else im_a * im_b)
-    batch = real.shape[-1]
+    high, low = (stored(x) for x in (high[:, :, None], low[:, None]))
     if layout.is_real:
-        return stored(real.reshape(-1, batch))
+        real = high[0] * low[0]
+        return stored(real.reshape(-1, real.shape[-1]))
+    (re_a, im_a), (re_b, im_b) = high, low
+    real = re_a * re_b - im_a * im_b
+    batch = real.shape[-1]
     imag = re_a * im_b + im_a * re_b
     return stored(join_planes(real.reshape(-1, batch), imag.reshape(-1, batch), layout))
 
@@ -74,20 +79,22 @@ def _weighted_rows(real: Array, imag: Array | None, weights: Array) -> Array:
     first: Any = 0.0
     second: Any = 0.0
     for k in range(weights.shape[1]):
-        re, im = weights[:, k, None]
-        first = first + real[k] * re + (0.0 if imag is None else imag[k] * im)
-        second = second + (0.0 if imag is None else imag[k] * re - real[k] * im)
-    return jnp.stack([first, jnp.broadcast_to(jnp.asarray(second, first.dtype), first.shape)])
+        re, *im = weights[:, k, None]
+        first = first + real[k] * re
+        if imag is not None:
+            first = first + imag[k] * im[0]
+            second = second + imag[k] * re - real[k] * im[0]
+    return jnp.stack([first] if imag is None else [first, second])
 
 
 def _join(columns: Sequence[Array]) -> Array:
-    """Returns the product state of some qubits, real and imaginary parts, `[2, 2**k, 1 or batch]`."""
+    """Returns the product state of some qubits, real and imaginary parts, `[1 or 2, 2**k, 1 or batch]`."""
     state = columns[0]
     for column in columns[1:]:
         product = state[:, None, :] * column[None, :, :]
         state = product.reshape(-1, product.shape[-1])
     state = stored(state)
-    return stored(jnp.stack([state.real, state.imag]))
+    return stored(jnp.stack([state.real, state.imag]) if jnp.iscomplexobj(state) else state[None])
 
 
 def _factors(high: Array, low: Array, place: int) -> tuple[Array, Array]:

@@ -13,6 +13,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from qjax.quantum.trigonometry import stored_cos_sin
 from qjax.types import Array
 
 # Constant matrices. -----------------------------------------------------------------------------------------
@@ -64,8 +65,7 @@ def pauli_product(paulis: str) -> np.ndarray:
 
 def rotation(generator: np.ndarray, theta: ArrayLike) -> Array:
     """exp(-i theta G / 2) = cos(theta/2) - i sin(theta/2) G for a generator with G G = 1, `[d, d, ...]`."""
-    half = jnp.asarray(theta) / 2
-    cos, sin = jnp.cos(half), jnp.sin(half)
+    cos, sin = _cos_sin(jnp.asarray(theta) / 2)
     minus_i_g = -1j * generator
     real = _spread(np.eye(len(generator)), cos) + _spread(minus_i_g.real, sin)
     return lax.complex(real, _spread(minus_i_g.imag, sin))
@@ -141,6 +141,11 @@ def embedded(block: Array, *, start: int, step: int, dim: int) -> Array:
     padded = lax.pad(block, np.zeros((), block.dtype), (edge, edge) + ((0, 0, 0),) * rest)
     untouched = np.array([k not in places for k in range(dim)])
     return padded + np.diag(untouched).astype(block.dtype).reshape((dim, dim) + (1,) * rest)
+
+
+def _cos_sin(angles: Array) -> tuple[Array, Array]:
+    """Returns cosine and sine; XLA would compute those of a batch for every entry of a matrix that they are in."""
+    return stored_cos_sin(angles) if angles.ndim else (jnp.cos(angles), jnp.sin(angles))
 
 
 def _spread(constant: np.ndarray, weight: Array) -> Array:

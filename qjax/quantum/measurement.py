@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from qjax.quantum.apply import apply_matrix, barrier, multiply_diagonal
+from qjax.quantum.apply import apply_matrix, multiply_diagonal
+from qjax.quantum.barriers import barrier
 from qjax.quantum.observables import Hermitian, Observable, PauliString, PauliSum, Projector
 from qjax.quantum.pauli import pauli_masks
 from qjax.quantum.planes import sum_rows

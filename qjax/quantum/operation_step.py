@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from qjax.quantum.angle import Angle
-from qjax.quantum.apply import apply_operation, barrier
+from qjax.quantum.apply import apply_operation
+from qjax.quantum.barriers import barrier
 from qjax.quantum.operation import Operation
 from qjax.quantum.planes import Layout, from_complex, to_complex
 from qjax.quantum.primitive import with_batch

@@ -18,7 +18,19 @@ from qjax.quantum.passes import passes_of
 from qjax.quantum.phase_table import phase_table
 from qjax.quantum.planes import Layout
 from qjax.quantum.program import Program
-from qjax.quantum.stages import Dense, Flip, Loop, Permutation, Phase, ProductState, Reflection, Single, Stage
+from qjax.quantum.shared_unitary import shared_unitary
+from qjax.quantum.stages import (
+    Dense,
+    Flip,
+    Loop,
+    Permutation,
+    Phase,
+    ProductState,
+    Reflection,
+    Single,
+    Stage,
+    Unitary,
+)
 from qjax.quantum.steps import (
     MAX_TABLE_QUBITS,
     FlipStep,
@@ -84,7 +96,10 @@ def _tensors(steps: Sequence[Step], sources: Sequence[Any], values: Values) -> t
     found: list[Tensors] = [()] * len(steps)
     blocks = []
     for i, (step, source) in enumerate(zip(steps, sources, strict=True)):
-        if isinstance(step, MatrixStep) and step.constant is None:
+        if isinstance(source, Unitary):
+            assert isinstance(step, MatrixStep)
+            found[i] = (step.prepare(shared_unitary(source.circuit, values)),)
+        elif isinstance(step, MatrixStep) and step.constant is None:
             blocks.append((i, (source.qubits, source.operations)))
         elif isinstance(step, PhaseStep):
             if step.table is not None:
@@ -186,7 +201,7 @@ def order_blocks(stages: Sequence[Stage], place: int) -> list[Stage]:
     for stage in stages:
         if not isinstance(stage, Dense):
             close()
-            place = 0 if isinstance(stage, Permutation | Loop) else place
+            place = 0 if isinstance(stage, Permutation | Loop | Unitary) else place
             ordered.append(stage)
             continue
         if any(set(stage.qubits) & set(block.qubits) for block in group):
@@ -198,7 +213,7 @@ def order_blocks(stages: Sequence[Stage], place: int) -> list[Stage]:
 
 def _window(stage: Any) -> tuple[int, int] | None:
     """Returns the qubits (first, last + 1) of a block that wants bit c beside it; None for any other stage."""
-    if isinstance(stage, Dense) and not stage.is_real and stage.is_window:
+    if isinstance(stage, Dense | Unitary) and not stage.is_real and stage.is_window:
         return stage.qubits[0], stage.qubits[-1] + 1
     return None
 
@@ -256,7 +271,7 @@ class _Draft:
     def lay_out(self, stages: Sequence[Stage]) -> None:
         for i, stage in enumerate(stages):
             rest = stages[i + 1 :]
-            if isinstance(stage, Dense):
+            if isinstance(stage, Dense | Unitary):
                 self._dense(stage, rest)
             elif isinstance(stage, Permutation):
                 fixed = self.layout.is_real or self.layout.num_qubits > MAX_TABLE_QUBITS
@@ -279,8 +294,8 @@ class _Draft:
                 assert isinstance(stage, Loop)
                 self._loop(stage)
 
-    def _dense(self, stage: Dense, rest: Sequence[Stage]) -> None:
-        constant = constant_matrix(stage.operations, stage.qubits)
+    def _dense(self, stage: Dense | Unitary, rest: Sequence[Stage]) -> None:
+        constant = constant_matrix(stage.operations, stage.qubits) if isinstance(stage, Dense) else None
         first, end, place = stage.qubits[0], stage.qubits[-1] + 1, self.layout.place
         free = place is None or not first < place < end
         if stage.is_real and (free or not stage.is_window):
@@ -296,6 +311,8 @@ class _Draft:
         stops = any(isinstance(s, Permutation | Loop) for s in rest[:1])
         if target is None and self.home is not None:
             wanted = self.home
+        elif target is None and isinstance(stage, Unitary):
+            wanted = 0  # real parts in one piece, as the readout wants them
         else:
             wanted = end if target is None or stops else min(max(end, target[0]), target[1])
         wanted = min(max(wanted, first), end)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from qjax.quantum.apply import barrier
+from qjax.quantum.barriers import barrier
 from qjax.types import Array
 
 # Blocks with fewer numbers in a row than this are transposed for the product: the kernels are slow on short rows (2.5

@@ -5,21 +5,35 @@ The rules, each a small function:
 - any other one joins the latest earlier stage that can hold it, where every stage in between acts on other qubits;
 - batched rotations about X and Y on several qubits become phases (`turned.py`);
 - a diagonal one is moved out of a phase into the next dense block on its qubits, where it costs nothing;
-- a short Repeat is written out before all this, so that stages grow across repetitions; a long one becomes a loop.
+- a short Repeat is written out before all this, so that stages grow across repetitions; a long one becomes a loop;
+- for many examples on few qubits, what all of them share becomes one matrix on all qubits.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Any, cast
 
 import numpy as np
 
 from qjax.quantum.angle import Input
+from qjax.quantum.choices import one_matrix_pays
 from qjax.quantum.circuit import Circuit, Repeat
 from qjax.quantum.matrices import constant_phases
 from qjax.quantum.operation import Operation
 from qjax.quantum.reflections import find_reflections
-from qjax.quantum.stages import Dense, Flip, Loop, Permutation, Phase, ProductState, Reflection, Single, Stage
+from qjax.quantum.stages import (
+    Dense,
+    Flip,
+    Loop,
+    Permutation,
+    Phase,
+    ProductState,
+    Reflection,
+    Single,
+    Stage,
+    Unitary,
+)
 from qjax.quantum.turned import turn_rotations
 
 # A Repeat of at most this many stages in all is written out: a scan of few repetitions runs 1.2 to 1.4 times slower,
@@ -30,7 +44,7 @@ MAX_BLOCK_QUBITS = 2
 
 
 # What is sorted into stages: operations, and stages that stay as they are.
-Item = Operation | Loop | Reflection
+Item = Operation | Loop | Reflection | Unitary
 
 
 @dataclass(frozen=True)
@@ -41,6 +55,7 @@ class Blocks:
       num_qubits: of a block at most; more than `MAX_BLOCK_QUBITS` only on neighbouring qubits.
       batched: references that differ between examples: 'inputs', or names of parameters. A block that has one of them
         is a matrix for each example, and stays as narrow as the operation itself.
+      joined: for how many examples operations that all of them share are joined to one matrix; 0 for never.
     """
 
     num_qubits: int = MAX_BLOCK_QUBITS
@@ -48,6 +63,7 @@ class Blocks:
     take_permutations: bool = True
     across_layers: bool = False
     num_all: int = 0
+    joined: int = 0
 
     def is_batched(self, op: Operation) -> bool:
         """Whether the operation differs between examples."""
@@ -85,20 +101,39 @@ def compile_circuit(circuit: Circuit, from_zero: bool = True, blocks: Blocks = B
       from_zero: whether it starts from |0...0>, which the program then prepares, or from a state that is given.
       blocks: which operations may share a dense block.
     """
-    items = _write_out(circuit, blocks)
-    if not from_zero:
-        return Program(circuit.num_qubits, None, _stages(items, blocks))
-    runs: list[list[Operation]] = [[] for _ in range(circuit.num_qubits)]
-    fresh = set(range(circuit.num_qubits))
-    rest: list[Item] = []
-    for item in items:
-        qubits = item.all_qubits if isinstance(item, Operation) else range(circuit.num_qubits)
+    n = circuit.num_qubits
+    items: list[Any] = _elements(circuit, blocks) if blocks.joined else _write_out(circuit, blocks)
+    start = None
+    if from_zero:
+        runs, items = _split_product(items, n, blocks)
+        start = ProductState(runs)
+    stages = _stages(_join(items, n, blocks) if blocks.joined else items, blocks)
+    if blocks.joined and not _has_unitary(stages):
+        return compile_circuit(circuit, from_zero, replace(blocks, joined=0))
+    return Program(n, start, stages)
+
+
+def _split_product(
+    items: Sequence[Any], num_qubits: int, blocks: Blocks
+) -> tuple[tuple[tuple[Operation, ...], ...], list[Any]]:
+    """Returns the run of operations on each fresh qubit, and all others in order.
+
+    Where operations are joined, those that all examples share at the end of a run are left to the matrix.
+    """
+    runs: list[list[int]] = [[] for _ in range(num_qubits)]
+    fresh = set(range(num_qubits))
+    for i, item in enumerate(items):
+        qubits = item.all_qubits if isinstance(item, Operation) else range(num_qubits)
         if isinstance(item, Operation) and len(qubits) < 2 and fresh.issuperset(qubits):
-            runs[qubits[0] if qubits else 0].append(item)  # a global phase goes anywhere
+            runs[qubits[0] if qubits else 0].append(i)  # a global phase goes anywhere
         else:
             fresh -= set(qubits)
-            rest.append(item)
-    return Program(circuit.num_qubits, ProductState(tuple(map(tuple, runs))), _stages(rest, blocks))
+    for run in runs if blocks.joined else ():
+        while run and not blocks.is_batched(items[run[-1]]):
+            run.pop()
+    taken = {i for run in runs for i in run}
+    rest = [item for i, item in enumerate(items) if i not in taken]
+    return tuple(tuple(items[i] for i in run) for run in runs), rest
 
 
 @dataclass
@@ -109,7 +144,7 @@ class _Draft:
     blocks: Blocks
     qubits: set[int] = field(default_factory=set)
     operations: list[Operation] = field(default_factory=list)
-    fixed: Loop | Reflection | None = None
+    fixed: Loop | Reflection | Unitary | None = None
     batched: bool = False
 
     def add(self, op: Operation, first: bool = False) -> None:
@@ -209,7 +244,7 @@ def _stages(items: Iterable[Item], blocks: Blocks) -> tuple[Stage, ...]:
     return tuple(draft.finish() for draft in drafts if draft.fixed is not None or draft.operations)
 
 
-def _runs(items: Iterable[Item]) -> Iterator[tuple[list[Operation], Loop | Reflection | None]]:
+def _runs(items: Iterable[Item]) -> Iterator[tuple[list[Operation], Loop | Reflection | Unitary | None]]:
     """Yields the operations before each loop or reflection with it, and with None those after the last."""
     run: list[Operation] = []
     for item in items:
@@ -284,6 +319,8 @@ def _move_phases_into_blocks(drafts: list[_Draft]) -> None:
 
 def _write_out(circuit: Circuit, blocks: Blocks) -> list[Item]:
     """Returns the operations without barriers, each Repeat either written out or as a loop."""
+    if blocks.joined:
+        return _join(_elements(circuit, blocks), circuit.num_qubits, blocks)
     items: list[Item] = []
     run: list[Operation] = []
     for op in (*circuit.operations, None):
@@ -308,3 +345,49 @@ def _repeat(repeat: Repeat, blocks: Blocks) -> list[Item]:
         return [op for op in repeat.expand() if not op.is_barrier]
     names = () if repeat.shared else tuple(repeat.body.parameter_shapes)
     return [Loop(stages, repeat.reps, repeat.reverse, names)]
+
+
+# What all examples share, as one matrix. ---------------------------------------------------------------------
+
+
+def _elements(circuit: Circuit, blocks: Blocks) -> list[Item | Repeat]:
+    """Returns the operations without barriers; a Repeat as it is where all examples share it."""
+    found: list[Item | Repeat] = []
+    for op in circuit.operations:
+        if isinstance(op, Repeat):
+            found.extend(_repeat(op, blocks) if _differs(op, blocks) else [op])
+        elif not op.is_barrier:
+            found.append(op)
+    return found
+
+
+def _differs(element: Item | Repeat, blocks: Blocks) -> bool:
+    """Whether an operation, or one that is repeated, differs between examples; what is a loop already does."""
+    if isinstance(element, Repeat):
+        return any(_differs(op, blocks) for op in element.body.operations)
+    return not isinstance(element, Operation) or blocks.is_batched(element)
+
+
+def _join(elements: Sequence[Item | Repeat], num_qubits: int, blocks: Blocks) -> list[Item]:
+    """Returns the elements with each run that all examples share as one matrix where that costs less."""
+    items: list[Item] = []
+    run: list[Any] = []
+    for element in (*elements, None):
+        if element is not None and not _differs(element, blocks):
+            run.append(element)
+            continue
+        shared, plain = Circuit(num_qubits, tuple(run)), replace(blocks, joined=0)
+        written = _write_out(shared, plain)
+        pays = one_matrix_pays(num_qubits, blocks.joined, _count_stages(_stages(written, plain)))
+        items.extend([Unitary(shared)] if pays else written)
+        items.extend([] if element is None else [cast(Item, element)])
+        run = []
+    return items
+
+
+def _has_unitary(stages: Sequence[Stage]) -> bool:
+    return any(_has_unitary(s.body) if isinstance(s, Loop) else isinstance(s, Unitary) for s in stages)
+
+
+def _count_stages(stages: Sequence[Stage]) -> int:
+    return sum(stage.reps * _count_stages(stage.body) if isinstance(stage, Loop) else 1 for stage in stages)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jax import lax
 
-from qjax.quantum.apply import barrier
+from qjax.quantum.barriers import barrier
 from qjax.quantum.conditions import conditional_sign
 from qjax.quantum.planes import sum_rows
 from qjax.quantum.steps import FlipStep, ReflectionStep, Step

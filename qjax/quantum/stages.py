@@ -3,9 +3,11 @@
 `plan.py` turns them into steps, which act on a state.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+from qjax.quantum.circuit import Circuit, Repeat
 from qjax.quantum.operation import Operation
 
 
@@ -134,7 +136,41 @@ class Loop:
         return f"repeat {self.reps} times{' in reverse' if self.reverse else ''}:{inner}"
 
 
-Stage = Dense | Single | Phase | Flip | Permutation | Reflection | Loop
+@dataclass(frozen=True)
+class Unitary:
+    """Operations that all examples share, as one matrix on all qubits, which is simulated on the basis states."""
+
+    circuit: Circuit
+    is_window = True
+
+    @property
+    def qubits(self) -> tuple[int, ...]:
+        """All of them."""
+        return tuple(range(self.circuit.num_qubits))
+
+    @cached_property
+    def operations(self) -> tuple[Operation, ...]:
+        """The operations, those of a Repeat once."""
+        return tuple(_once(self.circuit))
+
+    @property
+    def is_real(self) -> bool:
+        """Whether real amplitudes stay real."""
+        return _are_real(self.operations)
+
+    def __str__(self) -> str:
+        return f"unitary on all qubits: {self.circuit!r}"
+
+
+Stage = Dense | Single | Phase | Flip | Permutation | Reflection | Loop | Unitary
+
+
+def _once(circuit: Circuit) -> Iterator[Operation]:
+    for op in circuit.operations:
+        if isinstance(op, Repeat):
+            yield from _once(op.body)
+        else:
+            yield op
 
 
 def _are_real(operations: Sequence[Operation]) -> bool:

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from qjax.quantum.apply import apply_operation, barrier, stored
+from qjax.quantum.apply import apply_operation
+from qjax.quantum.barriers import barrier, stored
 from qjax.quantum.matrices import constant_phases
 from qjax.quantum.operation import Operation
 from qjax.quantum.phase_table import PhaseTable

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from qjax.quantum.barriers import stored
 from qjax.types import Array
 
 # pi / 2 in three parts; the first two have so few bits that their multiples are exact.
@@ -37,6 +38,22 @@ def cos_sin(phases: Array) -> tuple[Array, Array]:
 @cos_sin.defjvp
 def _cos_sin_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Any, Any]:
     cosine, sine = cos_sin(*primals)
+    (tangent,) = tangents
+    return (cosine, sine), (-sine * tangent, cosine * tangent)
+
+
+@jax.custom_jvp
+def stored_cos_sin(angles: Array) -> tuple[Array, Array]:
+    """Returns cosine and sine of angles `[..., 1 or batch]`, those of a batch computed once for all readers."""
+    if angles.shape[-1] == 1:
+        return jnp.cos(angles), jnp.sin(angles)
+    cosine, sine = cos_sin(angles)
+    return stored(cosine), stored(sine)
+
+
+@stored_cos_sin.defjvp
+def _stored_cos_sin_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Any, Any]:
+    cosine, sine = stored_cos_sin(*primals)
     (tangent,) = tangents
     return (cosine, sine), (-sine * tangent, cosine * tangent)
 

@@ -56,6 +56,7 @@ KINDS = {
     "pairs": {},
     "wide": {"num_qubits": 4, "take_permutations": False},
     "batched": {"num_qubits": 3, "take_permutations": False, "batched": frozenset({"inputs"})},
+    "joined": {"num_qubits": 3, "take_permutations": False, "batched": frozenset({"inputs"}), "joined": 10**6},
     "across": {"num_qubits": 3, "take_permutations": False, "across_layers": True},
     "across batched": {"num_qubits": 4, "across_layers": True, "batched": frozenset({"inputs"})},
 }
@@ -195,7 +196,8 @@ def test_the_cotangent_of_the_first_state_is_that_of_autodiff(
     made = make_plan(compile_circuit(Circuit(3)))
     made = replace(made, before=Layout(3, None if is_real else place))
     rng = np.random.default_rng(place)
-    halves = tuple(jnp.asarray(rng.normal(size=(2, d, b)), jnp.float32) for d, b in zip((2, 4), batches, strict=True))
+    sizes = [(2 - is_real, d, b) for d, b in zip((2, 4), batches, strict=True)]
+    halves = tuple(jnp.asarray(rng.normal(size=size), jnp.float32) for size in sizes)
     state, pull = jax.vjp(made.prepare, halves)
     cotangent = jnp.asarray(rng.normal(size=state.shape), jnp.float32)
     for found, expected in zip(made.pull_back_start(halves, cotangent), pull(cotangent)[0], strict=True):

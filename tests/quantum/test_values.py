@@ -10,7 +10,7 @@ import pytest
 
 from qjax.quantum import input_angle, operation, parameter
 from qjax.quantum.angle import Angle
-from qjax.quantum.apply import stored
+from qjax.quantum.barriers import stored
 from qjax.quantum.choices import MIN_LANES, block_qubits
 from qjax.quantum.matrices import start_columns
 from qjax.quantum.measurement import MAX_SIGN_ROWS, MIN_SIGN_BATCH, observable_values
@@ -105,7 +105,7 @@ def _value(ref: Any, w: Any, s: Any, row: Any) -> float:
 def test_what_is_stored_is_itself_and_so_is_its_cotangent(
     holds: bool, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qjax.quantum.apply.BARRIER_HOLDS", holds)
+    monkeypatch.setattr("qjax.quantum.barriers.BARRIER_HOLDS", holds)
     array = jnp.asarray(np.random.default_rng(0).normal(size=(4, batch)))
     found, pull = jax.vjp(lambda x: stored(x * 2.0), array)
     np.testing.assert_array_equal(found, array * 2.0)
