@@ -15,8 +15,8 @@ BARRIER_HOLDS = jax.__version_info__ >= (0, 11)
 MAX_WINDOW_QUBITS, MIN_LANES = 3, 32
 WIDE_WINDOW_QUBITS = 4
 # Operations that all examples share become one matrix up to so many qubits: its rows are those of two states.
-# One or two stages are a matrix and a permutation already.
-MAX_JOINED_QUBITS, MIN_JOINED_STAGES = 8, 3
+# A layer or two are not worth it: a matrix for each layer between inputs that are loaded again takes twice as long.
+MAX_JOINED_QUBITS, MIN_JOINED_STAGES = 8, 6
 # The reverse pass keeps the states where they take at most this many bytes, and at most this share of the memory.
 MAX_SAVED_BYTES = 2**28
 MAX_SAVED_SHARE = 0.25

@@ -33,30 +33,30 @@ def layers(n: int, reps: int, name: str) -> Circuit:
 
 
 def plain(n: int) -> Circuit:
-    return angle_encoding(n, axis="ry") + layers(n, 3, "a")
+    return angle_encoding(n, axis="ry") + layers(n, 4, "a")
 
 
 def hadamards_first(n: int) -> Circuit:
     circuit = Circuit(n)
     for q in range(n):
         circuit = circuit.append("h", q).append("rz", q, input_angle(q)).append("ry", q, parameter("first", q))
-    return circuit + layers(n, 3, "a")
+    return circuit + layers(n, 4, "a")
 
 
 def loaded_again(n: int) -> Circuit:
-    return layers(n, 3, "a") + angle_encoding(n, axis="rx") + layers(n, 3, "b") + angle_encoding(n, axis="rz")
+    return layers(n, 4, "a") + angle_encoding(n, axis="rx") + layers(n, 4, "b") + angle_encoding(n, axis="rz")
 
 
 def shared_loop(n: int) -> Circuit:
-    return angle_encoding(n) + Circuit(n, (Repeat(layers(n, 1, "a"), LONG, reverse=True),)) + layers(n, 3, "b")
+    return angle_encoding(n) + Circuit(n, (Repeat(layers(n, 1, "a"), LONG, reverse=True),)) + layers(n, 4, "b")
 
 
 def batched_loop(n: int) -> Circuit:
-    return Circuit(n, (Repeat(angle_encoding(n) + layers(n, 3, "a"), LONG),))
+    return Circuit(n, (Repeat(angle_encoding(n) + layers(n, 4, "a"), LONG),))
 
 
 def real_gates(n: int) -> Circuit:
-    return angle_encoding(n, axis="ry") + hardware_efficient(n, 3, rotations=("ry",)).rename({"ansatz": "a"})
+    return angle_encoding(n, axis="ry") + hardware_efficient(n, 4, rotations=("ry",)).rename({"ansatz": "a"})
 
 
 CIRCUITS = {f.__name__: f for f in (plain, hadamards_first, loaded_again, shared_loop, batched_loop, real_gates)}
@@ -97,6 +97,21 @@ def test_derivatives_are_those_of_one_example_at_a_time(name: str) -> None:
         np.testing.assert_allclose(pair[1], [row[1] for row in rows], atol=1e-10)
 
 
+@pytest.mark.parametrize("reverse_pass", ["store", "recompute", "rerun"])
+def test_every_way_back(reverse_pass: str) -> None:
+    n, batch = 2, 24
+    with jax.enable_x64(True):
+        circuit, params, inputs = case("loaded_again", n, batch)
+
+        def loss(a: Any, x: Any, way: str) -> Any:
+            p = {**params, "a": a}
+            return (expectation(circuit, p, x, z_observables(n), reverse_pass=way) ** 2).sum()
+
+        gradient = jax.jit(jax.grad(loss), static_argnums=2, compiler_options=QUICK)
+        one = sum(gradient(params["a"], x, "auto") for x in inputs)
+        np.testing.assert_allclose(gradient(params["a"], inputs, reverse_pass), one, atol=1e-10)
+
+
 def test_every_transformation_composes() -> None:
     n, batch = 2, 16
     with jax.enable_x64(True):
@@ -122,9 +137,9 @@ def test_every_transformation_composes() -> None:
 
 def test_a_batch_of_first_states() -> None:
     n, batch = 3, 32
-    circuit, rng = layers(n, 3, "a"), np.random.default_rng(0)
+    circuit, rng = layers(n, 4, "a"), np.random.default_rng(0)
     assert unitaries_of(plan_of(circuit, 2, frozenset(), batch).sources)
-    params = {"a": rng.normal(size=(3, n, 2)).astype(np.float32)}
+    params = {"a": rng.normal(size=(4, n, 2)).astype(np.float32)}
     first = rng.normal(size=(batch, 2**n)) + 1j * rng.normal(size=(batch, 2**n))
     first = (first / np.linalg.norm(first, axis=1, keepdims=True)).astype(np.complex64)
     found = state(circuit, params, initial_state=first)
@@ -134,6 +149,7 @@ def test_a_batch_of_first_states() -> None:
 def test_one_matrix_only_where_it_costs_less() -> None:
     assert one_matrix_pays(4, 512, 8)
     assert not one_matrix_pays(4, 512, 2)  # a matrix and a permutation are as cheap
+    assert not one_matrix_pays(4, 512, 5)  # a layer or two between inputs that are loaded again
     assert not one_matrix_pays(4, 16, 100)  # as many basis states as examples
     assert not one_matrix_pays(8, 512, 12)
     assert one_matrix_pays(8, 512, 40)
@@ -143,7 +159,7 @@ def test_one_matrix_only_where_it_costs_less() -> None:
 def test_it_is_explained_and_its_memory_counted() -> None:
     circuit = plain(4)
     found = explain(circuit, batch=256, observables=z_observables(4))
-    assert "one matrix on all qubits: 36 gates" in str(found)
+    assert "one matrix on all qubits: 48 gates" in str(found)
     matrix = next(step for step in found.steps if step.matrix == (32, 16))  # the first state is real
     assert matrix.forward.flops > 2 * 32 * 16 * 256  # applying it, and building it
     assert peak_bytes(circuit, 256, "float32", True) > peak_bytes(angle_encoding(4), 256, "float32", True)
