@@ -6,6 +6,7 @@ keeping all of them (Jones & Gacon 2020, arXiv:2009.02823). Keeping them is fast
 (`primitive.py`).
 """
 
+import sys
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import jax
 
 from qjax.quantum.barriers import barrier
-from qjax.quantum.choices import MAX_JOINED_QUBITS, block_qubits, chunk_size, is_wide
+from qjax.quantum.choices import block_qubits, chunk_size, is_wide, one_matrix_pays
 from qjax.quantum.chunks import batch_of_tree, in_chunks
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.costs import check_memory, settle
@@ -217,7 +218,7 @@ def plan_of(circuit: Circuit, given: int, batched: frozenset[str], batch: int, f
         take_permutations=False,
         across_layers=is_wide(n, batch),
         num_all=n,
-        joined=batch if batch > 1 and n <= MAX_JOINED_QUBITS else 0,
+        joined=batch if one_matrix_pays(n, batch, sys.maxsize) else 0,  # for however many stages there are
     )
     plan = make_plan(compile_circuit(circuit, given == 0, blocks), real_start=given == 1)
     last = plan.steps[-1] if plan.steps else None

@@ -12,7 +12,8 @@ The rules, each a small function:
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, cast
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 
@@ -371,17 +372,16 @@ def _differs(element: Item | Repeat, blocks: Blocks) -> bool:
 def _join(elements: Sequence[Item | Repeat], num_qubits: int, blocks: Blocks) -> list[Item]:
     """Returns the elements with each run that all examples share as one matrix where that costs less."""
     items: list[Item] = []
-    run: list[Any] = []
-    for element in (*elements, None):
-        if element is not None and not _differs(element, blocks):
-            run.append(element)
+    plain = replace(blocks, joined=0)
+    for differs, group in groupby(elements, lambda element: _differs(element, blocks)):
+        run: tuple[Any, ...] = tuple(group)
+        if differs:
+            items.extend(run)
             continue
-        shared, plain = Circuit(num_qubits, tuple(run)), replace(blocks, joined=0)
+        shared = Circuit(num_qubits, run)
         written = _write_out(shared, plain)
         pays = one_matrix_pays(num_qubits, blocks.joined, _count_stages(_stages(written, plain)))
         items.extend([Unitary(shared)] if pays else written)
-        items.extend([] if element is None else [cast(Item, element)])
-        run = []
     return items
 
 
