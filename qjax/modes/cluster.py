@@ -8,6 +8,9 @@ from qjax.checks import check
 
 # Seconds without a sign of life after which a worker counts as dead; JAX's own default is 100.
 HEARTBEAT_TIMEOUT = 10
+# Seconds that a process at its end waits for the others; JAX's own default is 300. One that failed alone keeps its
+# heartbeat while it waits, so this bounds how long the others hang in their next collective.
+SHUTDOWN_TIMEOUT = 60
 
 
 def join_cluster() -> None:
@@ -25,6 +28,7 @@ def join_cluster() -> None:
         num_processes=_number("JAX_NUM_PROCESSES"),
         process_id=_number("JAX_PROCESS_ID"),
         heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT,
+        shutdown_timeout_seconds=SHUTDOWN_TIMEOUT,
     )
 
 

@@ -34,11 +34,14 @@ def start_process(workdir, *, port, process_id):
     )
 
 
-@pytest.mark.slow
 def test_two_processes_train_as_one_does(tmp_path):
     port = free_port()
     processes = [start_process(tmp_path / "two", port=port, process_id=i) for i in range(2)]
-    outputs = [process.communicate(timeout=300) for process in processes]
+    try:
+        outputs = [process.communicate(timeout=150) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert "2 x cpu on 2 hosts" in outputs[0][0]
     assert "devices" not in outputs[1][0]  # the first process speaks for all
