@@ -32,7 +32,7 @@ def state_bytes(num_qubits: int, batch: int, dtype: Any) -> int:
 
 @lru_cache(maxsize=1)
 def device_bytes() -> int:
-    """Returns the memory of the first device of this process in bytes; of a CPU what this process may use of the machine's."""
+    """Returns the memory of this process's first device in bytes; of a CPU what the process may use of it."""
     device = jax.local_devices()[0]  # of a process on several hosts, jax.devices() begins with another host's
     limit = (device.memory_stats() or {}).get("bytes_limit")
     if limit:

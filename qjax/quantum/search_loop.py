@@ -7,11 +7,14 @@ them, and one pass gives each amplitude all of its updates.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from qjax.quantum.barriers import barrier
+from qjax.quantum.choices import MAX_MASK_QUBITS
 from qjax.quantum.conditions import conditional_sign
 from qjax.quantum.planes import sum_rows
 from qjax.quantum.steps import FlipStep, ReflectionStep, Step
@@ -48,15 +51,22 @@ def repeat_search(body: Sequence[Step], reps: int, state: Array, *, back: bool) 
     flips_first = isinstance(body[0], FlipStep) != back
     planes = 1 if layout.place is None else 2
     cut = (2 ** (layout.place or 0), planes, -1, state.shape[-1])
-    marked = _marked(flip, n).reshape(cut[0], 1, -1, 1)
-    share = jnp.asarray(2.0 ** (1 - n), state.dtype)
+    has_masks = n <= MAX_MASK_QUBITS
+    marked = _marked(flip, np.arange(2**n) if has_masks else lax.iota(jnp.int32, 2**n)).reshape(cut[0], 1, -1, 1)
     counts = [x.sum(dtype=state.dtype) for x in (marked, ~marked)]
+    share = jnp.asarray(2.0 ** (1 - n), state.dtype)
 
     def total(array: Array) -> Array:
         return jnp.stack([sum_rows(array[:, plane]) for plane in range(planes)])[None, :, None]
 
+    def both_sums(current: Array) -> Sequence[Array]:
+        if not has_masks:
+            return [total(jnp.where(mask, current, 0)) for mask in (marked, ~marked)]
+        masks = np.stack([marked, ~marked])[:, :, 0, :, 0].astype(state.dtype)
+        return list(jnp.einsum("sah,aphb->spb", masks, current, precision="highest")[:, None, :, None])
+
     def fused(current: Array, count: int) -> Array:
-        sums = [total(jnp.where(mask, current, 0)) for mask in (marked, ~marked)]
+        sums = both_sums(current)
         taken = []
         for _ in range(count):
             first = -sums[0] if flips_first else sums[0]
@@ -79,10 +89,10 @@ def repeat_search(body: Sequence[Step], reps: int, state: Array, *, back: bool) 
     return current.reshape(state.shape)
 
 
-def _marked(flip: FlipStep, n: int) -> Array:
-    """Returns which basis states change their sign, `[2**n]`, computed and not held as a constant."""
-    rows = lax.iota(jnp.int32, 2**n)
-    marked: Array = jnp.zeros(2**n, bool)
+def _marked(flip: FlipStep, rows: Any) -> Any:
+    """Returns which of the basis states `rows` change their sign, `[rows]`, from NumPy's integers or JAX's."""
+    n = flip.before.num_qubits
+    marked = rows < 0
     for op in flip.operations:
         fixed = wanted = 0
         for qubit, value in conditional_sign(op) or ():

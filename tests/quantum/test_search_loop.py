@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qjax.quantum import Circuit, PauliString, Repeat, expectation, explain, operation, parameter, state
+from qjax.quantum import Circuit, PauliString, Repeat, expectation, explain, operation, parameter, search_loop, state
 from qjax.quantum.planes import Layout
 from qjax.quantum.search_loop import MAX_FUSED, is_search, repeat_search
 from qjax.quantum.steps import FlipStep, MoveStep, ReflectionStep
@@ -30,7 +30,11 @@ def search_steps(place: int | None, flips: Any, flip_first: bool) -> tuple[Any, 
 @pytest.mark.parametrize("place", [None, 2])
 @pytest.mark.parametrize("flip_first", [True, False])
 @pytest.mark.parametrize("reps", [1, MAX_FUSED, 2 * MAX_FUSED + 5])
-def test_all_repetitions_are_the_steps_one_by_one(name: str, place: int | None, flip_first: bool, reps: int) -> None:
+@pytest.mark.parametrize("mask_qubits", [0, 3])
+def test_all_repetitions_are_the_steps_one_by_one(
+    name: str, place: int | None, flip_first: bool, reps: int, mask_qubits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_loop, "MAX_MASK_QUBITS", mask_qubits)
     body = search_steps(place, FLIPS[name], flip_first)
     assert is_search(body)
     first = jnp.asarray(np.random.default_rng(reps).normal(size=(8 if place is None else 16, 3)))
