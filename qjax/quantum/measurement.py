@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 
 from qjax.quantum.apply import apply_matrix, multiply_diagonal
-from qjax.quantum.barriers import barrier
+from qjax.quantum.barriers import barrier, stored
 from qjax.quantum.observables import Hermitian, Observable, PauliString, PauliSum, Projector
 from qjax.quantum.pauli import pauli_masks
 from qjax.quantum.planes import sum_rows
@@ -51,7 +51,7 @@ def observable_values(
         for q, letter in enumerate(basis):
             if letter != "I":
                 rotated = apply_matrix(rotated, _TO_Z_BASIS[letter], (q,))
-        values.update(_signed_sums(barrier(squared(rotated)), members))
+        values.update(_signed_sums(stored(squared(rotated)), members))
     return jnp.stack(
         [
             _sum_terms([(c, values[s.paulis]) for c, s in term]) if term else _other_value(amplitudes, observable)
@@ -193,11 +193,11 @@ def _signed_sums(probs: Array, strings: Sequence[str]) -> dict[str, Array]:
     Matrix products where several strings are measured on enough qubits or examples; else a tree of sums.
     """
     n, middle = len(strings[0]), len(strings[0]) // 2
+    if len(strings) > 1 and n >= MIN_HALVED_QUBITS and len({s[:middle] for s in strings}) <= MAX_FIRST_HALVES:
+        return _halved_sums(probs, strings, middle)
     if len(strings) > 1 and len(probs) <= MAX_SIGN_ROWS and probs.shape[-1] >= MIN_SIGN_BATCH:
         signs = np.stack([_signs(paulis) for paulis in strings]).astype(probs.dtype)
         return dict(zip(strings, jnp.matmul(signs, probs, precision=lax.Precision.HIGHEST), strict=True))
-    if len(strings) > 1 and n >= MIN_HALVED_QUBITS and len({s[:middle] for s in strings}) <= MAX_FIRST_HALVES:
-        return _halved_sums(probs, strings, middle)
     return _fold(probs, {paulis: paulis for paulis in strings})
 
 

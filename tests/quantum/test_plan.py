@@ -190,9 +190,11 @@ def test_blocks_of_a_layer_pass_c_along_without_moves() -> None:
 @pytest.mark.parametrize("is_real", [True, False])
 @pytest.mark.parametrize("place", [0, 2, 3])
 @pytest.mark.parametrize("batches", [(4, 4), (1, 4), (4, 1)])
+@pytest.mark.parametrize("written", [0, 3, 4])  # neither sum, one, both written out
 def test_the_cotangent_of_the_first_state_is_that_of_autodiff(
-    is_real: bool, place: int, batches: tuple[int, int]
+    is_real: bool, place: int, batches: tuple[int, int], written: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("qjax.quantum.first_state.MAX_WRITTEN_SUM", written)
     made = make_plan(compile_circuit(Circuit(3)))
     made = replace(made, before=Layout(3, None if is_real else place))
     rng = np.random.default_rng(place)
