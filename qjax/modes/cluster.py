@@ -9,8 +9,9 @@ from qjax.checks import check
 # Seconds without a sign of life after which a worker counts as dead; JAX's own default is 100.
 HEARTBEAT_TIMEOUT = 10
 # Seconds that a process at its end waits for the others; JAX's own default is 300. One that failed alone keeps its
-# heartbeat while it waits, so this bounds how long the others hang in their next collective.
-SHUTDOWN_TIMEOUT = 60
+# heartbeat while it waits, so this bounds how long the others hang in their next collective. The first process needs
+# time for the report, whose figures may want a font cache first.
+SHUTDOWN_TIMEOUT = 120
 
 
 def join_cluster() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
@@ -34,8 +35,12 @@ def run(config: ConfigDict, workdir: str | Path, input_path: str) -> int:
 
     Returns:
       The exit status: 0, or 1 where Aer and the simulator disagree.
+
+    Raises:
+      UserError: several processes are joined, which would write the same files; or the arguments are wrong.
     """
-    workdir = Path(workdir)
+    workdir, count = Path(workdir), jax.process_count()
+    check(count == 1, "QJAX_DISTRIBUTED", "be unset for --mode=export, which one process does", f"{count} processes")
     if is_algorithm(config):
         return export_algorithm(config, workdir, input_path)
     if not issubclass(HEADS[config.head.name], CircuitHead):

@@ -7,9 +7,11 @@ import subprocess
 import sys
 
 import pytest
-from running import ROOT, tiny
+from running import ROOT
 
+from configs.tiny import get_config
 from qjax.checks import UserError
+from qjax.modes import export
 from qjax.modes.cluster import join_cluster
 
 
@@ -34,7 +36,7 @@ def start_process(workdir, *, port, process_id):
     )
 
 
-def test_two_processes_train_as_one_does(tmp_path):
+def test_two_processes_train_as_one_does(trained, tmp_path):
     port = free_port()
     processes = [start_process(tmp_path / "two", port=port, process_id=i) for i in range(2)]
     try:
@@ -45,8 +47,7 @@ def test_two_processes_train_as_one_does(tmp_path):
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert "2 x cpu on 2 hosts" in outputs[0][0]
     assert "devices" not in outputs[1][0]  # the first process speaks for all
-    assert tiny(tmp_path / "one") == 0
-    two, one = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("two", "one")]
+    two, one = [json.loads((workdir / "report.json").read_text()) for workdir in (tmp_path / "two", trained)]
     for name, report in one["reports"].items():
         assert two["reports"][name]["loss"] == pytest.approx(report["loss"], abs=1e-4)
         assert two["reports"][name]["confusion"] == report["confusion"]
@@ -62,3 +63,9 @@ def test_a_number_that_is_none(monkeypatch):
     monkeypatch.setenv("JAX_NUM_PROCESSES", "two")
     with pytest.raises(UserError, match="JAX_NUM_PROCESSES"):
         join_cluster()
+
+
+def test_export_wants_one_process(monkeypatch, tmp_path):
+    monkeypatch.setattr("jax.process_count", lambda: 2)
+    with pytest.raises(UserError, match=r"`QJAX_DISTRIBUTED` must be unset for --mode=export.* but got 2 processes"):
+        export.run(get_config(), tmp_path, "")
