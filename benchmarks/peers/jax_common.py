@@ -7,8 +7,6 @@ them and is written for speed:
   up to 3 times faster than one contraction an observable: 32 ms against 48 ms at n = 8, batch 512 for tensorcircuit).
 - A gradient needs the loss alone, whose observable is one real diagonal: one dot product instead of n.
 - Both come in as arguments, so that XLA does not fold megabytes of constants while it compiles.
-- On a CPU a call runs in the thread that makes it. By JAX's default it is handed to another thread, which on one core
-  costs every framework about 10 us a call (a product of 64 x 64 matrices: 22 us in place of 14).
 """
 
 import time
@@ -23,8 +21,6 @@ from jax import lax
 from benchmarks.peers.base import Form, Run, values_of
 from benchmarks.peers.signs import diagonal_of, signs_of
 from benchmarks.workloads import Case, Layer, Op, Ref
-
-jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 # Amplitudes times layers up to which the reverse pass of a scan may store what it likes: about 50 states a layer.
 MAX_STORED = 2**24
