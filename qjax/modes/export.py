@@ -37,7 +37,8 @@ def run(config: ConfigDict, workdir: str | Path, input_path: str) -> int:
       The exit status: 0, or 1 where Aer and the simulator disagree.
 
     Raises:
-      UserError: several processes are joined, which would write the same files; or the arguments are wrong.
+      UserError: several processes are joined, which would write the same files; the head has no circuit; or the input
+        cannot be read or holds no sentence.
     """
     workdir, count = Path(workdir), jax.process_count()
     check(count == 1, "QJAX_DISTRIBUTED", "be unset for --mode=export, which one process does", f"{count} processes")

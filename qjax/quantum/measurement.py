@@ -27,10 +27,10 @@ MAX_FOLDED_TERMS = 2
 MAX_UNROLLED_FLIPS = 32
 # Signs of more strings than this are added up by a Walsh-Hadamard transform.
 MAX_ADDED_SIGNS = 8
-# Of a batch of at least this many states of at most this many rows, all strings are measured by one matrix product.
-MAX_SIGN_ROWS, MIN_SIGN_BATCH = 2**12, 8
-# Others of at least so many qubits are measured half by half, if so few differ in their first half.
+# Strings of at least so many qubits are measured half by half, if so few differ in their first half.
 MIN_HALVED_QUBITS, MAX_FIRST_HALVES = 12, 32
+# Of a batch of at least this many states of at most this many rows, all others are measured by one matrix product.
+MAX_SIGN_ROWS, MIN_SIGN_BATCH = 2**12, 8
 
 
 def observable_values(

@@ -150,7 +150,7 @@ def swap_back(array: Array) -> Array:
     """Returns `[groups, columns, rows]` as `[groups, rows, columns]`.
 
     In two parts, each of which XLA moves row by row: a swap that is reshaped afterwards it does number by number,
-    which takes four times as long (CPU, jax 0.10).
+    which takes about three times as long (CPU, jax 0.10).
     """
     middle = len(array) // 2
     return jnp.concatenate([part.swapaxes(1, 2) for part in (array[:middle], array[middle:])])

@@ -16,7 +16,7 @@ from jax import lax
 from qjax.quantum.barriers import barrier
 from qjax.quantum.choices import MAX_MASK_QUBITS
 from qjax.quantum.conditions import conditional_sign
-from qjax.quantum.planes import sum_rows
+from qjax.quantum.planes import HIGHEST, sum_rows
 from qjax.quantum.steps import FlipStep, ReflectionStep, Step
 from qjax.types import Array
 
@@ -52,7 +52,8 @@ def repeat_search(body: Sequence[Step], reps: int, state: Array, *, back: bool) 
     planes = 1 if layout.place is None else 2
     cut = (2 ** (layout.place or 0), planes, -1, state.shape[-1])
     has_masks = n <= MAX_MASK_QUBITS
-    marked = _marked(flip, np.arange(2**n) if has_masks else lax.iota(jnp.int32, 2**n)).reshape(cut[0], 1, -1, 1)
+    rows = np.arange(2**n) if has_masks else lax.iota(jnp.int32, 2**n)
+    marked = _marked(flip, rows).reshape(cut[0], 1, -1, 1)
     counts = [x.sum(dtype=state.dtype) for x in (marked, ~marked)]
     share = jnp.asarray(2.0 ** (1 - n), state.dtype)
 
@@ -63,7 +64,7 @@ def repeat_search(body: Sequence[Step], reps: int, state: Array, *, back: bool) 
         if not has_masks:
             return [total(jnp.where(mask, current, 0)) for mask in (marked, ~marked)]
         masks = np.stack([marked, ~marked])[:, :, 0, :, 0].astype(state.dtype)
-        return list(jnp.einsum("sah,aphb->spb", masks, current, precision="highest")[:, None, :, None])
+        return list(jnp.einsum("sah,aphb->spb", masks, current, precision=HIGHEST)[:, None, :, None])
 
     def fused(current: Array, count: int) -> Array:
         sums = both_sums(current)
