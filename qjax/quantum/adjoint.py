@@ -12,18 +12,21 @@ from functools import lru_cache
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from qjax.quantum.barriers import barrier
-from qjax.quantum.choices import block_qubits, chunk_size, is_wide, one_matrix_pays
+from qjax.quantum.barriers import barrier, stored
+from qjax.quantum.choices import block_qubits, chunk_size, is_wide, native_pays, one_matrix_pays, saves_states
 from qjax.quantum.chunks import batch_of_tree, in_chunks
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.costs import check_memory, settle
 from qjax.quantum.loop_step import run, run_back, run_saving
+from qjax.quantum.native.coefficients import coefficients
+from qjax.quantum.native.run import Native, native_of
 from qjax.quantum.plan import Plan, make_plan
 from qjax.quantum.planes import from_complex, to_complex
 from qjax.quantum.primitive import BatchLast, Shapes, batch_of, with_batch
 from qjax.quantum.program import Blocks, compile_circuit
-from qjax.quantum.readouts import Readout, is_linear
+from qjax.quantum.readouts import ExpectationReadout, Readout, is_linear
 from qjax.quantum.steps import GatherStep
 from qjax.quantum.values import Values
 from qjax.types import Array
@@ -47,6 +50,8 @@ class Simulation(BatchLast):
         ('recompute'), or runs the circuit anew, a part of the batch at a time ('rerun'); 'auto' until `settled`.
       batching: for which operands with a batch, and for which number of examples, the plan is made; None until
         `settled`, when it is made for those at hand.
+      native: whether the reverse pass is that of the native code, where the simulation runs on a CPU; False until
+        `settled`.
     """
 
     circuit: Circuit = field(kw_only=True)
@@ -54,6 +59,7 @@ class Simulation(BatchLast):
     given: int = field(default=0, kw_only=True)
     reverse_pass: str = "auto"
     batching: tuple[frozenset[str], int] | None = None
+    native: bool = False
 
     def __call__(self, *operands: Array) -> tuple[Array, ...]:
         plan = self._plan(operands)
@@ -73,13 +79,43 @@ class Simulation(BatchLast):
         if self.batching is not None:
             return self
         batch = max((shape[-1] for shape, _ in operands), default=1)
+        if jax.default_backend() == "cpu" and self.native_form(operands) is not None:
+            return replace(self, reverse_pass="rerun", native=True, batching=(self._batched(operands), batch))
         fixed = replace(self, batching=(self._batched(operands), batch))
         plan, dtype = fixed._plan(operands), operands[-1][1]
         fixed = replace(fixed, reverse_pass=settle(plan, batch, dtype, self.reverse_pass))
         check_memory(plan, batch, dtype, True, fixed.reverse_pass)
         return fixed
 
+    def on_cpu(self, *operands: Array) -> tuple[Array, ...]:
+        native = self.native_form(_shapes(operands))
+        if native is None:
+            return self(*operands)
+        return native.run(*coefficients(native.table.level, self._values(operands)))[0]
+
+    def saving_on_cpu(self, *operands: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        native = self.native_form(_shapes(operands)) if self.native else None
+        if native is None:
+            return self.saving(*operands)
+        results, kept = native.run(*coefficients(native.table.level, self._values(operands)), self._keeps(operands))
+        return results, (kept,)
+
+    def pull_back_on_cpu(
+        self, operands: tuple[Array, ...], saved: tuple[Array, ...], cotangents: tuple[Array, ...], per_example: bool
+    ) -> tuple[Array, ...]:
+        batch = batch_of((*operands, *cotangents))
+        wide = tuple(with_batch(x, batch) for x in operands) if per_example else operands
+        native = self.native_form(_shapes(wide), batch) if self.native else None
+        if native is None:
+            return self.pull_back(operands, saved, cotangents, per_example)
+        numbers, pull = jax.vjp(lambda *xs: coefficients(native.table.level, self._values(xs)), *wide)
+        return tuple(pull(native.pull_back(*numbers, saved[0], cotangents)))
+
     def saving(self, *operands: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        if self.native:  # XLA's own code does not need what the native code keeps
+            native = self.native_form(_shapes(operands))
+            rows = native.num_kept if native is not None and self._keeps(operands) else 0
+            return self(*operands), (jnp.zeros((rows, batch_of(operands)), operands[-1].dtype),)
         if self.reverse_pass == "rerun":
             return self(*operands), ()
         plan, batch = self._plan(operands), batch_of(operands)
@@ -133,6 +169,22 @@ class Simulation(BatchLast):
             cotangent = cotangent.sum(axis=-1, keepdims=True)
         return self._pull_back_first(plan, first, cotangent), slopes
 
+    def native_form(self, shapes: Shapes, batch: int | None = None) -> Native | None:
+        """Returns the simulation by native code, where it can be and, unless that is settled, pays."""
+        if self.given or self.reverse_pass not in ("auto", "rerun"):
+            return None
+        batch = max(shape[-1] for shape, _ in shapes) if batch is None else batch
+        if not self.native and not native_pays(self.circuit.num_qubits, batch):
+            return None
+        batched, dtype = self._batched(shapes), jnp.dtype(shapes[-1][1])
+        found = native_of(self.circuit, self.readout, batched, batch, dtype)  # type: ignore[arg-type]
+        return found if found is not None and (self.native or found.pays) else None
+
+    def _keeps(self, operands: tuple[Array, ...]) -> bool:
+        """Whether the native code keeps the final states for the reverse pass."""
+        assert self.batching is not None
+        return saves_states(1, self.circuit.num_qubits, self.batching[1], operands[-1].dtype)
+
     # What is run. -------------------------------------------------------------------------------------------
 
     def _values(self, operands: tuple[Array, ...]) -> Values:
@@ -179,7 +231,16 @@ class Simulation(BatchLast):
         return tuple(with_batch(x, batch) for x in readout(to_complex(final, plan.after)))
 
     def _full(self, results: tuple[Array, ...], batch: int) -> tuple[Array, ...]:
-        return tuple(with_batch(x, batch) for x in results)
+        """Returns the results with the whole batch.
+
+        Values are stored: XLA would make their turning a part of the product that sums, which is slow then.
+        """
+        wide = tuple(with_batch(x, batch) for x in results)
+        return tuple(map(stored, wide)) if isinstance(self.readout, ExpectationReadout) else wide
+
+
+def _shapes(operands: tuple[Array, ...]) -> Shapes:
+    return tuple((tuple(x.shape), x.dtype) for x in operands)
 
 
 def _fit(cotangent: Array, tensor: Array) -> Array:

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from qjax.checks import check, check_choice, fail
-from qjax.quantum.adjoint import REVERSE_PASSES, plan_of
+from qjax.quantum.adjoint import REVERSE_PASSES, Simulation, plan_of
 from qjax.quantum.angle import as_index
 from qjax.quantum.choices import MAX_SAVED_BYTES, MAX_SAVED_SHARE, chunk_bytes
 from qjax.quantum.circuit import Circuit
@@ -30,7 +31,7 @@ from qjax.quantum.loop_step import LoopStep
 from qjax.quantum.memory import device_bytes, state_bytes
 from qjax.quantum.observables import Observable, check_observables
 from qjax.quantum.plan import LoopSource, Plan
-from qjax.quantum.readouts import ExpectationReadout
+from qjax.quantum.readouts import ExpectationReadout, StateReadout
 from qjax.quantum.stages import Dense, Flip, Permutation, Phase, ProductState, Reflection, Single, Unitary
 from qjax.quantum.step_work import ReversePass, Setting, Work, total
 
@@ -61,6 +62,7 @@ class Explanation:
       forward_bytes: estimate of the most that is held at once in a run.
       gradient_bytes: the same for a run and its reverse pass.
       device_bytes: memory of the device.
+      native: what the native code does, where it runs in place of all of the above; '' where it does not.
     """
 
     num_qubits: int
@@ -81,6 +83,7 @@ class Explanation:
     forward_bytes: int
     gradient_bytes: int
     device_bytes: int
+    native: str = ""
 
     @property
     def forward(self) -> Work:
@@ -124,12 +127,14 @@ class Explanation:
             "recompute": "keeps the last state and computes the earlier ones again from it",
             "rerun": f"keeps nothing; runs each part again and keeps its {self.num_saved_states} states, {kept}",
         }
+        native = [f"native    {self.native}", "          What follows is XLA's code, which runs elsewhere."]
         read = f"{self.num_observables} observables" if self.num_observables else "the state itself"
         return "\n".join(
             [
                 f"circuit   {self.num_qubits} qubits, {self.num_gates} gates, depth {self.depth}, "
                 f"{self.num_parameters} parameters, {self.num_inputs} inputs; read: {read}",
                 f"batch     {self.batch} examples in {self.dtype}: {chunks}; states {show_bytes(self.state_bytes)}",
+                *(native if self.native else ()),
                 "",
                 "stages",
                 *(f"  {line}" for stage in self.stages for line in stage.splitlines()),
@@ -202,7 +207,19 @@ def explain(
         forward_bytes=peak_bytes(plan, batch, real, False, reverse_pass),
         gradient_bytes=peak_bytes(plan, batch, real, True, reverse_pass),
         device_bytes=device_bytes(),
+        native=_describe_native(circuit, measured, batch, real, reverse_pass),
     )
+
+
+def _describe_native(
+    circuit: Circuit, measured: tuple[Observable, ...], batch: int, real: Any, reverse_pass: ReversePass
+) -> str:
+    """Returns what the native code does, '' where it does not run."""
+    readout: Any = ExpectationReadout(measured) if measured else StateReadout()
+    simulation = Simulation(circuit=circuit, readout=readout, reverse_pass=reverse_pass)
+    shapes = [((*shape, 1), real) for shape in circuit.parameter_shapes.values()]
+    found = simulation.native_form((*shapes, ((circuit.num_inputs, batch), real)))
+    return "" if found is None or jax.default_backend() != "cpu" else str(found)
 
 
 def _name_of(dtype: Any) -> str:

@@ -123,6 +123,20 @@ def block_matrices(blocks: Sequence[Block], values: Values) -> list[Matrix]:
     return matrices
 
 
+def alike_matrices(blocks: Sequence[Block], values: Values) -> Matrix:
+    """Returns the matrices of blocks that differ in their angles alone, `[d, d, 1 or count, 1 or batch]`."""
+    parts = [block_parts(*block) for block in blocks]
+    factors, size = _part_matrices([part for own in parts for part in own], values), len(parts[0])
+    stacked = [_side_by_side(factors[j::size]) for j in range(size)]
+    return _block_matrix(parts[0], stacked, len(blocks[0][0]), values.complex_dtype, 2)
+
+
+def alike_columns(runs: Sequence[tuple[Operation, ...]], values: Values) -> Matrix:
+    """Returns what runs on one qubit that differ in their angles alone make of |0>, `[2, 1 or count, 1 or batch]`."""
+    ((_, ops, angles),) = _by_form(runs, [1] * len(runs), values)
+    return _run_column(ops, angles, values.complex_dtype)
+
+
 def constant_matrix(operations: Sequence[Operation], qubits: tuple[int, ...]) -> np.ndarray | None:
     """Returns the block's unitary `[d, d]` in complex128 where it has no angle."""
     if any(not angle.is_constant for op in operations for angle in op.angles):

@@ -14,7 +14,7 @@ is never broadcast by these rules.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -63,6 +63,22 @@ class BatchLast:
             cotangents = tuple(with_batch(ct, full) for ct in cotangents)
         return tuple(jax.vjp(function, *operands)[1](cotangents))
 
+    def on_cpu(self, *operands: Array) -> tuple[Array, ...]:
+        """Returns what `__call__` does, in the best way for a CPU, which JAX need not be able to differentiate."""
+        return self(*operands)
+
+    def saving_on_cpu(self, *operands: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Returns what `saving` does, in the same way; what is saved has the same shapes, but may be another."""
+        if type(self).saving is BatchLast.saving:
+            return self.on_cpu(*operands), ()
+        return self.saving(*operands)
+
+    def pull_back_on_cpu(
+        self, operands: tuple[Array, ...], saved: tuple[Array, ...], cotangents: tuple[Array, ...], per_example: bool
+    ) -> tuple[Array, ...]:
+        """Returns what `pull_back` does, in the same way, given what `saving_on_cpu` saved."""
+        return self.pull_back(operands, saved, cotangents, per_example)
+
     def settled(self, operands: Shapes) -> "BatchLast":
         """Returns the function with all that `saving` decides by size decided: no later batching may change it."""
         return self
@@ -85,6 +101,11 @@ class _Saving(BatchLast):
     def __call__(self, *operands: Array) -> tuple[Array, ...]:
         results, saved = _like(self, self.function).saving(*operands)
         full = batch_of(operands)  # so that no array that is shared looks like one that is summed
+        return (*results, *(with_batch(x, full) for x in saved))
+
+    def on_cpu(self, *operands: Array) -> tuple[Array, ...]:
+        results, saved = _like(self, self.function).saving_on_cpu(*operands)
+        full = batch_of(operands)
         return (*results, *(with_batch(x, full) for x in saved))
 
 
@@ -154,6 +175,10 @@ class Pullback(_Linear):
     def __call__(self, *operands: Array) -> tuple[Array, ...]:
         primals, saved, cotangents = self.split(operands)
         return self.chosen(self.function.pull_back(primals, saved, cotangents, self.per_example))
+
+    def on_cpu(self, *operands: Array) -> tuple[Array, ...]:
+        primals, saved, cotangents = self.split(operands)
+        return self.chosen(self.function.pull_back_on_cpu(primals, saved, cotangents, self.per_example))
 
     def shapes(self, operands: Shapes) -> Shapes:
         primals, _, cotangents = self.split(operands)
@@ -242,9 +267,10 @@ def _abstract(*operands: Any, function: BatchLast) -> list[Any]:
 
 
 _lower_function = mlir.lower_fun(lambda *operands, function: function(*operands), multiple_results=True)
+_lower_function_on_cpu = mlir.lower_fun(lambda *operands, function: function.on_cpu(*operands), multiple_results=True)
 
 
-def _lower(context: Any, *operands: Any, function: BatchLast) -> Any:
+def _lower(lower_function: Any, context: Any, *operands: Any, function: BatchLast) -> Any:
     """Lowers the function without the axes of a shard_map.
 
     Nothing inside communicates, and loops start from zeros that vary over none of them.
@@ -252,7 +278,7 @@ def _lower(context: Any, *operands: Any, function: BatchLast) -> Any:
     plain = [
         [jax.core.ShapedArray(x.shape, x.dtype) for x in avals] for avals in (context.avals_in, context.avals_out)
     ]
-    return _lower_function(context.replace(avals_in=plain[0], avals_out=plain[1]), *operands, function=function)
+    return lower_function(context.replace(avals_in=plain[0], avals_out=plain[1]), *operands, function=function)
 
 
 def _batch(operands: Sequence[Any], dims: Sequence[Any], *, function: BatchLast) -> tuple[list[Array], list[int]]:
@@ -309,7 +335,8 @@ def _transpose(cotangents: Sequence[Any], *operands: Any, function: BatchLast) -
 
 _batch_last_p.def_impl(lambda *operands, function: _jitted(function)(*operands))
 _batch_last_p.def_abstract_eval(_abstract)
-mlir.register_lowering(_batch_last_p, _lower)
+mlir.register_lowering(_batch_last_p, partial(_lower, _lower_function))
+mlir.register_lowering(_batch_last_p, partial(_lower, _lower_function_on_cpu), platform="cpu")
 batching.primitive_batchers[_batch_last_p] = _batch
 ad.primitive_jvps[_batch_last_p] = _jvp
 ad.primitive_transposes[_batch_last_p] = _transpose

@@ -75,7 +75,7 @@ class Blocks:
 
     def fits(self, qubits: set[int], batched: bool) -> bool:
         """Whether a block on these qubits is allowed."""
-        if len(qubits) <= 1 or (len(qubits) <= MAX_BLOCK_QUBITS and not batched):
+        if len(qubits) <= 1 or (len(qubits) <= min(MAX_BLOCK_QUBITS, self.num_qubits) and not batched):
             return True
         return not batched and len(qubits) <= self.num_qubits and max(qubits) - min(qubits) == len(qubits) - 1
 
@@ -160,7 +160,8 @@ class _Draft:
         inside = inside and (self.blocks.take_permutations or op.gate.structure != "permutation")
         if op.gate.structure == "diagonal" and self.blocks.is_batched(op) and not self.batched:
             return False  # sooner a phase, with others of its kind
-        return inside and (self.batched or self.blocks.fits(self.qubits, self.blocks.is_batched(op)))
+        narrow = self.batched or self.blocks.num_qubits == 1  # no wider than an operation that it has
+        return inside and (narrow or self.blocks.fits(self.qubits, self.blocks.is_batched(op)))
 
     def can_take(self, op: Operation) -> bool:
         """Whether the operation can join: another of the same kind, or a dense block with room for it."""

@@ -30,7 +30,6 @@ from jax import lax
 from qjax.checks import check, check_choice
 from qjax.quantum.adjoint import REVERSE_PASSES, Simulation
 from qjax.quantum.angle import as_index
-from qjax.quantum.barriers import stored
 from qjax.quantum.binding import check_values
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.memory import check_fits, check_matrix_fits
@@ -85,8 +84,7 @@ def expectation(
     observables = check_observables(observables, circuit.num_qubits)
     readout = ExpectationReadout(observables)
     (values,), batched = run(circuit, params, inputs, initial_state, readout, reverse_pass)
-    # Stored, since XLA would make the turning of the result a part of the product that sums, which is slow then.
-    return _batch_first(stored(values), batched)
+    return _batch_first(values, batched)
 
 
 def probabilities(

@@ -14,7 +14,10 @@ from qjax.quantum.barriers import stored
 from qjax.types import Array
 
 # pi / 2 in three parts; the first two have so few bits that their multiples are exact.
-_HALF_PI = (1.5703125, 4.837512969970703125e-4, 7.549789948768648e-8)
+HALF_PI = (1.5703125, 4.837512969970703125e-4, 7.549789948768648e-8)
+# Of the polynomials in the square of an angle y: sin(y) = y + y**3 p, cos(y) = 1 - y**2 / 2 + y**4 p.
+SINE = (-1.6666654611e-1, 8.3321608736e-3, -1.9515295891e-4)
+COSINE = (4.166664568298827e-2, -1.388731625493765e-3, 2.443315711809948e-5)
 
 
 @jax.custom_jvp
@@ -24,11 +27,11 @@ def cos_sin(phases: Array) -> tuple[Array, Array]:
         return jnp.cos(phases), jnp.sin(phases)
     quarters = jnp.round(phases * jnp.float32(2 / jnp.pi))
     y = phases
-    for part in _HALF_PI:
+    for part in HALF_PI:
         y = y - quarters * jnp.float32(part)
     z = y * y
-    sine = y + y * z * _polynomial(z, (-1.6666654611e-1, 8.3321608736e-3, -1.9515295891e-4))
-    cosine = 1 - z / 2 + z * z * _polynomial(z, (4.166664568298827e-2, -1.388731625493765e-3, 2.443315711809948e-5))
+    sine = y + y * z * _polynomial(z, SINE)
+    cosine = 1 - z / 2 + z * z * _polynomial(z, COSINE)
     turn = quarters.astype(jnp.int32)
     swapped, cosine_negative, sine_negative = turn & 1 == 1, (turn + 1) & 2 == 2, turn & 2 == 2
     cosine, sine = jnp.where(swapped, sine, cosine), jnp.where(swapped, cosine, sine)

@@ -1,0 +1,396 @@
+"""The function that XLA calls: it shares the tiles of a batch among XLA's threads and leads each through the table.
+
+Operands, for the forward pass: the table of the gates, int32 `[gates, ENTRY]`; the table for the way back; the rows
+to read, int32; the coefficients that all examples share, `[., 1]`, and those of each, `[., batch]`; the `Facts`.
+Results: the values read, `[., batch]`; the final states, `[parts * rows, batch]`, or `[0, batch]` where these are not
+kept; and room to work in. For the reverse pass what was kept and the cotangents of the values follow the operands,
+and the results are the cotangents of the coefficients, shared and of each example, and room to work in. Where states
+were kept, the table of the gates has those entries alone that make coefficients.
+
+The layout of what XLA hands over is that of `xla/ffi/api/c_api.h`, whose major version is `API_MAJOR`.
+"""
+
+from collections.abc import Sequence
+from enum import IntEnum, auto
+from typing import Any
+
+from llvmlite import ir
+
+from qjax.quantum.native.code import INT32, INT64, POINTER, VOID, Arithmetic, Code, Complex, Value, int32, int64
+from qjax.quantum.native.forms import ENTRY, FORMS, KIND, VECTOR_SHIFT, Facts
+from qjax.quantum.native.kernels import (
+    load_rows,
+    store_rows,
+    write_backward,
+    write_forward,
+    write_squares,
+    write_walsh_hadamard,
+    write_weighting,
+)
+
+API_MAJOR, API_MINOR = 0, 3
+# Places in XLA's structures, in words of 8 bytes: of the call frame, its buffers, and the table of functions.
+FRAME_EXTENSION, FRAME_API, FRAME_CONTEXT, FRAME_ARGUMENTS, FRAME_RESULTS = 1, 2, 3, 9, 14
+BUFFER_DATA, BUFFER_SHAPE, API_SCHEDULE = 3, 5, 17
+METADATA_EXTENSION = 1
+
+
+class Job(IntEnum):
+    """What the workers of a call share, in words of 8 bytes."""
+
+    GATES = 0
+    NUM_GATES = auto()
+    GATES_BACK = auto()
+    NUM_GATES_BACK = auto()
+    READ = auto()
+    NUM_READ = auto()
+    SHARED = auto()
+    NUM_SHARED = auto()
+    OWN = auto()
+    NUM_OWN = auto()
+    VALUES = auto()  # results of the forward pass, or their cotangents
+    SHARED_SUMS = auto()
+    OWN_SUMS = auto()
+    KEPT = auto()  # final states
+    NUM_KEPT = auto()  # rows of it
+    SCRATCH = auto()
+    ROOM = auto()
+    QUBITS = auto()
+    BATCH = auto()
+    TILES = auto()
+    STATE = auto()
+    NUM_MADE = auto()
+    NEXT = auto()  # tile to be taken next
+    DONE = auto()  # tiles that are done
+    WORKERS = auto()  # that have taken a tile
+    REFERENCES = auto()  # workers that may still look here
+
+
+class Driver:
+    """The module of one pass, forward or reverse; `module` holds its code, whose entry point is `handler`."""
+
+    def __init__(self, arithmetic: Arithmetic, backward: bool) -> None:
+        """Writes the code.
+
+        Args:
+          arithmetic: what the amplitudes are.
+          backward: whether it is the reverse pass.
+        """
+        self.module, self.arithmetic, self.backward = ir.Module("qjax"), arithmetic, backward
+        self.apply = [write_forward(self.module, arithmetic, form) for form in FORMS]
+        forms = [form if form[0] != "pair" else None for form in FORMS] if backward else []
+        self.undo = [write_backward(self.module, arithmetic, form) if form else None for form in forms]
+        self.squares = write_squares(self.module, arithmetic)
+        self.weighting = write_weighting(self.module, arithmetic)
+        self.walsh_hadamard = write_walsh_hadamard(self.module, arithmetic)
+        self.worker = _Worker(self).function
+        self._write_handler()
+
+    def _write_handler(self) -> None:
+        code = Code(self.module, "handler", POINTER, [POINTER], self.arithmetic)
+        b, frame = code.builder, code.arguments[0]
+        _answer_version(code, frame)
+        job = b.call(code.external("malloc", POINTER, [INT64]), [int64(8 * len(Job))])
+        self._fill(code, frame, job)
+        schedule_workers(code, frame, job, self.worker)
+        b.call(self.worker, [job])
+        wait, ready = b.append_basic_block("wait"), b.append_basic_block("ready")
+        b.branch(wait)
+        b.position_at_end(wait)
+        done = b.load_atomic(code.at(job, int64(8 * Job.DONE), INT64), "acquire", 8)
+        b.cbranch(b.icmp_signed("<", done, code.load_int64(job, Job.TILES)), wait, ready)
+        b.position_at_end(ready)
+        if self.backward:
+            _add_up(code, job)
+        release(code, job)
+        b.ret(ir.Constant(POINTER, None))
+
+    def _fill(self, code: Code, frame: Value, job: Value) -> None:
+        """Writes into the job what the operands and results are."""
+        arguments, results = code.load_pointer(frame, FRAME_ARGUMENTS), code.load_pointer(frame, FRAME_RESULTS)
+
+        def data(array: Value, index: int) -> Value:
+            return code.load_int64(code.load_pointer(array, index), BUFFER_DATA)
+
+        def length(index: int, array: Value = arguments) -> Value:
+            return code.load_int64(code.load_pointer(code.load_pointer(array, index), BUFFER_SHAPE), 0)
+
+        places = ((Job.GATES, Job.NUM_GATES), (Job.GATES_BACK, Job.NUM_GATES_BACK), (Job.READ, Job.NUM_READ))
+        for index, (place, count) in enumerate((*places, (Job.SHARED, Job.NUM_SHARED), (Job.OWN, Job.NUM_OWN))):
+            code.store_int64(data(arguments, index), job, place)
+            code.store_int64(length(index), job, count)
+        facts = code.load_pointer(code.load_pointer(arguments, 5), BUFFER_DATA)
+        for fact in (Facts.QUBITS, Facts.BATCH, Facts.TILES, Facts.ROOM, Facts.STATE, Facts.NUM_MADE):
+            code.store_int64(code.builder.sext(code.load_int32(facts, fact), INT64), job, Job[fact.name])
+        if self.backward:
+            kept, values, sums = (arguments, 6), data(arguments, 7), [data(results, 0), data(results, 1)]
+        else:
+            kept, values, sums = (results, 1), data(results, 0), [int64(0), int64(0)]
+        last = (values, *sums, data(results, 2), data(*kept), length(kept[1], kept[0]))
+        names = (Job.VALUES, Job.SHARED_SUMS, Job.OWN_SUMS, Job.SCRATCH, Job.KEPT, Job.NUM_KEPT)
+        for value, place in zip(last, names, strict=True):
+            code.store_int64(value, job, place)
+        for place in (Job.NEXT, Job.DONE, Job.WORKERS):
+            code.store_int64(int64(0), job, place)
+        workers = code.builder.sext(code.load_int32(facts, Facts.WORKERS), INT64)
+        code.store_int64(code.builder.add(workers, int64(1)), job, Job.REFERENCES)  # one is the caller's own
+
+
+def _answer_version(code: Code, frame: Value) -> None:
+    """XLA asks a function for its version, in a call of its own, before it calls it."""
+    b = code.builder
+    extension = code.load_pointer(frame, FRAME_EXTENSION)
+    with b.if_then(b.icmp_unsigned("!=", b.ptrtoint(extension, INT64), int64(0))):
+        asks = b.icmp_signed("==", code.load_int32(extension, 2), int32(METADATA_EXTENSION))
+        with b.if_then(asks):
+            metadata = code.load_pointer(extension, 3)
+            for place, value in ((24, API_MAJOR), (28, API_MINOR), (32, 0)):  # the last: no traits
+                b.store(int32(value), code.at(metadata, int64(place), INT32))
+            b.ret(ir.Constant(POINTER, None))
+
+
+def schedule_workers(code: Code, frame: Value, job: Value, worker: ir.Function) -> None:
+    """Asks XLA's threads to work, too. One that comes too late finds no tile left, and does nothing."""
+    b = code.builder
+    kind = ir.FunctionType(POINTER, [POINTER])
+    schedule = b.inttoptr(code.load_int64(code.load_pointer(frame, FRAME_API), API_SCHEDULE), kind.as_pointer())
+    request = b.bitcast(b.alloca(ir.ArrayType(INT64, 5)), POINTER)
+    count = b.sub(code.load_int64(job, Job.REFERENCES), int64(2))
+    with code.loop(count):
+        words = (int64(40), int64(0), code.load_int64(frame, FRAME_CONTEXT))
+        for place, value in enumerate((*words, b.ptrtoint(worker, INT64), b.ptrtoint(job, INT64))):
+            code.store_int64(value, request, place)
+        error = b.call(schedule, [request])
+        with b.if_then(b.icmp_unsigned("!=", b.ptrtoint(error, INT64), int64(0))):  # then this thread does it all
+            change(code, job, Job.REFERENCES, -1)
+
+
+def change(code: Code, job: Value, place: Job, by: int) -> Value:
+    """Adds to a counter that the workers share; returns what it was."""
+    return code.builder.atomic_rmw("add", code.at(job, int64(8 * place), INT64), int64(by), "seq_cst")
+
+
+def release(code: Code, job: Value) -> None:
+    """Gives the job up; the last one frees it."""
+    last = code.builder.icmp_signed("==", change(code, job, Job.REFERENCES, -1), int64(1))
+    with code.builder.if_then(last):
+        code.builder.call(code.external("free", VOID, [POINTER]), [job])
+
+
+def _add_up(code: Code, job: Value) -> None:
+    """Adds the sums of the shared coefficients over the workers and the examples of a tile."""
+    b = code.builder
+    workers = b.load_atomic(code.at(job, int64(8 * Job.WORKERS), INT64), "acquire", 8)
+    parts = _Room(code, job, int64(0))
+    room, sums = code.load_int64(job, Job.ROOM), code.load_pointer(job, Job.SHARED_SUMS)
+    add = code.intrinsic("vector.reduce.fadd", code.real, [code.real, code.vector])
+    with code.loop(code.load_int64(job, Job.NUM_SHARED)) as loop:
+        place = b.shl(loop.index, int64(VECTOR_SHIFT))
+        with code.loop(workers, [code.zero]) as inner:
+            here = b.add(b.mul(inner.index, room), place)
+            inner.next = [b.fadd(inner.values[0], code.load(parts.sums, here))]
+        nothing = ir.Constant(code.real, 0.0)
+        total = b.call(add, [nothing, inner.values[0]], fastmath=("reassoc",))
+        b.store(total, code.at(sums, b.mul(loop.index, int64(code.itemsize)), code.real))
+
+
+class _Room:
+    """The parts of a worker's room, in the order of `room_bytes`: those of the way back last."""
+
+    def __init__(self, code: Code, job: Value, worker: Value) -> None:
+        b = code.builder
+        rows = b.shl(int64(1), code.load_int64(job, Job.QUBITS))
+        counts = [code.load_int64(job, place) for place in (Job.NUM_SHARED, Job.NUM_OWN, Job.NUM_MADE)]
+        count = b.add(b.add(counts[0], counts[1]), counts[2])
+        numbers = b.shl(count, int64(VECTOR_SHIFT))
+        place = b.mul(worker, code.load_int64(job, Job.ROOM))
+        self.tile = b.gep(code.load_pointer(job, Job.SCRATCH), [place])
+        self.probabilities = b.gep(self.tile, [b.shl(rows, int64(code.row_shift))])
+        self.coefficients = b.gep(self.probabilities, [b.shl(rows, int64(VECTOR_SHIFT))])
+        self.sums = b.gep(self.coefficients, [numbers])
+        self.cotangent = b.gep(self.sums, [numbers])
+        self.rows = rows
+
+
+class _Worker:
+    """The function that a thread runs: takes one tile after the other until none is left."""
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
+        self.code = Code(driver.module, "work", VOID, [POINTER], driver.arithmetic)
+        self.job, self.function = self.code.arguments[0], self.code.function
+        self._write()
+
+    def _get(self, place: Job) -> Value:
+        return self.code.load_int64(self.job, place)
+
+    def _write(self) -> None:
+        code, b = self.code, self.code.builder
+        some, tile, none = (b.append_basic_block(name) for name in ("some", "tile", "none"))
+        taken, tiles = b.alloca(INT64), self._get(Job.TILES)
+        b.store(change(code, self.job, Job.NEXT, 1), taken)
+        b.cbranch(b.icmp_signed("<", b.load(taken), tiles), some, none)
+        b.position_at_end(some)
+        self.room = _Room(code, self.job, change(code, self.job, Job.WORKERS, 1))
+        self.num_shared = self._get(Job.NUM_SHARED)
+        self.own_offset = b.shl(self.num_shared, int64(VECTOR_SHIFT))
+        self._spread_shared()
+        b.branch(tile)
+        b.position_at_end(tile)
+        self._do_tile(b.load(taken))
+        change(code, self.job, Job.DONE, 1)
+        b.store(change(code, self.job, Job.NEXT, 1), taken)
+        b.cbranch(b.icmp_signed("<", b.load(taken), tiles), tile, none)
+        b.position_at_end(none)
+        release(code, self.job)
+        b.ret_void()
+
+    def _spread_shared(self) -> None:
+        """Makes a vector of each shared coefficient."""
+        code, b, shared = self.code, self.code.builder, self.code.load_pointer(self.job, Job.SHARED)
+        with code.loop(self.num_shared) as loop:
+            value = b.load(code.at(shared, b.mul(loop.index, int64(code.itemsize)), code.real))
+            place = b.shl(loop.index, int64(VECTOR_SHIFT))
+            code.store(code.splat(value), self.room.coefficients, place)
+            if self.driver.backward:
+                code.store(code.zero, self.room.sums, place)
+
+    def _do_tile(self, number: Value) -> None:
+        code, b, room = self.code, self.code.builder, self.room
+        lanes = _Lanes(code, b.mul(number, int64(code.num_lanes)), self._get(Job.BATCH))
+        own = code.load_pointer(self.job, Job.OWN)
+        with code.loop(self._get(Job.NUM_OWN)) as loop:
+            place = b.add(self.own_offset, b.shl(loop.index, int64(VECTOR_SHIFT)))
+            code.store(lanes.take(own, loop.index), room.coefficients, place)
+        if self.driver.backward:
+            with code.loop(b.add(self._get(Job.NUM_OWN), self._get(Job.NUM_MADE))) as loop:
+                code.store(code.zero, room.sums, b.add(self.own_offset, b.shl(loop.index, int64(VECTOR_SHIFT))))
+        store_rows(code, room.tile, [int64(0)], [(code.one, code.zero if code.is_complex else None)])
+        gates = code.load_pointer(self.job, Job.GATES), self._get(Job.NUM_GATES)
+        self._follow(*gates, self.driver.apply, [room.tile], [room.coefficients], False)
+        self._keep(lanes)
+        if not self.driver.backward:
+            self._read(lanes)
+            return
+        self._read_back(lanes)
+        gates = code.load_pointer(self.job, Job.GATES_BACK), self._get(Job.NUM_GATES_BACK)
+        self._follow(*gates, self.driver.undo, [room.tile, room.cotangent], [room.coefficients, room.sums], True)
+        sums = code.load_pointer(self.job, Job.OWN_SUMS)
+        with code.loop(self._get(Job.NUM_OWN)) as loop:
+            place = b.add(self.own_offset, b.shl(loop.index, int64(VECTOR_SHIFT)))
+            lanes.put(code.load(room.sums, place), sums, loop.index)
+
+    def _keep(self, lanes: "_Lanes") -> None:
+        """Puts the final states where they are kept, or gets them from there."""
+        code, b, room = self.code, self.code.builder, self.room
+        kept, count = code.load_pointer(self.job, Job.KEPT), self._get(Job.NUM_KEPT)
+        with b.if_then(b.icmp_signed("!=", count, int64(0))), code.loop(room.rows) as loop:
+            place, half = b.shl(loop.index, int64(code.row_shift)), room.rows
+            if self.driver.backward:
+                store_rows(code, room.tile, [place], [self._take(lanes, kept, loop.index, half)])
+            else:
+                self._put(lanes, load_rows(code, room.tile, [place])[0], kept, loop.index, half)
+
+    def _take(self, lanes: "_Lanes", array: Value, index: Value, half: Value) -> Complex:
+        """Returns a row of amplitudes from an array whose second half has the imaginary parts."""
+        imag = lanes.take(array, self.code.builder.add(half, index)) if self.code.is_complex else None
+        return lanes.take(array, index), imag
+
+    def _put(self, lanes: "_Lanes", row: Complex, array: Value, index: Value, half: Value) -> None:
+        """Puts a row of amplitudes into such an array."""
+        lanes.put(row[0], array, index)
+        if row[1] is not None:
+            lanes.put(row[1], array, self.code.builder.add(half, index))
+
+    def _follow(
+        self,
+        table: Value,
+        count: Value,
+        kernels: Sequence[Any],
+        before: Sequence[Value],
+        after: Sequence[Value],
+        reverse: bool,
+    ) -> None:
+        """Calls the kernel of each entry of a table."""
+        code, b = self.code, self.code.builder
+        with code.loop(count) as loop:
+            index = b.sub(b.sub(count, int64(1)), loop.index) if reverse else loop.index
+            entry = b.gep(table, [b.mul(index, int64(4 * ENTRY))])
+            done = b.append_basic_block("gate_done")
+            switch = b.switch(code.load_int32(entry, KIND), done)
+            for kind, kernel in enumerate(kernels):
+                if kernel is None:
+                    continue
+                block = b.append_basic_block(f"form_{kind}")
+                switch.add_case(int32(kind), block)
+                b.position_at_end(block)
+                b.call(kernel, [*before, entry, *after])
+                b.branch(done)
+            b.position_at_end(done)
+
+    def _row_to_read(self, index: Value) -> Value:
+        b, rows = self.code.builder, self.code.load_pointer(self.job, Job.READ)
+        return b.sext(b.load(self.code.at(rows, b.shl(index, int64(2)), INT32)), INT64)
+
+    def _read(self, lanes: "_Lanes") -> None:
+        """Puts out what is read from the final state."""
+        code, b, room = self.code, self.code.builder, self.room
+        values, count = code.load_pointer(self.job, Job.VALUES), self._get(Job.NUM_READ)
+        with b.if_else(b.icmp_signed("!=", self._get(Job.STATE), int64(0))) as (amplitudes, strings):
+            with amplitudes, code.loop(count) as loop:
+                place = b.shl(self._row_to_read(loop.index), int64(code.row_shift))
+                ((real, imag),) = load_rows(code, room.tile, [place])
+                self._put(lanes, (real, code.zero if imag is None else imag), values, loop.index, count)
+            with strings:
+                b.call(self.driver.squares, [room.tile, room.probabilities, room.rows])
+                b.call(self.driver.walsh_hadamard, [room.probabilities, room.rows, self._get(Job.QUBITS)])
+                with code.loop(count) as loop:
+                    place = b.shl(self._row_to_read(loop.index), int64(VECTOR_SHIFT))
+                    lanes.put(code.load(room.probabilities, place), values, loop.index)
+
+    def _read_back(self, lanes: "_Lanes") -> None:
+        """Makes the cotangent of the final state from those of what is read."""
+        code, b, room = self.code, self.code.builder, self.room
+        values, count = code.load_pointer(self.job, Job.VALUES), self._get(Job.NUM_READ)
+        with b.if_else(b.icmp_signed("!=", self._get(Job.STATE), int64(0))) as (amplitudes, strings):
+            with amplitudes, code.loop(count) as loop:
+                place = b.shl(self._row_to_read(loop.index), int64(code.row_shift))
+                store_rows(code, room.cotangent, [place], [self._take(lanes, values, loop.index, count)])
+            with strings:
+                with code.loop(room.rows) as loop:
+                    code.store(code.zero, room.probabilities, b.shl(loop.index, int64(VECTOR_SHIFT)))
+                with code.loop(count) as loop:
+                    place = b.shl(self._row_to_read(loop.index), int64(VECTOR_SHIFT))
+                    earlier = code.load(room.probabilities, place)
+                    code.store(b.fadd(earlier, lanes.take(values, loop.index)), room.probabilities, place)
+                b.call(self.driver.walsh_hadamard, [room.probabilities, room.rows, self._get(Job.QUBITS)])
+                b.call(self.driver.weighting, [room.tile, room.probabilities, room.cotangent, room.rows])
+
+
+class _Lanes:
+    """The examples of a tile in arrays `[., batch]`; the last tile may have fewer than a vector has numbers."""
+
+    def __init__(self, code: Code, first: Value, batch: Value) -> None:
+        b = code.builder
+        self.code = code
+        self.start, self.stride = (b.mul(value, int64(code.itemsize)) for value in (first, batch))
+        numbers = ir.Constant(ir.VectorType(INT32, code.num_lanes), list(range(code.num_lanes)))
+        self.mask = b.icmp_signed("<", numbers, code.splat(b.trunc(b.sub(batch, first), INT32)))
+
+    def _place(self, array: Value, row: Value) -> Value:
+        b = self.code.builder
+        return self.code.at(array, b.add(self.start, b.mul(row, self.stride)), self.code.vector)
+
+    def take(self, array: Value, row: Value) -> Value:
+        """Returns the tile's part of a row; 0 where there is no example."""
+        code, kinds = self.code, [POINTER, INT32, self.mask.type, self.code.vector]
+        load = code.intrinsic("masked.load", code.vector, kinds)
+        place = code.builder.bitcast(self._place(array, row), POINTER)
+        return code.builder.call(load, [place, int32(code.itemsize), self.mask, code.zero])
+
+    def put(self, value: Value, array: Value, row: Value) -> None:
+        """Sets the tile's part of a row."""
+        code, kinds = self.code, [self.code.vector, POINTER, INT32, self.mask.type]
+        store = code.intrinsic("masked.store", VOID, kinds)
+        place = code.builder.bitcast(self._place(array, row), POINTER)
+        code.builder.call(store, [value, place, int32(code.itemsize), self.mask])

@@ -1,0 +1,64 @@
+"""What the native code and those who call it agree on: the forms of gates, and how table and memory are laid out."""
+
+from enum import IntEnum, auto
+
+# What one vector holds: the registers of AVX-512, two of AVX2, four of NEON. LLVM splits it as the machine needs.
+VECTOR_SHIFT = 6
+VECTOR_BYTES = 2**VECTOR_SHIFT
+
+# What an entry of the table says of a gate, in 32-bit integers: its place in FORMS; that of its first coefficient;
+# how many cosets of rows it acts on. Then for each of its qubits: the bits below a pivot, the mask, the weights, and
+# what the parity must be for the row that comes first (`frame.py`).
+ENTRY = 16
+KIND, FIRST, COUNT, LOW, MASK, WEIGHTS, FLIP = 0, 1, 2, 3, 6, 9, 12
+# Forms of a gate: what it is, on how many qubits, under how many controls.
+#   start     makes the state of a fresh qubit: a column of two numbers
+#   column    makes such a column: a matrix that all examples share times a column that each example has
+#   rotation  makes the numbers of a gate from the angle of each example
+#   dense     a matrix
+#   diagonal  a diagonal
+#   pair      two matrices on one qubit each, in one pass
+Form = tuple[str, int, int]
+FORMS: tuple[Form, ...] = (
+    ("start", 1, 0),
+    ("column", 1, 0),
+    ("rotation", 1, 0),
+    ("dense", 1, 0),
+    ("dense", 1, 1),
+    ("dense", 1, 2),
+    ("dense", 2, 0),
+    ("dense", 2, 1),
+    ("diagonal", 1, 0),
+    ("diagonal", 2, 0),
+    ("diagonal", 3, 0),
+    ("pair", 2, 0),
+)
+MAX_QUBITS = 3
+# Where the entry of a product has the places of its factors.
+LEFT, RIGHT = LOW, MASK
+
+
+def num_numbers(form: Form) -> int:
+    """Returns how many complex numbers a gate of the form has."""
+    kind, qubits, _ = form
+    dim = 1 << qubits
+    return {"start": 2, "column": 2, "rotation": 0, "dense": dim * dim, "diagonal": dim, "pair": 8}[kind]
+
+
+class Facts(IntEnum):
+    """What the last operand says of a call, in 32-bit integers."""
+
+    QUBITS = 0
+    BATCH = auto()
+    TILES = auto()
+    WORKERS = auto()
+    ROOM = auto()  # bytes for each worker
+    NUM_MADE = auto()  # coefficients that are made of others
+    STATE = auto()  # 1 where the amplitudes are read, 0 where strings of I and Z are
+
+
+def room_bytes(num_qubits: int, num_coefficients: int, backward: bool, is_complex: bool) -> int:
+    """Returns the bytes that a worker needs: a tile, its probabilities, coefficients, and what the way back takes."""
+    states = 2 if backward else 1  # with its cotangent
+    vectors = ((2 if is_complex else 1) * states + 1) * (1 << num_qubits) + num_coefficients * states
+    return int(VECTOR_BYTES * vectors)

@@ -1,0 +1,225 @@
+"""The table that the native code follows: one entry for each gate, every repetition written out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from qjax.quantum.circuit import Circuit
+from qjax.quantum.native.forms import (
+    COUNT,
+    ENTRY,
+    FIRST,
+    FLIP,
+    FORMS,
+    KIND,
+    LEFT,
+    LOW,
+    MASK,
+    MAX_QUBITS,
+    RIGHT,
+    WEIGHTS,
+    num_numbers,
+)
+from qjax.quantum.native.frame import Frame, pivots
+from qjax.quantum.native.items import Item, Level, TurnedStart, Unsupported, level_of, rotation_constants
+from qjax.quantum.program import Blocks, compile_circuit
+
+Places = tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """What the native code does.
+
+    Attributes:
+      num_qubits: n.
+      level: all gates, and what their coefficients are made from.
+      is_complex: whether the amplitudes are.
+    """
+
+    num_qubits: int
+    level: Level
+    is_complex: bool
+
+    @cached_property
+    def _laid_out(self) -> "_Entries":
+        return _Entries(self.num_qubits, self.level)
+
+    @property
+    def frame(self) -> Frame:
+        """What the rows of the final state stand for."""
+        return self._laid_out.frame
+
+    @property
+    def constants(self) -> np.ndarray:
+        """Numbers that are the same in each call, `[., 1]`; they follow the coefficients that all examples share."""
+        return np.concatenate([np.zeros(0), *self._laid_out.constants.values()])[:, None]
+
+    @property
+    def num_made(self) -> int:
+        """Number of coefficients that the native code makes."""
+        return self.level.counts[2]
+
+    @property
+    def num_coefficients(self) -> int:
+        """Number of coefficients in all, in real numbers."""
+        return sum(self.level.counts) + len(self.constants)
+
+    @cached_property
+    def gates_back(self) -> np.ndarray:
+        """Returns one entry for each gate, int32 `[gates, ENTRY]`."""
+        return np.array(self._laid_out.entries, np.int32).reshape(-1, ENTRY)
+
+    @cached_property
+    def gates(self) -> np.ndarray:
+        """Returns the entries with neighbours on one qubit each in pairs, int32 `[gates, ENTRY]`."""
+        found: list[np.ndarray] = []
+        for entry in self.gates_back:
+            paired = _pair(found[-1], entry, self.num_qubits) if found else None
+            if paired is None:
+                found.append(entry)
+            else:
+                found[-1] = paired
+        return np.array(found, np.int32).reshape(-1, ENTRY)
+
+    @cached_property
+    def makers(self) -> np.ndarray:
+        """Returns the entries that make coefficients, int32 `[entries, ENTRY]`."""
+        return self.gates_back[np.isin(self.gates_back[:, KIND], _MAKERS)]
+
+
+_MAKERS = [FORMS.index((kind, 1, 0)) for kind in ("rotation", "column")]
+
+
+@lru_cache(maxsize=512)
+def table_of(circuit: Circuit, batched: frozenset[str]) -> Table | None:
+    """Returns the table of a circuit on |0...0>; None where the native code lacks something that it needs.
+
+    Args:
+      circuit: what to run.
+      batched: names of the parameters that differ between examples, and 'inputs' where these do.
+    """
+    program = compile_circuit(circuit, True, Blocks(1, take_permutations=False, num_all=circuit.num_qubits))
+    try:
+        is_real = program.start is not None and all(part.is_real for part in (program.start, *program.stages))
+        return Table(circuit.num_qubits, level_of(program, batched), not is_real)
+    except Unsupported:
+        return None
+
+
+class _Entries:
+    """The entries of a level, in order.
+
+    Attributes:
+      frame: what the rows of the state stand for after them.
+      constants: of each kind of gate whose coefficients are made from an angle.
+      entries: int64 arrays `[ENTRY]`.
+    """
+
+    def __init__(self, num_qubits: int, level: Level) -> None:
+        self.frame = Frame(num_qubits)
+        self.constants: dict[object, np.ndarray] = {}
+        self._starts: dict[object, int] = {}
+        self._end = level.counts[0]
+        self._collect(level)
+        self.entries = list(self._of_level(level, (0, self._end, self._end + level.counts[1])))
+
+    def _collect(self, level: Level) -> None:
+        """Gives each kind its place: the constants come between shared coefficients and those of each example."""
+        for item in level.items:
+            if isinstance(item, Level):
+                self._collect(item)
+                continue
+            own = item.column if isinstance(item, TurnedStart) else item
+            if own.angle and own.kind not in self.constants:
+                self.constants[own.kind] = rotation_constants(own)
+                self._starts[own.kind] = self._end
+                self._end += len(self.constants[own.kind])
+
+    def _of_level(self, level: Level, places: Places) -> Iterator[np.ndarray]:
+        for rep in range(level.reps):
+            piece = (level.reps - 1 - rep if level.reverse else rep) if level.names else 0
+            here = _moved(places, level.counts, piece)
+            for item in level.items:
+                if isinstance(item, Level):
+                    yield from self._of_level(item, _moved(here, item.firsts, 1))
+                elif isinstance(item, TurnedStart):
+                    yield from self._made(item.column, here)
+                    product = _new("column", 1, here[2] + item.made)
+                    product[LEFT], product[RIGHT] = self._place(item.matrix, here), self._place(item.column, here)
+                    yield product
+                    yield self._gate(item.column, here[2] + item.made)
+                elif item.form is None:
+                    _move(self.frame, item)
+                else:
+                    yield from self._made(item, here)
+                    yield self._gate(item, self._place(item, here))
+
+    def _place(self, item: Item, here: Places) -> int:
+        """Returns the place of an item's coefficients."""
+        return here[2] + item.made if item.angle else here[item.own] + item.first
+
+    def _made(self, item: Item, here: Places) -> Iterator[np.ndarray]:
+        """Yields what makes the coefficients from an angle, where they are."""
+        if item.angle and item.form:
+            entry = _new("rotation", 1, here[2] + item.made)
+            entry[LEFT], entry[RIGHT], entry[COUNT] = self._starts[item.kind], here[1] + item.first, item.size // 2
+            yield entry
+
+    def _gate(self, item: Item, first: int) -> np.ndarray:
+        """Returns the entry of a gate whose coefficients begin at this place."""
+        assert item.form is not None
+        frame, qubits = self.frame, (*item.qubits, *item.controls)
+        entry = _new(item.form[0], item.form[1], first, item.form[2])
+        if item.form[0] == "start":  # the rows so far have no bit of this qubit's
+            entry[MASK] = entry[COUNT] = frame.masks[qubits[0]]
+            return entry
+        assert len(qubits) <= MAX_QUBITS
+        entry[COUNT] = 2 ** (frame.num_qubits - len(qubits))
+        entry[LOW : LOW + len(qubits)] = [2**bit - 1 for bit in pivots([frame.masks[q] for q in qubits])]
+        wanted = (0,) * len(item.qubits) + item.control_values
+        for k, (q, value) in enumerate(zip(qubits, wanted, strict=True)):
+            entry[MASK + k], entry[WEIGHTS + k] = frame.masks[q], frame.weights[q]
+            entry[FLIP + k] = frame.flips[q] ^ value
+        return entry
+
+
+def _new(kind: str, num_qubits: int, first: int, num_controls: int = 0) -> np.ndarray:
+    entry = np.zeros(ENTRY, np.int64)
+    entry[KIND], entry[FIRST] = FORMS.index((kind, num_qubits, num_controls)), first
+    return entry
+
+
+def _moved(places: Places, by: Places, times: int) -> Places:
+    return places[0] + times * by[0], places[1] + times * by[1], places[2] + times * by[2]
+
+
+def _move(frame: Frame, item: Item) -> None:
+    """Changes the frame by X, CX or SWAP."""
+    if len(item.qubits) == 2:
+        frame.swap(*item.qubits)
+        return
+    if item.controls:
+        frame.cx(*item.controls, *item.qubits)
+    if item.control_values != (1,):
+        frame.x(*item.qubits)
+
+
+_SINGLE, _PAIR = FORMS.index(("dense", 1, 0)), FORMS.index(("pair", 2, 0))
+
+
+def _pair(first: np.ndarray, last: np.ndarray, num_qubits: int) -> np.ndarray | None:
+    """Returns the entry of two gates on one qubit each, whose coefficients are neighbours; None where it can't be."""
+    if first[KIND] != _SINGLE or last[KIND] != _SINGLE or num_qubits < 2:
+        return None
+    apart = all((int(a[WEIGHTS]) & int(b[MASK])).bit_count() % 2 == 0 for a, b in ((first, last), (last, first)))
+    if not apart or last[FIRST] != first[FIRST] + 2 * num_numbers(FORMS[_SINGLE]):
+        return None
+    entry = first.copy()
+    entry[KIND], entry[COUNT] = _PAIR, 2 ** (num_qubits - 2)
+    entry[LOW : LOW + 2] = [2**bit - 1 for bit in pivots([int(first[MASK]), int(last[MASK])])]
+    for place in (MASK, WEIGHTS, FLIP):
+        entry[place + 1] = last[place]
+    return entry
