@@ -46,9 +46,12 @@ MIN_PASS_BITS, PART_BITS, MIN_LANE_BITS = 19, 20 if SEVERAL_CORES else 16, 6
 MIN_WIDE_QUBITS = 12
 # Whether native code may be used at all (`native/`); it is written for CPUs.
 USE_NATIVE = os.environ.get("QJAX_NATIVE", "1") != "0"
-# It runs as many examples at once as a vector has numbers, so that few leave most of it empty. It is
-# faster up to 18 qubits at least; a thread holds 5 vectors for each amplitude, and 2 for each coefficient.
-MIN_NATIVE_BATCH, MAX_NATIVE_QUBITS, MAX_NATIVE_COEFFICIENTS = 4, 18, 2**16
+# It runs as many examples at once as a vector has numbers, 16 in float32, so that few leave most of it empty: up to 8
+# qubits even one is faster (n = 4, 8: 14, 25 us for 9.5, 18), on 10 it takes 4 (65 us for 62), on 16 a full vector
+# (12 ms for 10). It is faster up to 18 qubits at least; a thread holds 5 vectors for each amplitude, and 2 for each
+# coefficient.
+MAX_SINGLE_NATIVE_QUBITS, MAX_NATIVE_QUBITS, MAX_NATIVE_COEFFICIENTS = 8, 18, 2**16
+FEW_NATIVE, FULL_VECTOR = 4, 16
 # It applies diagonal gates one by one; of more than so many for each qubit, side by side, XLA's code takes one cosine
 # and sine for each amplitude instead (n = 10, batch 64, 55 of them: 0.8 ms for 1.1).
 MAX_NATIVE_DIAGONALS = 4
@@ -107,9 +110,18 @@ def is_wide(num_qubits: int, batch: int) -> bool:
 
 
 def native_pays(num_qubits: int, batch: int, num_coefficients: int = 0, room: int = 0) -> bool:
-    """Returns whether the native code is faster than XLA's, on a CPU, and takes at most half of the memory."""
+    """Returns whether the native code is faster than XLA's, on a CPU, and takes at most half of the memory.
+
+    Args:
+      num_qubits: of each state.
+      batch: number of states.
+      num_coefficients: of all gates.
+      room: bytes that it takes.
+    """
     fits = num_coefficients <= MAX_NATIVE_COEFFICIENTS and 2 * room <= device_bytes()
-    return USE_NATIVE and batch >= MIN_NATIVE_BATCH and num_qubits <= MAX_NATIVE_QUBITS and fits
+    wanted = min(max(FEW_NATIVE, 2 ** max(0, num_qubits - MAX_SINGLE_NATIVE_QUBITS)), FULL_VECTOR)
+    enough = num_qubits <= MAX_SINGLE_NATIVE_QUBITS or batch >= wanted
+    return USE_NATIVE and enough and num_qubits <= MAX_NATIVE_QUBITS and fits
 
 
 def native_workers(num_tiles: int, work: int) -> int:

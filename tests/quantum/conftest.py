@@ -11,6 +11,7 @@ OF_XLA = {
     "test_phase_table",
     "test_plan",
     "test_program",
+    "test_random_circuits",
     "test_shared_unitary",
     "test_steps",
 }

@@ -301,13 +301,17 @@ def check_random_circuit(seed: int) -> None:
 # Where it is used -------------------------------------------------------------------------------------------------
 
 
-def test_it_is_used_for_batches_alone_and_where_no_other_way_is_asked_for() -> None:
+def test_it_is_used_where_it_pays_and_no_other_way_is_asked_for() -> None:
     circuit = plain(3)
     params, inputs = values_of(circuit, 32)
     measure = lambda p, x, **more: expectation(circuit, p, x, z_observables(3), **more)  # noqa: E731
     assert is_native(measure, params, inputs)
     assert "qjax_run_complex_float32" in text_of(measure, params, inputs)
-    assert not is_native(measure, params, inputs[0])
+    assert is_native(measure, params, inputs[0])
+    large = plain(10)
+    for batch, expected in ((1, False), (3, False), (4, True)):
+        own = values_of(large, batch)
+        assert is_native(lambda p, x: expectation(large, p, x, z_observables(10)), *own) == expected
     for way in ("store", "recompute"):
         assert not is_native(lambda p, x, r=way: measure(p, x, reverse_pass=r), params, inputs)
     start = np.full(8, 8**-0.5, np.complex64)
@@ -360,7 +364,7 @@ def test_explain_says_which_code_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert f"native    {found.native}" in str(found)
     assert Explanation.from_json(found.to_json()) == found
     assert explain(plain(4), batch=32, reverse_pass="store").native == ""
-    assert explain(plain(4)).native == ""
+    assert explain(plain(10)).native == ""
     monkeypatch.setattr(choices_module, "USE_NATIVE", False)
     assert explain(plain(4), batch=32).native == ""
 
