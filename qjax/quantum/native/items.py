@@ -185,9 +185,11 @@ def _item(
     own = any(map(blocks.is_batched, operations))
     angle = _only_angle(operations) if own else None
     places = [tuple(qubits.index(q) for q in op.all_qubits) for op in operations]
-    which = [tuple(a.shift if a.is_constant else _is_batched(op, a, blocks) for a in op.angles) for op in operations]
-    kind = tuple((op.gate, op.control_values, *more) for op, *more in zip(operations, places, which, strict=True))
-    return Item(form, qubits, operations, own, kind=(form, own, kind), angle=angle, **more)
+    kind = []
+    for op, place in zip(operations, places, strict=True):
+        angles = tuple(a.shift if a.is_constant else _is_batched(op, a, blocks) for a in op.angles)
+        kind.append((op.gate, op.control_values, place, angles))
+    return Item(form, qubits, operations, own, kind=(form, own, tuple(kind)), angle=angle, **more)
 
 
 def _is_batched(op: Operation, angle: Angle, blocks: Blocks) -> bool:
