@@ -412,6 +412,22 @@ def test_derivatives_of_all_kinds_are_those_of_xlas_code() -> None:
             jax.tree.map(lambda a, b, n=name: np.testing.assert_allclose(a, b, atol=1e-10, err_msg=n), own, other)
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_an_angle_that_is_loaded_in_each_repetition_has_one_cotangent(shared: bool) -> None:
+    body = Circuit(2).append("rx", 0, input_angle(0)).append("ry", 1, parameter("w")).append("cx", (0, 1))
+    circuit = angle_encoding(2) + Circuit(2, (Repeat(body, 20, shared=shared),))
+    with jax.enable_x64(True):
+        params, inputs = values_of(circuit, 9, np.float64)
+
+        def loss(p: Any, x: Any, r: str) -> Any:
+            return (expectation(circuit, p, x, z_observables(2), reverse_pass=r) ** 2).sum()
+
+        own, other = (
+            run_compiled(jax.grad(lambda p, x, r=r: loss(p, x, r), (0, 1)), params, inputs) for r in ("auto", "store")
+        )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), own, other)
+
+
 @pytest.mark.parametrize("limit", [0, 2**28])
 def test_final_states_are_kept_or_made_again(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
     monkeypatch.setattr(choices_module, "MAX_SAVED_BYTES", limit)
