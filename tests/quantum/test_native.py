@@ -450,7 +450,8 @@ def test_several_threads_find_what_one_does(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(choices_module, "_num_cores", lambda n=cores: n)
         compiled = jax.jit(jax.value_and_grad(lambda p, x: loss(p, x), (0, 1))).lower(params, inputs).compile()
         found.append([compiled(params, inputs) for _ in range(1 if cores == 1 else 40)])
-    for again in found[1]:
+    for again in found[1]:  # whichever thread was quicker
+        jax.tree.map(np.testing.assert_array_equal, again, found[1][0])
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), again, found[0][0])
 
 

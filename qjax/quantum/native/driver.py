@@ -1,5 +1,8 @@
 """The function that XLA calls: it shares the tiles of a batch among XLA's threads and leads each through the table.
 
+A share is tiles at equal distances, whichever thread does it, and has sums of its own: so no result depends on which
+thread was quicker.
+
 Operands, for the forward pass: the table of the gates, int32 `[gates, ENTRY]`; the table for the way back; the rows
 to read, int32; the coefficients that all examples share, `[., 1]`, and those of each, `[., batch]`; the `Facts`.
 Results: the values read, `[., batch]`; the final states, `[parts * rows, batch]`, or `[0, batch]` where these are not
@@ -60,9 +63,9 @@ class Job(IntEnum):
     TILES = auto()
     STATE = auto()
     NUM_MADE = auto()
-    NEXT = auto()  # tile to be taken next
-    DONE = auto()  # tiles that are done
-    WORKERS = auto()  # that have taken a tile
+    WORKERS = auto()  # as many as there are shares of the tiles
+    NEXT = auto()  # share to be taken next
+    DONE = auto()  # shares that are done
     REFERENCES = auto()  # workers that may still look here
 
 
@@ -98,7 +101,7 @@ class Driver:
         b.branch(wait)
         b.position_at_end(wait)
         done = b.load_atomic(code.at(job, int64(8 * Job.DONE), INT64), "acquire", 8)
-        b.cbranch(b.icmp_signed("<", done, code.load_int64(job, Job.TILES)), wait, ready)
+        b.cbranch(b.icmp_signed("<", done, code.load_int64(job, Job.WORKERS)), wait, ready)
         b.position_at_end(ready)
         if self.backward:
             _add_up(code, job)
@@ -120,7 +123,7 @@ class Driver:
             code.store_int64(data(arguments, index), job, place)
             code.store_int64(length(index), job, count)
         facts = code.load_pointer(code.load_pointer(arguments, 5), BUFFER_DATA)
-        for fact in (Facts.QUBITS, Facts.BATCH, Facts.TILES, Facts.ROOM, Facts.STATE, Facts.NUM_MADE):
+        for fact in Facts:
             code.store_int64(code.builder.sext(code.load_int32(facts, fact), INT64), job, Job[fact.name])
         if self.backward:
             kept, values, sums = (arguments, 6), data(arguments, 7), [data(results, 0), data(results, 1)]
@@ -130,9 +133,9 @@ class Driver:
         names = (Job.VALUES, Job.SHARED_SUMS, Job.OWN_SUMS, Job.SCRATCH, Job.KEPT, Job.NUM_KEPT)
         for value, place in zip(last, names, strict=True):
             code.store_int64(value, job, place)
-        for place in (Job.NEXT, Job.DONE, Job.WORKERS):
+        for place in (Job.NEXT, Job.DONE):
             code.store_int64(int64(0), job, place)
-        workers = code.builder.sext(code.load_int32(facts, Facts.WORKERS), INT64)
+        workers = code.load_int64(job, Job.WORKERS)
         code.store_int64(code.builder.add(workers, int64(1)), job, Job.REFERENCES)  # one is the caller's own
 
 
@@ -150,7 +153,7 @@ def _answer_version(code: Code, frame: Value) -> None:
 
 
 def schedule_workers(code: Code, frame: Value, job: Value, worker: ir.Function) -> None:
-    """Asks XLA's threads to work, too. One that comes too late finds no tile left, and does nothing."""
+    """Asks XLA's threads to work, too. One that comes too late finds no share left, and does nothing."""
     b = code.builder
     kind = ir.FunctionType(POINTER, [POINTER])
     schedule = b.inttoptr(code.load_int64(code.load_pointer(frame, FRAME_API), API_SCHEDULE), kind.as_pointer())
@@ -180,7 +183,7 @@ def release(code: Code, job: Value) -> None:
 def _add_up(code: Code, job: Value) -> None:
     """Adds the sums of the shared coefficients over the workers and the examples of a tile."""
     b = code.builder
-    workers = b.load_atomic(code.at(job, int64(8 * Job.WORKERS), INT64), "acquire", 8)
+    workers = code.load_int64(job, Job.WORKERS)
     parts = _Room(code, job, int64(0))
     room, sums = code.load_int64(job, Job.ROOM), code.load_pointer(job, Job.SHARED_SUMS)
     add = code.intrinsic("vector.reduce.fadd", code.real, [code.real, code.vector])
@@ -197,13 +200,13 @@ def _add_up(code: Code, job: Value) -> None:
 class _Room:
     """The parts of a worker's room, in the order of `room_bytes`: those of the way back last."""
 
-    def __init__(self, code: Code, job: Value, worker: Value) -> None:
+    def __init__(self, code: Code, job: Value, share: Value) -> None:
         b = code.builder
         rows = b.shl(int64(1), code.load_int64(job, Job.QUBITS))
         counts = [code.load_int64(job, place) for place in (Job.NUM_SHARED, Job.NUM_OWN, Job.NUM_MADE)]
         count = b.add(b.add(counts[0], counts[1]), counts[2])
         numbers = b.shl(count, int64(VECTOR_SHIFT))
-        place = b.mul(worker, code.load_int64(job, Job.ROOM))
+        place = b.mul(share, code.load_int64(job, Job.ROOM))
         self.tile = b.gep(code.load_pointer(job, Job.SCRATCH), [place])
         self.probabilities = b.gep(self.tile, [b.shl(rows, int64(code.row_shift))])
         self.coefficients = b.gep(self.probabilities, [b.shl(rows, int64(VECTOR_SHIFT))])
@@ -213,7 +216,7 @@ class _Room:
 
 
 class _Worker:
-    """The function that a thread runs: takes one tile after the other until none is left."""
+    """The function that a thread runs: takes one share after the other until none is left."""
 
     def __init__(self, driver: Driver) -> None:
         self.driver = driver
@@ -226,21 +229,21 @@ class _Worker:
 
     def _write(self) -> None:
         code, b = self.code, self.code.builder
-        some, tile, none = (b.append_basic_block(name) for name in ("some", "tile", "none"))
-        taken, tiles = b.alloca(INT64), self._get(Job.TILES)
-        b.store(change(code, self.job, Job.NEXT, 1), taken)
-        b.cbranch(b.icmp_signed("<", b.load(taken), tiles), some, none)
+        take, some, none = (b.append_basic_block(name) for name in ("take", "some", "none"))
+        b.branch(take)
+        b.position_at_end(take)
+        share, workers = change(code, self.job, Job.NEXT, 1), self._get(Job.WORKERS)
+        b.cbranch(b.icmp_signed("<", share, workers), some, none)
         b.position_at_end(some)
-        self.room = _Room(code, self.job, change(code, self.job, Job.WORKERS, 1))
+        self.room = _Room(code, self.job, share)
         self.num_shared = self._get(Job.NUM_SHARED)
         self.own_offset = b.shl(self.num_shared, int64(VECTOR_SHIFT))
         self._spread_shared()
-        b.branch(tile)
-        b.position_at_end(tile)
-        self._do_tile(b.load(taken))
+        left = b.sub(b.add(self._get(Job.TILES), b.sub(workers, int64(1))), share)
+        with code.loop(b.udiv(left, workers)) as loop:
+            self._do_tile(b.add(share, b.mul(loop.index, workers)))
         change(code, self.job, Job.DONE, 1)
-        b.store(change(code, self.job, Job.NEXT, 1), taken)
-        b.cbranch(b.icmp_signed("<", b.load(taken), tiles), tile, none)
+        b.branch(take)
         b.position_at_end(none)
         release(code, self.job)
         b.ret_void()
