@@ -24,7 +24,7 @@ from qjax.quantum.native.coefficients import coefficients
 from qjax.quantum.native.run import Native, native_of
 from qjax.quantum.plan import Plan, make_plan
 from qjax.quantum.planes import from_complex, to_complex
-from qjax.quantum.primitive import BatchLast, Shapes, batch_of, with_batch
+from qjax.quantum.primitive import BatchLast, Shapes, batch_of, shapes_of, with_batch
 from qjax.quantum.program import Blocks, compile_circuit
 from qjax.quantum.readouts import ExpectationReadout, Readout, is_linear
 from qjax.quantum.steps import GatherStep
@@ -88,13 +88,13 @@ class Simulation(BatchLast):
         return fixed
 
     def on_cpu(self, *operands: Array) -> tuple[Array, ...]:
-        native = self.native_form(_shapes(operands))
+        native = self.native_form(shapes_of(operands))
         if native is None:
             return self(*operands)
         return native.run(*coefficients(native.table.level, self._values(operands)))[0]
 
     def saving_on_cpu(self, *operands: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        native = self.native_form(_shapes(operands)) if self.native else None
+        native = self.native_form(shapes_of(operands)) if self.native else None
         if native is None:
             return self.saving(*operands)
         results, kept = native.run(*coefficients(native.table.level, self._values(operands)), self._keeps(operands))
@@ -105,7 +105,7 @@ class Simulation(BatchLast):
     ) -> tuple[Array, ...]:
         batch = batch_of((*operands, *cotangents))
         wide = tuple(with_batch(x, batch) for x in operands) if per_example else operands
-        native = self.native_form(_shapes(wide), batch) if self.native else None
+        native = self.native_form(shapes_of(wide), batch) if self.native else None
         if native is None:
             return self.pull_back(operands, saved, cotangents, per_example)
         numbers, pull = jax.vjp(lambda *xs: coefficients(native.table.level, self._values(xs)), *wide)
@@ -113,7 +113,7 @@ class Simulation(BatchLast):
 
     def saving(self, *operands: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         if self.native:  # XLA's own code does not need what the native code keeps
-            native = self.native_form(_shapes(operands))
+            native = self.native_form(shapes_of(operands))
             rows = native.num_kept if native is not None and self._keeps(operands) else 0
             return self(*operands), (jnp.zeros((rows, batch_of(operands)), operands[-1].dtype),)
         if self.reverse_pass == "rerun":
@@ -196,8 +196,9 @@ class Simulation(BatchLast):
         """Returns the plan for operands, arrays or their shapes."""
         if self.batching is not None:
             return plan_of(self.circuit, self.given, *self.batching, self.readout.folds)
-        shapes = tuple((x.shape, x.dtype) for x in operands)
-        return plan_of(self.circuit, self.given, self._batched(shapes), batch_of(operands), self.readout.folds)
+        return plan_of(
+            self.circuit, self.given, self._batched(shapes_of(operands)), batch_of(operands), self.readout.folds
+        )
 
     def _batched(self, operands: Shapes) -> frozenset[str]:
         """Returns the names of the parameters that differ between examples, and 'inputs' where these do."""
@@ -237,10 +238,6 @@ class Simulation(BatchLast):
         """
         wide = tuple(with_batch(x, batch) for x in results)
         return tuple(map(stored, wide)) if isinstance(self.readout, ExpectationReadout) else wide
-
-
-def _shapes(operands: tuple[Array, ...]) -> Shapes:
-    return tuple((tuple(x.shape), x.dtype) for x in operands)
 
 
 def _fit(cotangent: Array, tensor: Array) -> Array:

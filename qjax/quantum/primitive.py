@@ -230,7 +230,8 @@ def _traced_shapes(function: BatchLast, operands: Shapes) -> Shapes:
     return tuple((x.shape, x.dtype) for x in jax.eval_shape(lambda *xs: function(*xs), *arrays))
 
 
-def _shapes_of(operands: Sequence[Any]) -> Shapes:
+def shapes_of(operands: Sequence[Any]) -> Shapes:
+    """Returns shape and dtype of each array, traced or not."""
     return tuple((tuple(x.shape), x.dtype) for x in operands)
 
 
@@ -255,7 +256,7 @@ def _varying_axes(value: Any) -> frozenset[Any]:
 
 def _abstract(*operands: Any, function: BatchLast) -> list[Any]:
     """Returns the types of the results; they vary over the axes of a shard_map over which the operands do."""
-    plain = [jax.core.ShapedArray(shape, dtype) for shape, dtype in function.shapes(_shapes_of(operands))]
+    plain = [jax.core.ShapedArray(shape, dtype) for shape, dtype in function.shapes(shapes_of(operands))]
     like = next((x for x in operands if _varying_axes(x)), None)
     if like is None:
         return plain
@@ -309,9 +310,9 @@ def _jvp(
     primals: Sequence[Array], tangents: Sequence[Any], *, function: BatchLast
 ) -> tuple[Sequence[Array], Sequence[Any]]:
     wanted = tuple(not isinstance(t, ad.Zero) for t in tangents)
-    function = function.settled(_shapes_of(primals))
+    function = function.settled(shapes_of(primals))
     results = _batch_last_p.bind(*primals, function=_Saving(function=function))
-    num_results = len(function.shapes(_shapes_of(primals)))
+    num_results = len(function.shapes(shapes_of(primals)))
     values, saved = results[:num_results], results[num_results:]
     given = [t for t in tangents if not isinstance(t, ad.Zero)]
     tangent = Tangent(function=function, wanted=wanted, num_saved=len(saved))

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from qjax.quantum.angle import Input
+from qjax.quantum.angle import Angle, Input
 from qjax.quantum.choices import one_matrix_pays
 from qjax.quantum.circuit import Circuit, Repeat
 from qjax.quantum.matrices import constant_phases
@@ -68,9 +68,11 @@ class Blocks:
 
     def is_batched(self, op: Operation) -> bool:
         """Whether the operation differs between examples."""
-        if not self.batched:
-            return False
-        names = {"inputs" if isinstance(ref, Input) else ref.name for angle in op.angles for ref in angle.references}
+        return bool(self.batched) and any(map(self.differs, op.angles))
+
+    def differs(self, angle: Angle) -> bool:
+        """Whether the angle differs between examples."""
+        names = {"inputs" if isinstance(ref, Input) else ref.name for ref in angle.references}
         return not names.isdisjoint(self.batched)
 
     def fits(self, qubits: set[int], batched: bool) -> bool:

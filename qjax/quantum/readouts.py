@@ -1,9 +1,10 @@
 """What is read from the final state: hashable functions, complex `[2**n, batch]` -> real arrays `[..., batch]`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from qjax.quantum.frame import Frame
 from qjax.quantum.measurement import marginal, observable_values, squared
 from qjax.quantum.observables import Observable
 from qjax.quantum.operation import Operation
@@ -75,9 +76,11 @@ class ExpectationReadout:
         return (observable_values(state, self.observables),)
 
     def before(self, operations: Sequence[Operation]) -> Readout:
-        n = self.observables[0].num_qubits
-        masks, turned = linear_map(operations, n)
-        return ExpectationReadout(tuple(_sum_before(item.to_sum(), masks, turned) for item in self.observables))  # type: ignore[union-attr]
+        frame = Frame(self.observables[0].num_qubits)
+        moves: dict[str, Callable[..., None]] = {"x": frame.x, "cx": frame.cx, "swap": frame.swap}
+        for op in operations:
+            moves[op.gate.name](*op.qubits)
+        return ExpectationReadout(tuple(_sum_before(item.to_sum(), frame) for item in self.observables))  # type: ignore[union-attr]
 
 
 def is_linear(operations: Sequence[Operation]) -> bool:
@@ -85,39 +88,11 @@ def is_linear(operations: Sequence[Operation]) -> bool:
     return all(op.gate.name in _LINEAR and not op.controls for op in operations)
 
 
-def linear_map(operations: Sequence[Operation], num_qubits: int) -> tuple[list[int], list[int]]:
-    """Returns for each qubit the qubits before, as a mask, whose bits add up to its bit after, and what is added.
-
-    >>> from qjax.quantum import operation
-    >>> linear_map([operation("cx", (0, 1)), operation("x", 1)], 2)
-    ([1, 3], [0, 1])
-
-    Args:
-      operations: of X, CX and SWAP.
-      num_qubits: n; bit q of a mask stands for qubit q.
-    """
-    masks, turned = [1 << q for q in range(num_qubits)], [0] * num_qubits
-    for op in operations:
-        first, last = op.qubits[0], op.qubits[-1]
-        if op.gate.name == "x":
-            turned[first] ^= 1
-        elif op.gate.name == "cx":
-            masks[last] ^= masks[first]
-            turned[last] ^= turned[first]
-        else:
-            masks[first], masks[last] = masks[last], masks[first]
-            turned[first], turned[last] = turned[last], turned[first]
-    return masks, turned
-
-
-def _sum_before(total: PauliSum, masks: Sequence[int], turned: Sequence[int]) -> PauliSum:
+def _sum_before(total: PauliSum, frame: Frame) -> PauliSum:
     """Returns the sum of strings of I and Z that has the same values before a linear permutation."""
     terms = []
     for coefficient, string in total.terms:
-        mask, sign = 0, 1.0
-        for q, letter in enumerate(string.paulis):
-            if letter == "Z":
-                mask, sign = mask ^ masks[q], sign * (-1.0) ** turned[q]
-        letters = "".join("Z" if mask >> q & 1 else "I" for q in range(len(masks)))
-        terms.append((sign * coefficient, PauliString(letters)))
+        mask, flip = frame.string(string.paulis)
+        letters = "".join("Z" if mask >> q & 1 else "I" for q in range(frame.num_qubits))
+        terms.append(((-1.0) ** flip * coefficient, PauliString(letters)))
     return PauliSum(tuple(terms))

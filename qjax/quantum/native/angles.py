@@ -22,7 +22,7 @@ def write_rotation(module: ir.Module, arithmetic: Arithmetic) -> ir.Function:
     """Writes the kernel (tile, entry, coefficients) that makes the coefficients, then their cosine and sine."""
     code = Code(module, "rotation", VOID, [POINTER] * 3, arithmetic)
     _, entry, coefficients = code.arguments
-    made, constants, angle = (_place(code, entry, word, coefficients) for word in (FIRST, LEFT, RIGHT))
+    made, constants, angle = (code.of_entry(entry, word, coefficients) for word in (FIRST, LEFT, RIGHT))
     scale = code.load(constants, int64(0))
     cosine, sine = _cos_sin(code, code.builder.fmul(code.load(angle, int64(0)), scale))
     count = code.builder.sext(code.load_int32(entry, COUNT), INT64)
@@ -46,8 +46,8 @@ def write_rotation_back(module: ir.Module, arithmetic: Arithmetic) -> ir.Functio
     code = Code(module, "rotation_back", VOID, [POINTER] * 5, arithmetic)
     _, _, entry, coefficients, sums = code.arguments
     b = code.builder
-    made, constants = (_place(code, entry, word, coefficients) for word in (FIRST, LEFT))
-    known, angle = (_place(code, entry, word, sums) for word in (FIRST, RIGHT))
+    made, constants = (code.of_entry(entry, word, coefficients) for word in (FIRST, LEFT))
+    known, angle = (code.of_entry(entry, word, sums) for word in (FIRST, RIGHT))
     count = b.sext(code.load_int32(entry, COUNT), INT64)
     end = b.shl(count, int64(VECTOR_SHIFT + 1))
     cosine, sine = code.load(made, end), code.load(made, b.add(end, int64(VECTOR_BYTES)))
@@ -75,11 +75,6 @@ class _Number:
         self.constant, self.cosine, self.sine = values[:2], values[2:4], values[4:]
         place = b.shl(index, int64(VECTOR_SHIFT + 1))
         self.parts = [place, b.add(place, int64(VECTOR_BYTES))]
-
-
-def _place(code: Code, entry: Value, word: int, base: Value) -> Value:
-    b = code.builder
-    return b.gep(base, [b.shl(b.sext(code.load_int32(entry, word), INT64), int64(VECTOR_SHIFT))])
 
 
 def _cos_sin(code: Code, phases: Value) -> tuple[Value, Value]:

@@ -113,6 +113,11 @@ class Code:
         """Returns an entry of an array of addresses."""
         return self.builder.inttoptr(self.load_int64(base, index), POINTER)
 
+    def of_entry(self, entry: Value, word: int, base: Value) -> Value:
+        """Returns the address of the vectors in `base` whose place an entry of the table has in a word."""
+        place = self.builder.sext(self.load_int32(entry, word), INT64)
+        return self.builder.gep(base, [self.builder.shl(place, int64(VECTOR_SHIFT))])
+
     # Control. -------------------------------------------------------------------------------------------------
 
     @contextmanager

@@ -382,18 +382,16 @@ class _Lanes:
 
     def _place(self, array: Value, row: Value) -> Value:
         b = self.code.builder
-        return self.code.at(array, b.add(self.start, b.mul(row, self.stride)), self.code.vector)
+        return b.gep(array, [b.add(self.start, b.mul(row, self.stride))])
 
     def take(self, array: Value, row: Value) -> Value:
         """Returns the tile's part of a row; 0 where there is no example."""
         code, kinds = self.code, [POINTER, INT32, self.mask.type, self.code.vector]
         load = code.intrinsic("masked.load", code.vector, kinds)
-        place = code.builder.bitcast(self._place(array, row), POINTER)
-        return code.builder.call(load, [place, int32(code.itemsize), self.mask, code.zero])
+        return code.builder.call(load, [self._place(array, row), int32(code.itemsize), self.mask, code.zero])
 
     def put(self, value: Value, array: Value, row: Value) -> None:
         """Sets the tile's part of a row."""
         code, kinds = self.code, [self.code.vector, POINTER, INT32, self.mask.type]
         store = code.intrinsic("masked.store", VOID, kinds)
-        place = code.builder.bitcast(self._place(array, row), POINTER)
-        code.builder.call(store, [value, place, int32(code.itemsize), self.mask])
+        code.builder.call(store, [value, self._place(array, row), int32(code.itemsize), self.mask])

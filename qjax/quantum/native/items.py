@@ -187,13 +187,9 @@ def _item(
     places = [tuple(qubits.index(q) for q in op.all_qubits) for op in operations]
     kind = []
     for op, place in zip(operations, places, strict=True):
-        angles = tuple(a.shift if a.is_constant else _is_batched(op, a, blocks) for a in op.angles)
+        angles = tuple(a.shift if a.is_constant else blocks.differs(a) for a in op.angles)
         kind.append((op.gate, op.control_values, place, angles))
     return Item(form, qubits, operations, own, kind=(form, own, tuple(kind)), angle=angle, **more)
-
-
-def _is_batched(op: Operation, angle: Angle, blocks: Blocks) -> bool:
-    return blocks.is_batched(replace(op, angles=(angle,) * op.gate.num_angles))
 
 
 def _only_angle(operations: Sequence[Operation]) -> Angle | None:

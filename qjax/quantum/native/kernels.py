@@ -58,7 +58,7 @@ def write_backward(module: ir.Module, arithmetic: Arithmetic, form: Form) -> ir.
     code = Code(module, f"undo_{'_'.join(map(str, form))}", VOID, [POINTER] * 5, arithmetic)
     tile, cotangent, entry, coefficients, sums = code.arguments
     gate = _Gate(code, form, entry, coefficients)
-    total = code.builder.gep(sums, [gate.offset])
+    total = code.of_entry(entry, FIRST, sums)
     count = num_numbers(form)
     kept = count <= MAX_KEPT_SUMS
     parts = 2 if code.is_complex else 1
@@ -89,7 +89,7 @@ def _write_product(module: ir.Module, arithmetic: Arithmetic) -> ir.Function:
     code = Code(module, "multiply_column", VOID, [POINTER] * 3, arithmetic)
     _, entry, coefficients = code.arguments
     matrix, column = _factors(code, entry, coefficients)
-    _store_numbers(code, _number_place(code, entry, FIRST, coefficients), code.apply(matrix, column))
+    _store_numbers(code, code.of_entry(entry, FIRST, coefficients), code.apply(matrix, column))
     code.builder.ret_void()
     return code.function
 
@@ -99,8 +99,8 @@ def _write_product_back(module: ir.Module, arithmetic: Arithmetic) -> ir.Functio
     code = Code(module, "multiply_column_back", VOID, [POINTER] * 5, arithmetic)
     _, _, entry, coefficients, sums = code.arguments
     matrix, column = _factors(code, entry, coefficients)
-    known = _load_numbers(code, _number_place(code, entry, FIRST, sums), 2)
-    places = [_number_place(code, entry, word, sums) for word in (LEFT, RIGHT)]
+    known = _load_numbers(code, code.of_entry(entry, FIRST, sums), 2)
+    places = [code.of_entry(entry, word, sums) for word in (LEFT, RIGHT)]
     totals = _load_numbers(code, places[0], 4)
     products = [(row, k) for row in known for k in column]
     added = [code.multiply(code.conjugate(k), row, old) for (row, k), old in zip(products, totals, strict=True)]
@@ -112,14 +112,8 @@ def _write_product_back(module: ir.Module, arithmetic: Arithmetic) -> ir.Functio
 
 
 def _factors(code: Code, entry: Value, coefficients: Value) -> tuple[list[list[Complex]], list[Complex]]:
-    numbers = _load_numbers(code, _number_place(code, entry, LEFT, coefficients), 4)
-    return [numbers[:2], numbers[2:]], _load_numbers(code, _number_place(code, entry, RIGHT, coefficients), 2)
-
-
-def _number_place(code: Code, entry: Value, word: int, base: Value) -> Value:
-    """Returns the address of the numbers whose place the entry has in a word."""
-    b = code.builder
-    return b.gep(base, [b.shl(b.sext(code.load_int32(entry, word), INT64), int64(VECTOR_SHIFT))])
+    numbers = _load_numbers(code, code.of_entry(entry, LEFT, coefficients), 4)
+    return [numbers[:2], numbers[2:]], _load_numbers(code, code.of_entry(entry, RIGHT, coefficients), 2)
 
 
 def _paired(values: Sequence[Value], parts: int) -> list[Complex]:
@@ -131,14 +125,12 @@ class _Gate:
     """A gate in a kernel that is being written: its numbers, and the rows that it mixes."""
 
     def __init__(self, code: Code, form: Form, entry: Value, coefficients: Value) -> None:
-        b = code.builder
         self.code, self.kind, self.num_qubits = code, form[0], form[1]
         self.lows, self.masks, self.weights, self.flips = (
             [code.load_int32(entry, first + k) for k in range(form[1] + form[2])]
             for first in (LOW, MASK, WEIGHTS, FLIP)
         )
-        self.offset = b.shl(b.sext(code.load_int32(entry, FIRST), INT64), int64(VECTOR_SHIFT))
-        self.numbers = _load_numbers(code, b.gep(coefficients, [self.offset]), num_numbers(form))
+        self.numbers = _load_numbers(code, code.of_entry(entry, FIRST, coefficients), num_numbers(form))
 
     def places(self, coset: Value) -> list[Value]:
         """Returns the addresses of the rows that the gate mixes, its first qubit the most significant."""

@@ -137,7 +137,7 @@ class Native:
         entries: list[tuple[int, int, float]] = []
         for k, observable in enumerate(self.readout.observables):
             for coefficient, string in observable.to_sum().terms:  # type: ignore[union-attr]
-                mask, flip = self.table.frame.string([q for q, letter in enumerate(string.paulis) if letter == "Z"])
+                mask, flip = self.table.frame.string(string.paulis)
                 place = places.setdefault(mask, len(places))
                 entries.append((k, place, float(coefficient) * (-1) ** flip))
         matrix = np.zeros((len(self.readout.observables), len(places)))

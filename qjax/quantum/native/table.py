@@ -7,6 +7,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from qjax.quantum.circuit import Circuit
+from qjax.quantum.frame import Frame, pivots
 from qjax.quantum.native.forms import (
     COUNT,
     ENTRY,
@@ -22,7 +23,6 @@ from qjax.quantum.native.forms import (
     WEIGHTS,
     num_numbers,
 )
-from qjax.quantum.native.frame import Frame, pivots
 from qjax.quantum.native.items import Item, Level, TurnedStart, Unsupported, level_of, rotation_constants
 from qjax.quantum.program import Blocks, compile_circuit
 

@@ -15,6 +15,12 @@ import numpy as np
 class Frame:
     """What the rows of a state stand for; at first qubit q is bit q of the row.
 
+    >>> frame = Frame(2)
+    >>> frame.cx(0, 1)
+    >>> frame.x(1)
+    >>> frame.weights, frame.flips
+    ([1, 3], [0, 1])
+
     Attributes:
       num_qubits: n.
       masks: for each qubit the change of row that turns it over.
@@ -47,11 +53,12 @@ class Frame:
         for own in (self.masks, self.weights, self.flips):
             own[first], own[second] = own[second], own[first]
 
-    def string(self, qubits: Sequence[int]) -> tuple[int, int]:
-        """Returns the bits of the row whose parity is that of the qubits, and whether it is turned over."""
+    def string(self, paulis: str) -> tuple[int, int]:
+        """Returns the bits of the row whose parity is that of the qubits with a Z, and whether it is turned over."""
         mask = flip = 0
-        for q in qubits:
-            mask, flip = mask ^ self.weights[q], flip ^ self.flips[q]
+        for letter, weights, turned in zip(paulis, self.weights, self.flips, strict=True):
+            if letter == "Z":
+                mask, flip = mask ^ weights, flip ^ turned
         return mask, flip
 
     def rows(self) -> np.ndarray:
