@@ -337,6 +337,14 @@ _MAKERS: dict[str, Callable[[bool], list[Case]]] = dict(
 )
 
 
-def cases(workloads: tuple[str, ...] = NAMES, quick: bool = False) -> list[Case]:
-    """Returns the cases of the named workloads, at small sizes if `quick`."""
-    return [case for name in workloads for case in _MAKERS[name](quick)]
+def cases(workloads: tuple[str, ...] = NAMES, quick: bool = False, gpu: bool = False) -> list[Case]:
+    """Returns the cases of the named workloads, at small sizes if `quick`; with `gpu` those for a GPU alone, too."""
+    found = [case for name in workloads for case in _MAKERS[name](quick)]
+    if not gpu or quick:
+        return found
+    large = [
+        classifier("W1", f"W1 n=8 b=65536 {text}", kind, 8, 65536)
+        for kind, text in (("expectation", "forward"), ("gradient", "grad w"))
+    ]
+    deep = [chain("W2", f"W2 n={n} L=4", n, 4, memory=True) for n in (24, 26)]
+    return found + [case for case in large + deep if case.workload in workloads]

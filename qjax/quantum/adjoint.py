@@ -15,13 +15,22 @@ import jax
 import jax.numpy as jnp
 
 from qjax.quantum.barriers import barrier, stored
-from qjax.quantum.choices import block_qubits, chunk_size, is_wide, native_pays, one_matrix_pays, saves_states
+from qjax.quantum.choices import (
+    block_qubits,
+    chunk_size,
+    is_wide,
+    native_pays,
+    native_platform,
+    one_matrix_pays,
+    saves_states,
+)
 from qjax.quantum.chunks import batch_of_tree, in_chunks
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.costs import check_memory, settle
 from qjax.quantum.loop_step import run, run_back, run_saving
 from qjax.quantum.native.coefficients import coefficients
 from qjax.quantum.native.run import Native, native_of
+from qjax.quantum.native.table import table_of
 from qjax.quantum.plan import Plan, make_plan
 from qjax.quantum.planes import from_complex, to_complex
 from qjax.quantum.primitive import BatchLast, Shapes, batch_of, shapes_of, with_batch
@@ -79,7 +88,8 @@ class Simulation(BatchLast):
         if self.batching is not None:
             return self
         batch = max((shape[-1] for shape, _ in operands), default=1)
-        if jax.default_backend() == "cpu" and self.native_form(operands) is not None:
+        platform = native_platform()
+        if platform is not None and self.native_form(platform, operands) is not None:
             return replace(self, reverse_pass="rerun", native=True, batching=(self._batched(operands), batch))
         fixed = replace(self, batching=(self._batched(operands), batch))
         plan, dtype = fixed._plan(operands), operands[-1][1]
@@ -87,25 +97,30 @@ class Simulation(BatchLast):
         check_memory(plan, batch, dtype, True, fixed.reverse_pass)
         return fixed
 
-    def on_cpu(self, *operands: Array) -> tuple[Array, ...]:
-        native = self.native_form(shapes_of(operands))
+    def natively(self, platform: str, *operands: Array) -> tuple[Array, ...]:
+        native = self.native_form(platform, shapes_of(operands))
         if native is None:
             return self(*operands)
         return native.run(*coefficients(native.table.level, self._values(operands)))[0]
 
-    def saving_on_cpu(self, *operands: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        native = self.native_form(shapes_of(operands)) if self.native else None
+    def saving_natively(self, platform: str, *operands: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        native = self.native_form(platform, shapes_of(operands)) if self.native else None
         if native is None:
             return self.saving(*operands)
         results, kept = native.run(*coefficients(native.table.level, self._values(operands)), self._keeps(operands))
         return results, (kept,)
 
-    def pull_back_on_cpu(
-        self, operands: tuple[Array, ...], saved: tuple[Array, ...], cotangents: tuple[Array, ...], per_example: bool
+    def pull_back_natively(
+        self,
+        platform: str,
+        operands: tuple[Array, ...],
+        saved: tuple[Array, ...],
+        cotangents: tuple[Array, ...],
+        per_example: bool,
     ) -> tuple[Array, ...]:
         batch = batch_of((*operands, *cotangents))
         wide = tuple(with_batch(x, batch) for x in operands) if per_example else operands
-        native = self.native_form(shapes_of(wide), batch) if self.native else None
+        native = self.native_form(platform, shapes_of(wide), batch) if self.native else None
         if native is None:
             return self.pull_back(operands, saved, cotangents, per_example)
         numbers, pull = jax.vjp(lambda *xs: coefficients(native.table.level, self._values(xs)), *wide)
@@ -113,8 +128,7 @@ class Simulation(BatchLast):
 
     def saving(self, *operands: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         if self.native:  # XLA's own code does not need what the native code keeps
-            native = self.native_form(shapes_of(operands))
-            rows = native.num_kept if native is not None and self._keeps(operands) else 0
+            rows = self._rows_kept(operands) if self._keeps(operands) else 0
             return self(*operands), (jnp.zeros((rows, batch_of(operands)), operands[-1].dtype),)
         if self.reverse_pass == "rerun":
             return self(*operands), ()
@@ -169,16 +183,22 @@ class Simulation(BatchLast):
             cotangent = cotangent.sum(axis=-1, keepdims=True)
         return self._pull_back_first(plan, first, cotangent), slopes
 
-    def native_form(self, shapes: Shapes, batch: int | None = None) -> Native | None:
-        """Returns the simulation by native code, where it can be and, unless that is settled, pays."""
+    def native_form(self, platform: str, shapes: Shapes, batch: int | None = None) -> Native | None:
+        """Returns the simulation by the native code of a platform, where it can be and, unless settled, pays."""
         if self.given or self.reverse_pass not in ("auto", "rerun"):
             return None
         batch = max(shape[-1] for shape, _ in shapes) if batch is None else batch
-        if not self.native and not native_pays(self.circuit.num_qubits, batch):
+        if not self.native and not native_pays(platform, self.circuit.num_qubits, batch):
             return None
         batched, dtype = self._batched(shapes), jnp.dtype(shapes[-1][1])
-        found = native_of(self.circuit, self.readout, batched, batch, dtype)  # type: ignore[arg-type]
-        return found if found is not None and (self.native or found.pays) else None
+        found = native_of(self.circuit, self.readout, batched, batch, dtype, platform)  # type: ignore[arg-type]
+        settled = self.native and platform == "cpu"
+        return found if found is not None and (settled or found.pays) else None
+
+    def _rows_kept(self, operands: tuple[Array, ...]) -> int:
+        """Returns how many rows the native code keeps of the final states."""
+        table = table_of(self.circuit, self._batched(shapes_of(operands)))
+        return 0 if table is None else table.num_kept
 
     def _keeps(self, operands: tuple[Array, ...]) -> bool:
         """Whether the native code keeps the final states for the reverse pass."""

@@ -44,7 +44,9 @@ MIN_LARGE_CHUNK_QUBITS, LARGE_CHUNKS = 11, 16 if SEVERAL_CORES else 1
 MIN_PASS_BITS, PART_BITS, MIN_LANE_BITS = 19, 20 if SEVERAL_CORES else 16, 6
 # A single state of this many qubits or more is large enough for windows across layers to pay.
 MIN_WIDE_QUBITS = 12
-# Whether native code may be used at all (`native/`); it is written for CPUs.
+# A GPU takes all examples at once unless their states take more than this, and whole passes: its cores share each.
+GPU_CHUNK_BYTES = 2**32
+# Whether native code may be used at all (`native/`).
 USE_NATIVE = os.environ.get("QJAX_NATIVE", "1") != "0"
 # It runs as many examples at once as a vector has numbers, 16 in float32, so that few leave most of it empty: up to 8
 # qubits even one is faster (n = 4, 8: 14, 25 us for 9.5, 18), on 10 it takes 4 (65 us for 62), on 16 a full vector
@@ -55,8 +57,25 @@ FEW_NATIVE, FULL_VECTOR = 4, 16
 # It applies diagonal gates one by one; of more than so many for each qubit, side by side, XLA's code takes one cosine
 # and sine for each amplitude instead (n = 10, batch 64, 55 of them: 0.8 ms for 1.1).
 MAX_NATIVE_DIAGONALS = 4
+# On a GPU, whose blocks hold whole states, a state and its cotangent must fit into the memory of a multiprocessor.
+MAX_CUDA_QUBITS = 14
 # Less work than this, in tiles times rows times gates, is done before another thread has begun.
 MIN_SHARED_WORK = 2**14
+
+
+def on_gpu() -> bool:
+    """Returns whether JAX runs on a GPU, if not told otherwise."""
+    return bool(jax.default_backend() == "gpu")
+
+
+def native_platform() -> str | None:
+    """Returns the platform whose native code may run here, 'cpu' or 'cuda'; None where there is none."""
+    return {"cpu": "cpu", "gpu": "cuda"}.get(jax.default_backend()) if USE_NATIVE else None
+
+
+def in_parts(num_bits: int) -> bool:
+    """Returns whether a single state of 2**num_bits numbers goes through neighbouring steps in parts."""
+    return num_bits >= MIN_PASS_BITS and not on_gpu()
 
 
 def block_qubits(num_qubits: int, batch: int) -> int:
@@ -84,7 +103,7 @@ def saves_states(num_states: int, num_qubits: int, batch: int, dtype: Any) -> bo
 
     A single one that does not fit into the cache is sooner computed again than fetched.
     """
-    if batch == 1 and num_qubits + 1 >= MIN_PASS_BITS:
+    if batch == 1 and in_parts(num_qubits + 1):
         return False
     needed = num_states * state_bytes(num_qubits, batch, dtype)
     return needed <= min(MAX_SAVED_BYTES, MAX_SAVED_SHARE * device_bytes())
@@ -96,11 +115,13 @@ def chunk_size(num_qubits: int, batch: int) -> int:
     Parts cost the gradient a second run of the circuit, which fewer than two full ones are not worth.
     """
     size = max(1, chunk_bytes(num_qubits) // (8 * 2**num_qubits))
-    return size if 2 * size <= batch and num_qubits <= MAX_CHUNK_QUBITS else 0
+    return size if 2 * size <= batch and (num_qubits <= MAX_CHUNK_QUBITS or on_gpu()) else 0
 
 
 def chunk_bytes(num_qubits: int) -> int:
     """Returns the bytes that the states of a part of a batch take."""
+    if on_gpu():
+        return GPU_CHUNK_BYTES
     return CHUNK_BYTES * (LARGE_CHUNKS if num_qubits >= MIN_LARGE_CHUNK_QUBITS else 1)
 
 
@@ -109,16 +130,19 @@ def is_wide(num_qubits: int, batch: int) -> bool:
     return num_qubits >= MIN_WIDE_QUBITS and (batch == 1 or num_qubits > MAX_CHUNK_QUBITS)
 
 
-def native_pays(num_qubits: int, batch: int, num_coefficients: int = 0, room: int = 0) -> bool:
-    """Returns whether the native code is faster than XLA's, on a CPU, and takes at most half of the memory.
+def native_pays(platform: str, num_qubits: int, batch: int, num_coefficients: int = 0, room: int = 0) -> bool:
+    """Returns whether the native code is faster than XLA's and takes at most half of the memory.
 
     Args:
+      platform: 'cpu' or 'cuda'.
       num_qubits: of each state.
       batch: number of states.
       num_coefficients: of all gates.
       room: bytes that it takes.
     """
     fits = num_coefficients <= MAX_NATIVE_COEFFICIENTS and 2 * room <= device_bytes()
+    if platform == "cuda":
+        return USE_NATIVE and num_qubits <= MAX_CUDA_QUBITS and fits
     wanted = min(max(FEW_NATIVE, 2 ** max(0, num_qubits - MAX_SINGLE_NATIVE_QUBITS)), FULL_VECTOR)
     enough = num_qubits <= MAX_SINGLE_NATIVE_QUBITS or batch >= wanted
     return USE_NATIVE and enough and num_qubits <= MAX_NATIVE_QUBITS and fits

@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from qjax.checks import check, check_choice, fail
 from qjax.quantum.adjoint import REVERSE_PASSES, Simulation, plan_of
 from qjax.quantum.angle import as_index
-from qjax.quantum.choices import MAX_SAVED_BYTES, MAX_SAVED_SHARE, chunk_bytes
+from qjax.quantum.choices import MAX_SAVED_BYTES, MAX_SAVED_SHARE, chunk_bytes, native_platform
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.costs import (
     StepCost,
@@ -218,8 +217,9 @@ def _describe_native(
     readout: Any = ExpectationReadout(measured) if measured else StateReadout()
     simulation = Simulation(circuit=circuit, readout=readout, reverse_pass=reverse_pass)
     shapes = [((*shape, 1), real) for shape in circuit.parameter_shapes.values()]
-    found = simulation.native_form((*shapes, ((circuit.num_inputs, batch), real)))
-    return "" if found is None or jax.default_backend() != "cpu" else str(found)
+    platform = native_platform()
+    found = simulation.native_form(platform, (*shapes, ((circuit.num_inputs, batch), real))) if platform else None
+    return "" if found is None else str(found)
 
 
 def _name_of(dtype: Any) -> str:

@@ -14,7 +14,7 @@ from typing import Any, cast
 import jax.numpy as jnp
 from jax import lax
 
-from qjax.quantum.choices import MIN_LANE_BITS, MIN_PASS_BITS, PART_BITS
+from qjax.quantum.choices import MIN_LANE_BITS, PART_BITS, in_parts
 from qjax.quantum.conditions import Conditions, conditional_flip, conditional_sign
 from qjax.quantum.planes import HIGHEST, Layout, move, multiply, sum_outer, transpose
 from qjax.quantum.steps import MAX_TABLE_QUBITS, FlipStep, GatherStep, MatrixStep, MoveStep, Step, Tensors
@@ -89,7 +89,7 @@ def _is_signs(step: Step) -> bool:
 def _part(step: Step, bits: tuple[int, int] | None) -> tuple[int, int] | None:
     """Returns the bits of a part for steps on some bits; None where a part would not fit into the cache."""
     total = step.before.num_bits
-    if bits is None or total < MIN_PASS_BITS:
+    if bits is None or not in_parts(total):
         return None
     last = max(total - PART_BITS, 0)
     if bits[0] >= last:  # neighbours in memory

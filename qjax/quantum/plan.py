@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from qjax.quantum.choices import MIN_PASS_BITS, PART_BITS
+from qjax.quantum.choices import PART_BITS, in_parts
 from qjax.quantum.first_state import halves, product_state, pull_back_product
 from qjax.quantum.loop_rotation import rotate_loops
 from qjax.quantum.loop_step import LoopStep
@@ -238,7 +238,7 @@ def _loop_place(loop: Loop, n: int) -> int:
     that the last pass takes it there and the first one takes it on.
     """
     wanted = _first_wanted(order_blocks(loop.body, 0), n)
-    return max(wanted, n + 1 - PART_BITS) if n + 1 >= MIN_PASS_BITS else wanted
+    return max(wanted, n + 1 - PART_BITS) if in_parts(n + 1) else wanted
 
 
 @dataclass

@@ -63,20 +63,28 @@ class BatchLast:
             cotangents = tuple(with_batch(ct, full) for ct in cotangents)
         return tuple(jax.vjp(function, *operands)[1](cotangents))
 
-    def on_cpu(self, *operands: Array) -> tuple[Array, ...]:
-        """Returns what `__call__` does, in the best way for a CPU, which JAX need not be able to differentiate."""
+    def natively(self, platform: str, *operands: Array) -> tuple[Array, ...]:
+        """Returns what `__call__` does, in the best way for a platform, 'cpu' or 'cuda'.
+
+        JAX need not be able to differentiate it.
+        """
         return self(*operands)
 
-    def saving_on_cpu(self, *operands: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    def saving_natively(self, platform: str, *operands: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         """Returns what `saving` does, in the same way; what is saved has the same shapes, but may be another."""
         if type(self).saving is BatchLast.saving:
-            return self.on_cpu(*operands), ()
+            return self.natively(platform, *operands), ()
         return self.saving(*operands)
 
-    def pull_back_on_cpu(
-        self, operands: tuple[Array, ...], saved: tuple[Array, ...], cotangents: tuple[Array, ...], per_example: bool
+    def pull_back_natively(
+        self,
+        platform: str,
+        operands: tuple[Array, ...],
+        saved: tuple[Array, ...],
+        cotangents: tuple[Array, ...],
+        per_example: bool,
     ) -> tuple[Array, ...]:
-        """Returns what `pull_back` does, in the same way, given what `saving_on_cpu` saved."""
+        """Returns what `pull_back` does, in the same way, given what `saving_natively` saved."""
         return self.pull_back(operands, saved, cotangents, per_example)
 
     def settled(self, operands: Shapes) -> "BatchLast":
@@ -103,8 +111,8 @@ class _Saving(BatchLast):
         full = batch_of(operands)  # so that no array that is shared looks like one that is summed
         return (*results, *(with_batch(x, full) for x in saved))
 
-    def on_cpu(self, *operands: Array) -> tuple[Array, ...]:
-        results, saved = _like(self, self.function).saving_on_cpu(*operands)
+    def natively(self, platform: str, *operands: Array) -> tuple[Array, ...]:
+        results, saved = _like(self, self.function).saving_natively(platform, *operands)
         full = batch_of(operands)
         return (*results, *(with_batch(x, full) for x in saved))
 
@@ -176,9 +184,10 @@ class Pullback(_Linear):
         primals, saved, cotangents = self.split(operands)
         return self.chosen(self.function.pull_back(primals, saved, cotangents, self.per_example))
 
-    def on_cpu(self, *operands: Array) -> tuple[Array, ...]:
+    def natively(self, platform: str, *operands: Array) -> tuple[Array, ...]:
         primals, saved, cotangents = self.split(operands)
-        return self.chosen(self.function.pull_back_on_cpu(primals, saved, cotangents, self.per_example))
+        found = self.function.pull_back_natively(platform, primals, saved, cotangents, self.per_example)
+        return self.chosen(found)
 
     def shapes(self, operands: Shapes) -> Shapes:
         primals, _, cotangents = self.split(operands)
@@ -268,7 +277,11 @@ def _abstract(*operands: Any, function: BatchLast) -> list[Any]:
 
 
 _lower_function = mlir.lower_fun(lambda *operands, function: function(*operands), multiple_results=True)
-_lower_function_on_cpu = mlir.lower_fun(lambda *operands, function: function.on_cpu(*operands), multiple_results=True)
+
+
+def _lower_natively(platform: str) -> Any:
+    """Returns the lowering rule of a platform."""
+    return mlir.lower_fun(lambda *operands, function: function.natively(platform, *operands), multiple_results=True)
 
 
 def _lower(lower_function: Any, context: Any, *operands: Any, function: BatchLast) -> Any:
@@ -337,7 +350,8 @@ def _transpose(cotangents: Sequence[Any], *operands: Any, function: BatchLast) -
 _batch_last_p.def_impl(lambda *operands, function: _jitted(function)(*operands))
 _batch_last_p.def_abstract_eval(_abstract)
 mlir.register_lowering(_batch_last_p, partial(_lower, _lower_function))
-mlir.register_lowering(_batch_last_p, partial(_lower, _lower_function_on_cpu), platform="cpu")
+for _platform in ("cpu", "cuda"):
+    mlir.register_lowering(_batch_last_p, partial(_lower, _lower_natively(_platform)), platform=_platform)
 batching.primitive_batchers[_batch_last_p] = _batch
 ad.primitive_jvps[_batch_last_p] = _jvp
 ad.primitive_transposes[_batch_last_p] = _transpose

@@ -14,6 +14,7 @@ from qjax.quantum import (
     Circuit,
     PauliString,
     PauliSum,
+    choices,
     efficient_su2,
     expectation,
     hardware_efficient,
@@ -36,8 +37,8 @@ SIZES = [(4, 5, 1), (4, 7, 3)]
 def small_parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """States of a few qubits go in parts of a few numbers."""
     for name, bits in zip(("MIN_PASS_BITS", "PART_BITS", "MIN_LANE_BITS"), request.param, strict=True):
-        monkeypatch.setattr(passes, name, bits)
-        monkeypatch.setattr(plan, name, bits, raising=False)
+        for module in (choices, passes, plan):
+            monkeypatch.setattr(module, name, bits, raising=False)
     for module in (passes, plan, steps):
         monkeypatch.setattr(module, "MAX_TABLE_QUBITS", 3)
     monkeypatch.setattr("qjax.quantum.choices.MIN_WIDE_QUBITS", 2)

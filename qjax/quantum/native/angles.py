@@ -10,71 +10,63 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from qjax.quantum.native.code import INT32, INT64, POINTER, VOID, Arithmetic, Code, Value, int32, int64
-from qjax.quantum.native.forms import COUNT, FIRST, LEFT, RIGHT, VECTOR_BYTES, VECTOR_SHIFT
+from qjax.quantum.native.code import INT64, Code, Value, int32, int64
+from qjax.quantum.native.forms import COUNT, FIRST, LEFT, RIGHT
 from qjax.quantum.trigonometry import COSINE, HALF_PI, SINE
 
 # Vectors that the constants of a number take: real and imaginary parts of C, A and B.
 _PER_NUMBER = 6
 
 
-def write_rotation(module: ir.Module, arithmetic: Arithmetic) -> ir.Function:
-    """Writes the kernel (tile, entry, coefficients) that makes the coefficients, then their cosine and sine."""
-    code = Code(module, "rotation", VOID, [POINTER] * 3, arithmetic)
-    _, entry, coefficients = code.arguments
+def write_rotation(code: Code, entry: Value, coefficients: Any) -> None:
+    """Writes what makes the coefficients, then their cosine and sine."""
     made, constants, angle = (code.of_entry(entry, word, coefficients) for word in (FIRST, LEFT, RIGHT))
-    scale = code.load(constants, int64(0))
-    cosine, sine = _cos_sin(code, code.builder.fmul(code.load(angle, int64(0)), scale))
+    scale = code.load_real(constants, int64(0))
+    cosine, sine = _cos_sin(code, code.builder.fmul(code.load_real(angle, int64(0)), scale))
     count = code.builder.sext(code.load_int32(entry, COUNT), INT64)
     with code.loop(count) as loop:
         number = _Number(code, constants, loop.index)
         for part in (0, 1):
             total = code.multiply_add(number.cosine[part], cosine, number.constant[part])
-            code.store(code.multiply_add(number.sine[part], sine, total), made, number.parts[part])
-    end = code.builder.shl(count, int64(VECTOR_SHIFT + 1))
-    code.store(cosine, made, end)
-    code.store(sine, made, code.builder.add(end, int64(VECTOR_BYTES)))
-    code.builder.ret_void()
-    return code.function
+            code.store_real(code.multiply_add(number.sine[part], sine, total), made, number.parts[part])
+    end = code.builder.shl(count, int64(1))
+    code.store_real(cosine, made, end)
+    code.store_real(sine, made, code.builder.add(end, int64(1)))
 
 
-def write_rotation_back(module: ir.Module, arithmetic: Arithmetic) -> ir.Function:
-    """Writes the kernel (tile, cotangent, entry, coefficients, sums) that adds the angle's cotangent to its sum.
+def write_rotation_back(code: Code, entry: Value, coefficients: Any, sums: Any) -> None:
+    """Writes what adds the angle's cotangent to its sum.
 
     The sums of what was made are set to 0: a gate that is repeated has them made again.
     """
-    code = Code(module, "rotation_back", VOID, [POINTER] * 5, arithmetic)
-    _, _, entry, coefficients, sums = code.arguments
     b = code.builder
     made, constants = (code.of_entry(entry, word, coefficients) for word in (FIRST, LEFT))
     known, angle = (code.of_entry(entry, word, sums) for word in (FIRST, RIGHT))
     count = b.sext(code.load_int32(entry, COUNT), INT64)
-    end = b.shl(count, int64(VECTOR_SHIFT + 1))
-    cosine, sine = code.load(made, end), code.load(made, b.add(end, int64(VECTOR_BYTES)))
+    end = b.shl(count, int64(1))
+    cosine, sine = code.load_real(made, end), code.load_real(made, b.add(end, int64(1)))
     with code.loop(count, [code.zero]) as loop:
         number = _Number(code, constants, loop.index)
         total = loop.values[0]
         for part in (0, 1):
             slope = b.fsub(b.fmul(number.sine[part], cosine), b.fmul(number.cosine[part], sine))
-            total = code.multiply_add(slope, code.load(known, number.parts[part]), total)
-            code.store(code.zero, known, number.parts[part])
+            total = code.multiply_add(slope, code.load_real(known, number.parts[part]), total)
+            code.store_real(code.zero, known, number.parts[part])
         loop.next = [total]
-    old = code.load(angle, int64(0))
-    code.store(code.multiply_add(loop.values[0], code.load(constants, int64(0)), old), angle, int64(0))
-    b.ret_void()
-    return code.function
+    old = code.load_real(angle, int64(0))
+    code.store_real(code.multiply_add(loop.values[0], code.load_real(constants, int64(0)), old), angle, int64(0))
 
 
 class _Number:
     """The constants of a number, and where its real and imaginary part are."""
 
-    def __init__(self, code: Code, constants: Value, index: Value) -> None:
+    def __init__(self, code: Code, constants: Any, index: Value) -> None:
         b = code.builder
-        start = b.add(b.mul(index, int64(_PER_NUMBER * VECTOR_BYTES)), int64(VECTOR_BYTES))
-        values = [code.load(constants, b.add(start, int64(VECTOR_BYTES * k))) for k in range(_PER_NUMBER)]
+        start = b.add(b.mul(index, int64(_PER_NUMBER)), int64(1))
+        values = [code.load_real(constants, b.add(start, int64(k))) for k in range(_PER_NUMBER)]
         self.constant, self.cosine, self.sine = values[:2], values[2:4], values[4:]
-        place = b.shl(index, int64(VECTOR_SHIFT + 1))
-        self.parts = [place, b.add(place, int64(VECTOR_BYTES))]
+        first = b.shl(index, int64(1))
+        self.parts = [first, b.add(first, int64(1))]
 
 
 def _cos_sin(code: Code, phases: Value) -> tuple[Value, Value]:
@@ -92,8 +84,7 @@ def _cos_sin(code: Code, phases: Value) -> tuple[Value, Value]:
     sine = code.multiply_add(b.fmul(y, z), _polynomial(code, z, SINE), y)
     near = code.multiply_add(z, _constant(code, -0.5), code.one)
     cosine = code.multiply_add(b.fmul(z, z), _polynomial(code, z, COSINE), near)
-    kind = ir.VectorType(INT32, code.num_lanes)
-    turn = b.fptosi(quarters, kind)
+    turn = b.fptosi(quarters, code.flags())
     one, two, none = (code.splat(int32(value)) for value in (1, 2, 0))
     swapped = b.icmp_signed("!=", b.and_(turn, one), none)
     cosine, sine = b.select(swapped, sine, cosine), b.select(swapped, cosine, sine)
@@ -110,4 +101,4 @@ def _polynomial(code: Code, z: Value, coefficients: Sequence[float]) -> Value:
 
 
 def _constant(code: Code, value: float) -> ir.Constant:
-    return ir.Constant(code.vector, [float(np.float32(value))] * code.num_lanes)
+    return code.constant(float(np.float32(value)))

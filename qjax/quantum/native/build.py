@@ -21,47 +21,64 @@ def is_available() -> bool:
     return importlib.util.find_spec("llvmlite") is not None and ctypes.sizeof(ctypes.c_void_p) == 8
 
 
-def target(dtype: Any, backward: bool, is_complex: bool) -> str:
+def target(dtype: Any, backward: bool, is_complex: bool, platform: str = "cpu") -> str:
     """Returns the name by which XLA calls the code of a pass, which is compiled where it is not yet there.
 
     Args:
       dtype: float32 or float64.
       backward: whether it is the reverse pass.
       is_complex: whether the amplitudes are.
+      platform: 'cpu' or 'cuda'.
     """
     with _LOCK:
-        return _registered(jnp.dtype(dtype).name, backward, is_complex)
+        return _registered(jnp.dtype(dtype).name, backward, is_complex, platform)
 
 
 @cache
-def _registered(dtype: str, backward: bool, is_complex: bool) -> str:
-    name = f"qjax_{'gradient' if backward else 'run'}_{'complex' if is_complex else 'real'}_{dtype}"
-    capsule = ctypes.pythonapi.PyCapsule_New
-    capsule.restype, capsule.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-    jax.ffi.register_ffi_target(name, capsule(_compile(dtype, backward, is_complex), None, None), platform="cpu")
-    return name
-
-
-def _compile(dtype: str, backward: bool, is_complex: bool) -> int:
-    """Returns the address of the code's entry point."""
-    import llvmlite.binding as llvm
+def _registered(dtype: str, backward: bool, is_complex: bool, platform: str) -> str:
     from llvmlite import ir
 
     from qjax.quantum.native.code import Arithmetic
-    from qjax.quantum.native.driver import Driver
+
+    name = f"qjax_{'gradient' if backward else 'run'}_{'complex' if is_complex else 'real'}_{dtype}"
+    arithmetic = Arithmetic(ir.FloatType() if dtype == "float32" else ir.DoubleType(), is_complex)
+    if platform == "cpu":
+        from qjax.quantum.native.driver import Driver
+
+        module = Driver(arithmetic, backward).module
+    else:
+        from qjax.quantum.native.cuda_build import handler_module
+
+        module = handler_module(name, arithmetic, backward)
+    capsule = ctypes.pythonapi.PyCapsule_New
+    capsule.restype, capsule.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+    # XLA's own name of that platform has capital letters.
+    known = {"cpu": "cpu", "cuda": "CUDA"}[platform]
+    jax.ffi.register_ffi_target(name, capsule(compiled(module, "handler"), None, None), platform=known)
+    return name
+
+
+def compiled(module: Any, function: str) -> int:
+    """Returns the address of a function of a module, compiled for this machine."""
+    import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     machine = llvm.Target.from_default_triple().create_target_machine(
         cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=_OPTIMIZATION
     )
-    real = ir.FloatType() if dtype == "float32" else ir.DoubleType()
-    driver = Driver(Arithmetic(real, is_complex), backward)
-    module = llvm.parse_assembly(str(driver.module))
-    module.verify()
-    passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=_OPTIMIZATION))
-    passes.getModulePassManager().run(module, passes)
-    engine = llvm.create_mcjit_compiler(module, machine)
+    engine = llvm.create_mcjit_compiler(optimized(module, machine), machine)
     engine.finalize_object()
     _ENGINES.append(engine)
-    return int(engine.get_function_address("handler"))
+    return int(engine.get_function_address(function))
+
+
+def optimized(module: Any, machine: Any) -> Any:
+    """Returns a module as LLVM has it, optimized for a machine."""
+    import llvmlite.binding as llvm
+
+    parsed = llvm.parse_assembly(str(module))
+    parsed.verify()
+    passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=_OPTIMIZATION))
+    passes.getModulePassManager().run(parsed, passes)
+    return parsed

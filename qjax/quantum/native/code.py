@@ -1,6 +1,6 @@
 """Helpers to write LLVM IR in Python: loops, vectors of 64 bytes, and complex arithmetic on them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +16,8 @@ POINTER = ir.IntType(8).as_pointer()
 Value = Any
 # Real and imaginary part; in real arithmetic the latter is None.
 Complex = tuple[Value, Value | None]
+FirstRow = Callable[[Value], Value]
+CosetBody = Callable[[list[Value], list[Value]], list[Value]]
 
 
 def int64(value: int) -> ir.Constant:
@@ -57,7 +59,13 @@ class Arithmetic:
 
 
 class Code:
-    """A function that is being written; addresses are counted in bytes."""
+    """A function that is being written; addresses are counted in bytes.
+
+    Attributes:
+      max_kept_sums: sums of at most so many products stay in registers while a gate goes back through the rows.
+    """
+
+    max_kept_sums = 4
 
     def __init__(
         self, module: ir.Module, name: str, returns: Any, arguments: Sequence[Any], arithmetic: Arithmetic
@@ -72,30 +80,51 @@ class Code:
           arithmetic: what the amplitudes are.
         """
         self.module, self.real, self.is_complex = module, arithmetic.real, arithmetic.is_complex
-        # A row of a tile takes 2**row_shift bytes.
-        self.row_shift = VECTOR_SHIFT + self.is_complex
         self.itemsize = 4 if isinstance(self.real, ir.FloatType) else 8
-        self.num_lanes = VECTOR_BYTES // self.itemsize
-        self.vector = ir.VectorType(self.real, self.num_lanes)
         self.function = ir.Function(module, ir.FunctionType(returns, arguments), name)
         self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
         self.arguments = self.function.args
-        self.zero = ir.Constant(self.vector, [0.0] * self.num_lanes)
-        self.one = ir.Constant(self.vector, [1.0] * self.num_lanes)
+        self._set_layout()
+
+    def _set_layout(self) -> None:
+        """Says what a vector is, and how rows lie in a tile."""
+        self.num_lanes = VECTOR_BYTES // self.itemsize
+        self.vector = ir.VectorType(self.real, self.num_lanes)
+        # A row of amplitudes takes 2**row_shift bytes, its imaginary part after the real one; real numbers take less.
+        self.row_shift, self.real_shift = int64(VECTOR_SHIFT + self.is_complex), int64(VECTOR_SHIFT)
+        self.to_imag = int64(VECTOR_BYTES)
+
+    def constant(self, value: float) -> ir.Constant:
+        """Returns a vector of one number."""
+        return ir.Constant(self.vector, [value] * self.num_lanes)
+
+    @property
+    def zero(self) -> ir.Constant:
+        """Zeros."""
+        return self.constant(0.0)
+
+    @property
+    def one(self) -> ir.Constant:
+        """Ones."""
+        return self.constant(1.0)
+
+    def flags(self) -> Any:
+        """Returns the type of a vector of 32-bit integers, one for each number of a vector."""
+        return ir.VectorType(INT32, self.num_lanes)
 
     # Memory. --------------------------------------------------------------------------------------------------
 
     def at(self, base: Value, offset: Value, kind: Any) -> Value:
         """Returns the address `base + offset` of something of a kind."""
-        return self.builder.bitcast(self.builder.gep(base, [offset]), kind.as_pointer())
+        return self.builder.bitcast(self.builder.gep(base, [offset]), kind.as_pointer(base.type.addrspace))
 
     def load(self, base: Value, offset: Value) -> Value:
         """Returns the vector that lies there, whose address is a multiple of its size."""
-        return self.builder.load(self.at(base, offset, self.vector), align=VECTOR_BYTES)
+        return self.builder.load(self.at(base, offset, self.vector), align=self.num_lanes * self.itemsize)
 
     def store(self, value: Value, base: Value, offset: Value) -> None:
         """Puts a vector there."""
-        self.builder.store(value, self.at(base, offset, self.vector), align=VECTOR_BYTES)
+        self.builder.store(value, self.at(base, offset, self.vector), align=self.num_lanes * self.itemsize)
 
     def load_int32(self, base: Value, index: int) -> Value:
         """Returns an entry of an array of 32-bit integers."""
@@ -113,10 +142,57 @@ class Code:
         """Returns an entry of an array of addresses."""
         return self.builder.inttoptr(self.load_int64(base, index), POINTER)
 
-    def of_entry(self, entry: Value, word: int, base: Value) -> Value:
-        """Returns the address of the vectors in `base` whose place an entry of the table has in a word."""
+    def of_entry(self, entry: Value, word: int, base: Any) -> Any:
+        """Returns where the coefficients, or sums, are whose place in `base` a word of an entry has."""
         place = self.builder.sext(self.load_int32(entry, word), INT64)
         return self.builder.gep(base, [self.builder.shl(place, int64(VECTOR_SHIFT))])
+
+    def load_real(self, numbers: Any, index: Value) -> Value:
+        """Returns one of the vectors that begin at `of_entry`."""
+        return self.load(numbers, self.builder.shl(index, int64(VECTOR_SHIFT)))
+
+    def store_real(self, value: Value, numbers: Any, index: Value) -> None:
+        """Sets one of them."""
+        self.store(value, numbers, self.builder.shl(index, int64(VECTOR_SHIFT)))
+
+    def load_numbers(self, numbers: Any, count: int) -> list[Complex]:
+        """Returns complex numbers that begin there."""
+        step = 1 if self.is_complex else 2
+        parts = [self.load_real(numbers, int64(k)) for k in range(0, 2 * count, step)]
+        return (
+            list(zip(parts[::2], parts[1::2], strict=True)) if self.is_complex else [(part, None) for part in parts]
+        )
+
+    def store_numbers(self, numbers: Any, values: Sequence[Complex]) -> None:
+        """Sets them."""
+        for k, (real, imag) in enumerate(values):
+            self.store_real(real, numbers, int64(2 * k))
+            if imag is not None:
+                self.store_real(imag, numbers, int64(2 * k + 1))
+
+    def add_numbers(self, numbers: Any, values: Sequence[Complex]) -> None:
+        """Adds to them."""
+        pairs = zip(self.load_numbers(numbers, len(values)), values, strict=True)
+        self.store_numbers(numbers, [self.add(old, value) for old, value in pairs])
+
+    def place(self, row: Value) -> Value:
+        """Returns where in a tile a row of amplitudes begins, given its 32-bit number."""
+        return self.builder.shl(self.builder.zext(row, INT64), self.row_shift)
+
+    def load_rows(self, tile: Value, places: Sequence[Value]) -> list[Complex]:
+        """Returns rows of a tile."""
+        add = self.builder.add
+        return [
+            (self.load(tile, place), self.load(tile, add(place, self.to_imag)) if self.is_complex else None)
+            for place in places
+        ]
+
+    def store_rows(self, tile: Value, places: Sequence[Value], rows: Sequence[Complex]) -> None:
+        """Sets rows of a tile."""
+        for place, (real, imag) in zip(places, rows, strict=True):
+            self.store(real, tile, place)
+            if imag is not None:
+                self.store(imag, tile, self.builder.add(place, self.to_imag))
 
     # Control. -------------------------------------------------------------------------------------------------
 
@@ -143,6 +219,39 @@ class Code:
         b.branch(head)
         b.position_at_end(done)
 
+    def each_coset(
+        self, count: Value, first_row: FirstRow, num_rows: int, body: CosetBody, initial: Sequence[Value] = ()
+    ) -> list[Value]:
+        """Does something to all cosets of rows, or for all numbers of a range.
+
+        Args:
+          count: how many there are, a 32-bit integer.
+          first_row: the function that writes from the number of a coset the number of its first row.
+          num_rows: how many rows the body holds at once for each coset, of all tiles.
+          body: writes what is done to some of the cosets, given the first row of each; it gets values, and returns
+            those for the next.
+          initial: the first of the values.
+
+        Returns:
+          The last of the values.
+        """
+        with self.each(count, initial) as loop:
+            loop.next = body([first_row(loop.index)], loop.values)
+        return loop.values
+
+    @contextmanager
+    def each(self, count: Value, initial: Sequence[Value] = ()) -> Iterator[Loop]:
+        """Does the body for all numbers of a range, by whoever works on this tile."""
+        with self.loop(count, initial) as loop:
+            yield loop
+
+    def add_sums(self, numbers: Any, values: Sequence[Complex]) -> None:
+        """Adds to complex numbers what `each_coset` has found, by whoever works on this tile."""
+        self.add_numbers(numbers, values)
+
+    def synchronize(self) -> None:
+        """Waits until all who work on this tile are here; on a CPU that is one thread."""
+
     def external(self, name: str, returns: Any, arguments: Sequence[Any]) -> Value:
         """Returns a function that is defined elsewhere: of LLVM, or of the C library."""
         return self.module.globals.get(name) or ir.Function(self.module, ir.FunctionType(returns, arguments), name)
@@ -151,7 +260,8 @@ class Code:
 
     def intrinsic(self, name: str, returns: Any, arguments: Sequence[Any]) -> Value:
         """Returns LLVM's function of that name for vectors."""
-        return self.external(f"llvm.{name}.v{self.num_lanes}f{8 * self.itemsize}", returns, arguments)
+        lanes = f"v{self.num_lanes}" if self.num_lanes > 1 else ""
+        return self.external(f"llvm.{name}.{lanes}f{8 * self.itemsize}", returns, arguments)
 
     def multiply_add(self, x: Value, y: Value, total: Value) -> Value:
         """Returns x * y + total, rounded once where the machine can."""

@@ -9,33 +9,28 @@ Results: the values read, `[., batch]`; the final states, `[parts * rows, batch]
 kept; and room to work in. For the reverse pass what was kept and the cotangents of the values follow the operands,
 and the results are the cotangents of the coefficients, shared and of each example, and room to work in. Where states
 were kept, the table of the gates has those entries alone that make coefficients.
-
-The layout of what XLA hands over is that of `xla/ffi/api/c_api.h`, whose major version is `API_MAJOR`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum, auto
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
 
-from qjax.quantum.native.code import INT32, INT64, POINTER, VOID, Arithmetic, Code, Complex, Value, int32, int64
-from qjax.quantum.native.forms import ENTRY, FORMS, KIND, VECTOR_SHIFT, Facts
-from qjax.quantum.native.kernels import (
-    load_rows,
-    store_rows,
-    write_backward,
-    write_forward,
-    write_squares,
-    write_walsh_hadamard,
-    write_weighting,
+from qjax.quantum.native.call_frame import (
+    API_SCHEDULE,
+    BUFFER_DATA,
+    BUFFER_SHAPE,
+    FRAME_API,
+    FRAME_ARGUMENTS,
+    FRAME_CONTEXT,
+    FRAME_RESULTS,
+    answer_version,
 )
-
-API_MAJOR, API_MINOR = 0, 3
-# Places in XLA's structures, in words of 8 bytes: of the call frame, its buffers, and the table of functions.
-FRAME_EXTENSION, FRAME_API, FRAME_CONTEXT, FRAME_ARGUMENTS, FRAME_RESULTS = 1, 2, 3, 9, 14
-BUFFER_DATA, BUFFER_SHAPE, API_SCHEDULE = 3, 5, 17
-METADATA_EXTENSION = 1
+from qjax.quantum.native.code import INT32, INT64, POINTER, VOID, Arithmetic, Code, Complex, Value, int32, int64
+from qjax.quantum.native.forms import ENTRY, FORMS, KIND, VECTOR_SHIFT, Facts, Form
+from qjax.quantum.native.kernels import backward, forward, squares, walsh_hadamard, weighting
 
 
 class Job(IntEnum):
@@ -80,19 +75,31 @@ class Driver:
           backward: whether it is the reverse pass.
         """
         self.module, self.arithmetic, self.backward = ir.Module("qjax"), arithmetic, backward
-        self.apply = [write_forward(self.module, arithmetic, form) for form in FORMS]
-        forms = [form if form[0] != "pair" else None for form in FORMS] if backward else []
-        self.undo = [write_backward(self.module, arithmetic, form) if form else None for form in forms]
-        self.squares = write_squares(self.module, arithmetic)
-        self.weighting = write_weighting(self.module, arithmetic)
-        self.walsh_hadamard = write_walsh_hadamard(self.module, arithmetic)
+        self.apply = [self._function(f"apply_{_name(form)}", 3, partial(_forward, form=form)) for form in FORMS]
+        self.undo = [
+            None if form[0] == "pair" else self._function(f"undo_{_name(form)}", 5, partial(_backward, form=form))
+            for form in (FORMS if backward else ())
+        ]
+        self.squares = self._function("squares", 2, squares, 1)
+        self.weighting = self._function("weighting", 3, weighting, 1)
+        self.walsh_hadamard = self._function("walsh_hadamard", 1, walsh_hadamard, 2)
         self.worker = _Worker(self).function
         self._write_handler()
+
+    def _function(
+        self, name: str, num_pointers: int, write: Callable[..., None], num_integers: int = 0
+    ) -> ir.Function:
+        """Returns the function of addresses, and then of 64-bit integers, whose body is written so."""
+        kinds = [POINTER] * num_pointers + [INT64] * num_integers
+        code = Code(self.module, name, VOID, kinds, self.arithmetic)
+        write(code, *code.arguments)
+        code.builder.ret_void()
+        return code.function
 
     def _write_handler(self) -> None:
         code = Code(self.module, "handler", POINTER, [POINTER], self.arithmetic)
         b, frame = code.builder, code.arguments[0]
-        _answer_version(code, frame)
+        answer_version(code, frame)
         job = b.call(code.external("malloc", POINTER, [INT64]), [int64(8 * len(Job))])
         self._fill(code, frame, job)
         schedule_workers(code, frame, job, self.worker)
@@ -139,17 +146,16 @@ class Driver:
         code.store_int64(code.builder.add(workers, int64(1)), job, Job.REFERENCES)  # one is the caller's own
 
 
-def _answer_version(code: Code, frame: Value) -> None:
-    """XLA asks a function for its version, in a call of its own, before it calls it."""
-    b = code.builder
-    extension = code.load_pointer(frame, FRAME_EXTENSION)
-    with b.if_then(b.icmp_unsigned("!=", b.ptrtoint(extension, INT64), int64(0))):
-        asks = b.icmp_signed("==", code.load_int32(extension, 2), int32(METADATA_EXTENSION))
-        with b.if_then(asks):
-            metadata = code.load_pointer(extension, 3)
-            for place, value in ((24, API_MAJOR), (28, API_MINOR), (32, 0)):  # the last: no traits
-                b.store(int32(value), code.at(metadata, int64(place), INT32))
-            b.ret(ir.Constant(POINTER, None))
+def _name(form: Form) -> str:
+    return "_".join(map(str, form))
+
+
+def _forward(code: Code, *operands: Value, form: Form) -> None:
+    forward(code, form, *operands)
+
+
+def _backward(code: Code, *operands: Value, form: Form) -> None:
+    backward(code, form, *operands)
 
 
 def schedule_workers(code: Code, frame: Value, job: Value, worker: ir.Function) -> None:
@@ -208,7 +214,7 @@ class _Room:
         numbers = b.shl(count, int64(VECTOR_SHIFT))
         place = b.mul(share, code.load_int64(job, Job.ROOM))
         self.tile = b.gep(code.load_pointer(job, Job.SCRATCH), [place])
-        self.probabilities = b.gep(self.tile, [b.shl(rows, int64(code.row_shift))])
+        self.probabilities = b.gep(self.tile, [b.shl(rows, code.row_shift)])
         self.coefficients = b.gep(self.probabilities, [b.shl(rows, int64(VECTOR_SHIFT))])
         self.sums = b.gep(self.coefficients, [numbers])
         self.cotangent = b.gep(self.sums, [numbers])
@@ -268,7 +274,7 @@ class _Worker:
         if self.driver.backward:
             with code.loop(b.add(self._get(Job.NUM_OWN), self._get(Job.NUM_MADE))) as loop:
                 code.store(code.zero, room.sums, b.add(self.own_offset, b.shl(loop.index, int64(VECTOR_SHIFT))))
-        store_rows(code, room.tile, [int64(0)], [(code.one, code.zero if code.is_complex else None)])
+        code.store_rows(room.tile, [int64(0)], [(code.one, code.zero if code.is_complex else None)])
         gates = code.load_pointer(self.job, Job.GATES), self._get(Job.NUM_GATES)
         self._follow(*gates, self.driver.apply, [room.tile], [room.coefficients], False)
         self._keep(lanes)
@@ -288,11 +294,11 @@ class _Worker:
         code, b, room = self.code, self.code.builder, self.room
         kept, count = code.load_pointer(self.job, Job.KEPT), self._get(Job.NUM_KEPT)
         with b.if_then(b.icmp_signed("!=", count, int64(0))), code.loop(room.rows) as loop:
-            place, half = b.shl(loop.index, int64(code.row_shift)), room.rows
+            place, half = b.shl(loop.index, code.row_shift), room.rows
             if self.driver.backward:
-                store_rows(code, room.tile, [place], [self._take(lanes, kept, loop.index, half)])
+                code.store_rows(room.tile, [place], [self._take(lanes, kept, loop.index, half)])
             else:
-                self._put(lanes, load_rows(code, room.tile, [place])[0], kept, loop.index, half)
+                self._put(lanes, code.load_rows(room.tile, [place])[0], kept, loop.index, half)
 
     def _take(self, lanes: "_Lanes", array: Value, index: Value, half: Value) -> Complex:
         """Returns a row of amplitudes from an array whose second half has the imaginary parts."""
@@ -341,8 +347,8 @@ class _Worker:
         values, count = code.load_pointer(self.job, Job.VALUES), self._get(Job.NUM_READ)
         with b.if_else(b.icmp_signed("!=", self._get(Job.STATE), int64(0))) as (amplitudes, strings):
             with amplitudes, code.loop(count) as loop:
-                place = b.shl(self._row_to_read(loop.index), int64(code.row_shift))
-                ((real, imag),) = load_rows(code, room.tile, [place])
+                place = b.shl(self._row_to_read(loop.index), code.row_shift)
+                ((real, imag),) = code.load_rows(room.tile, [place])
                 self._put(lanes, (real, code.zero if imag is None else imag), values, loop.index, count)
             with strings:
                 b.call(self.driver.squares, [room.tile, room.probabilities, room.rows])
@@ -357,8 +363,8 @@ class _Worker:
         values, count = code.load_pointer(self.job, Job.VALUES), self._get(Job.NUM_READ)
         with b.if_else(b.icmp_signed("!=", self._get(Job.STATE), int64(0))) as (amplitudes, strings):
             with amplitudes, code.loop(count) as loop:
-                place = b.shl(self._row_to_read(loop.index), int64(code.row_shift))
-                store_rows(code, room.cotangent, [place], [self._take(lanes, values, loop.index, count)])
+                place = b.shl(self._row_to_read(loop.index), code.row_shift)
+                code.store_rows(room.cotangent, [place], [self._take(lanes, values, loop.index, count)])
             with strings:
                 with code.loop(room.rows) as loop:
                     code.store(code.zero, room.probabilities, b.shl(loop.index, int64(VECTOR_SHIFT)))

@@ -57,6 +57,27 @@ class Facts(IntEnum):
     STATE = auto()  # 1 where the amplitudes are read, 0 where strings of I and Z are
 
 
+class Launch(IntEnum):
+    """What a kernel of a GPU is told, in integers, after the addresses of operands and results."""
+
+    QUBITS = 0
+    BATCH = auto()
+    TILES = auto()
+    LANES = auto()  # binary logarithm of the examples of a tile
+    GROUPS = auto()  # binary logarithm of the threads for each example
+    NUM_GATES = auto()
+    NUM_GATES_BACK = auto()
+    NUM_READ = auto()
+    NUM_SHARED = auto()
+    NUM_OWN = auto()
+    NUM_MADE = auto()  # coefficients that are made of others
+    KEPT = auto()  # 1 where the final states are kept
+    STATE = auto()  # 1 where the amplitudes are read, 0 where strings of I and Z are
+    SCRATCH = auto()  # numbers for each block: what is made, and the sums
+    STAGING = auto()  # number in the shared memory where the staging of sums begins
+    STAGING_SIZE = auto()  # numbers of one half of it
+
+
 def room_bytes(num_qubits: int, num_coefficients: int, backward: bool, is_complex: bool) -> int:
     """Returns the bytes that a worker needs: a tile, its probabilities, coefficients, and what the way back takes."""
     states = 2 if backward else 1  # with its cotangent

@@ -6,11 +6,10 @@ each example, and have both parts always.
 """
 
 from collections.abc import Sequence
-
-from llvmlite import ir
+from typing import Any
 
 from qjax.quantum.native.angles import write_rotation, write_rotation_back
-from qjax.quantum.native.code import INT32, INT64, POINTER, VOID, Arithmetic, Code, Complex, Value, int32, int64
+from qjax.quantum.native.code import INT32, Code, Complex, Value, int32, int64
 from qjax.quantum.native.forms import (
     COUNT,
     FIRST,
@@ -19,101 +18,86 @@ from qjax.quantum.native.forms import (
     LOW,
     MASK,
     RIGHT,
-    VECTOR_BYTES,
-    VECTOR_SHIFT,
     WEIGHTS,
     Form,
     num_numbers,
 )
 
-# Sums of at most so many products stay in registers while a gate goes back through the rows.
-MAX_KEPT_SUMS = 4
 
-
-def write_forward(module: ir.Module, arithmetic: Arithmetic, form: Form) -> ir.Function:
-    """Writes the kernel (tile, entry, coefficients) that applies a gate."""
-    if form[0] in ("column", "rotation"):
-        write = _write_product if form[0] == "column" else write_rotation
-        return write(module, arithmetic)
-    code = Code(module, f"apply_{'_'.join(map(str, form))}", VOID, [POINTER] * 3, arithmetic)
-    tile, entry, coefficients = code.arguments
+def forward(code: Code, form: Form, tile: Value, entry: Value, coefficients: Any) -> None:
+    """Writes what applies a gate to a tile."""
+    if form[0] == "column":
+        matrix, column = _factors(code, entry, coefficients)
+        code.store_numbers(code.of_entry(entry, FIRST, coefficients), code.apply(matrix, column))
+        return
+    if form[0] == "rotation":
+        write_rotation(code, entry, coefficients)
+        return
     gate = _Gate(code, form, entry, coefficients)
-    with code.loop(code.load_int32(entry, COUNT)) as loop:
-        places = gate.places(loop.index)
-        old = load_rows(code, tile, places[:1] if form[0] == "start" else places)
-        store_rows(code, tile, places, gate.apply(old))
-    code.builder.ret_void()
-    return code.function
+
+    def body(firsts: list[Value], _: list[Value]) -> list[Value]:
+        places = [gate.places(first) for first in firsts]
+        old = [code.load_rows(tile, own[:1] if form[0] == "start" else own) for own in places]
+        new = [gate.apply(rows) for rows in old]
+        for own, rows in zip(places, new, strict=True):
+            code.store_rows(tile, own, rows)
+        return []
+
+    code.each_coset(code.load_int32(entry, COUNT), gate.first_row, 2 ** form[1], body)
 
 
-def write_backward(module: ir.Module, arithmetic: Arithmetic, form: Form) -> ir.Function:
-    """Writes the kernel (tile, cotangent, entry, coefficients, sums) that takes a state and its cotangent back.
+def backward(
+    code: Code, form: Form, tile: Value, cotangent: Value, entry: Value, coefficients: Any, sums: Any
+) -> None:
+    """Writes what takes a state and its cotangent back through a gate.
 
     To `sums` it adds the cotangents of the coefficients: of U[j, k] the sum of cotangent[j] * conj(state[k]), the
     state that before the gate (Jones & Gacon 2020, arXiv:2009.02823, equation 8).
     """
-    if form[0] in ("column", "rotation"):
-        write = _write_product_back if form[0] == "column" else write_rotation_back
-        return write(module, arithmetic)
-    code = Code(module, f"undo_{'_'.join(map(str, form))}", VOID, [POINTER] * 5, arithmetic)
-    tile, cotangent, entry, coefficients, sums = code.arguments
+    if form[0] == "column":
+        _product_back(code, entry, coefficients, sums)
+        return
+    if form[0] == "rotation":
+        write_rotation_back(code, entry, coefficients, sums)
+        return
     gate = _Gate(code, form, entry, coefficients)
-    total = code.of_entry(entry, FIRST, sums)
-    count = num_numbers(form)
-    kept = count <= MAX_KEPT_SUMS
-    parts = 2 if code.is_complex else 1
-    initial = [code.zero] * (parts * count) if kept else []
-    with code.loop(code.load_int32(entry, COUNT), initial) as loop:
-        places = gate.places(loop.index)
-        after, known = load_rows(code, tile, places), load_rows(code, cotangent, places)
-        before, back = gate.undo(after), gate.undo(known)
-        added = _paired(loop.values, parts) if kept else _load_numbers(code, total, count)
-        for k, (row, column) in enumerate(gate.products()):
-            added[k] = code.multiply(code.conjugate(before[column]), known[row], added[k])
+    total, count = code.of_entry(entry, FIRST, sums), num_numbers(form)
+    kept, parts = count <= code.max_kept_sums, 2 if code.is_complex else 1
+
+    def body(firsts: list[Value], values: list[Value]) -> list[Value]:
+        places = [gate.places(first) for first in firsts]
+        states = [code.load_rows(tile, own) for own in places]
+        cotangents = [code.load_rows(cotangent, own) for own in places]
+        added = _paired(values, parts) if kept else code.load_numbers(total, count)
+        for own, after, known in zip(places, states, cotangents, strict=True):
+            before, back = gate.undo(after), gate.undo(known)
+            for k, (row, column) in enumerate(gate.products()):
+                added[k] = code.multiply(code.conjugate(before[column]), known[row], added[k])
+            stored = own[:1] if form[0] == "start" else own
+            code.store_rows(tile, stored, before)
+            code.store_rows(cotangent, stored, back)
         if not kept:
-            _store_numbers(code, total, added)
-        loop.next = [part for number in added for part in number[:parts]] if kept else []
-        own = places[:1] if form[0] == "start" else places
-        store_rows(code, tile, own, before)
-        store_rows(code, cotangent, own, back)
+            code.store_numbers(total, added)
+        return [part for number in added for part in number[:parts]] if kept else []
+
+    initial = [code.zero] * (parts * count) if kept else []
+    found = code.each_coset(code.load_int32(entry, COUNT), gate.first_row, 2 * 2 ** form[1], body, initial)
     if kept:
-        earlier = _load_numbers(code, total, count)
-        new = _paired(loop.values, parts)
-        _store_numbers(code, total, [code.add(a, b) for a, b in zip(earlier, new, strict=True)])
-    code.builder.ret_void()
-    return code.function
+        code.add_sums(total, _paired(found, parts))
 
 
-def _write_product(module: ir.Module, arithmetic: Arithmetic) -> ir.Function:
-    """Writes the kernel (tile, entry, coefficients) that makes a column."""
-    code = Code(module, "multiply_column", VOID, [POINTER] * 3, arithmetic)
-    _, entry, coefficients = code.arguments
+def _product_back(code: Code, entry: Value, coefficients: Any, sums: Any) -> None:
+    """Writes what takes the cotangent of a column to those of its factors."""
     matrix, column = _factors(code, entry, coefficients)
-    _store_numbers(code, code.of_entry(entry, FIRST, coefficients), code.apply(matrix, column))
-    code.builder.ret_void()
-    return code.function
+    known = code.load_numbers(code.of_entry(entry, FIRST, sums), 2)
+    products = [code.multiply(code.conjugate(k), row) for row in known for k in column]
+    code.add_numbers(code.of_entry(entry, LEFT, sums), products)
+    code.add_numbers(code.of_entry(entry, RIGHT, sums), code.apply(code.adjoint(matrix), known))
 
 
-def _write_product_back(module: ir.Module, arithmetic: Arithmetic) -> ir.Function:
-    """Writes the kernel (tile, cotangent, entry, coefficients, sums) that takes it back to its factors."""
-    code = Code(module, "multiply_column_back", VOID, [POINTER] * 5, arithmetic)
-    _, _, entry, coefficients, sums = code.arguments
-    matrix, column = _factors(code, entry, coefficients)
-    known = _load_numbers(code, code.of_entry(entry, FIRST, sums), 2)
-    places = [code.of_entry(entry, word, sums) for word in (LEFT, RIGHT)]
-    totals = _load_numbers(code, places[0], 4)
-    products = [(row, k) for row in known for k in column]
-    added = [code.multiply(code.conjugate(k), row, old) for (row, k), old in zip(products, totals, strict=True)]
-    _store_numbers(code, places[0], added)
-    back = zip(code.apply(code.adjoint(matrix), known), _load_numbers(code, places[1], 2), strict=True)
-    _store_numbers(code, places[1], [code.add(x, y) for x, y in back])
-    code.builder.ret_void()
-    return code.function
-
-
-def _factors(code: Code, entry: Value, coefficients: Value) -> tuple[list[list[Complex]], list[Complex]]:
-    numbers = _load_numbers(code, code.of_entry(entry, LEFT, coefficients), 4)
-    return [numbers[:2], numbers[2:]], _load_numbers(code, code.of_entry(entry, RIGHT, coefficients), 2)
+def _factors(code: Code, entry: Value, coefficients: Any) -> tuple[list[list[Complex]], list[Complex]]:
+    numbers = code.load_numbers(code.of_entry(entry, LEFT, coefficients), 4)
+    return [numbers[:2], numbers[2:]], code.load_numbers(code.of_entry(entry, RIGHT, coefficients), 2)
 
 
 def _paired(values: Sequence[Value], parts: int) -> list[Complex]:
@@ -130,22 +114,23 @@ class _Gate:
             [code.load_int32(entry, first + k) for k in range(form[1] + form[2])]
             for first in (LOW, MASK, WEIGHTS, FLIP)
         )
-        self.numbers = _load_numbers(code, code.of_entry(entry, FIRST, coefficients), num_numbers(form))
+        self.numbers = code.load_numbers(code.of_entry(entry, FIRST, coefficients), num_numbers(form))
 
-    def places(self, coset: Value) -> list[Value]:
-        """Returns the addresses of the rows that the gate mixes, its first qubit the most significant."""
+    def places(self, row: Value) -> list[Value]:
+        """Returns where the rows are that the gate mixes, given the first one; its first qubit most significant."""
         b = self.code.builder
-        row = coset if self.kind == "start" else self._first_row(coset)
         found = []
         for k in range(2**self.num_qubits):
             own = row
             for q in range(self.num_qubits):
                 own = b.xor(own, self.masks[q]) if k >> (self.num_qubits - 1 - q) & 1 else own
-            found.append(b.shl(b.zext(own, INT64), int64(self.code.row_shift)))
+            found.append(self.code.place(own))
         return found
 
-    def _first_row(self, coset: Value) -> Value:
+    def first_row(self, coset: Value) -> Value:
         """Returns the row of a coset where all of the gate's qubits are 0, and its controls as they must be."""
+        if self.kind == "start":
+            return coset
         b = self.code.builder
         row = coset
         for low in self.lows:  # a 0 is put in at the pivot
@@ -193,90 +178,51 @@ class _Gate:
         return rows
 
 
-def load_rows(code: Code, tile: Value, places: Sequence[Value]) -> list[Complex]:
-    """Returns rows of a tile."""
-    add, half = code.builder.add, int64(VECTOR_BYTES)
-    return [
-        (code.load(tile, place), code.load(tile, add(place, half)) if code.is_complex else None) for place in places
-    ]
-
-
-def store_rows(code: Code, tile: Value, places: Sequence[Value], rows: Sequence[Complex]) -> None:
-    """Sets rows of a tile."""
-    for place, (real, imag) in zip(places, rows, strict=True):
-        code.store(real, tile, place)
-        if imag is not None:
-            code.store(imag, tile, code.builder.add(place, int64(VECTOR_BYTES)))
-
-
-def _load_numbers(code: Code, base: Value, count: int) -> list[Complex]:
-    return load_rows(code, base, [int64(2 * VECTOR_BYTES * k) for k in range(count)])
-
-
-def _store_numbers(code: Code, base: Value, numbers: Sequence[Complex]) -> None:
-    store_rows(code, base, [int64(2 * VECTOR_BYTES * k) for k in range(len(numbers))], numbers)
-
-
 # Readouts: strings of I and Z. ------------------------------------------------------------------------------
 
 
-def write_squares(module: ir.Module, arithmetic: Arithmetic) -> ir.Function:
-    """Writes the kernel (tile, probabilities, rows) of the squared magnitudes."""
-    code = Code(module, "squares", VOID, [POINTER, POINTER, INT64], arithmetic)
-    tile, probabilities, rows = code.arguments
+def squares(code: Code, tile: Value, probabilities: Value, rows: Value) -> None:
+    """Writes what makes the squared magnitudes, rows of real numbers."""
     b = code.builder
-    with code.loop(rows) as loop:
-        ((re, im),) = load_rows(code, tile, [b.shl(loop.index, int64(code.row_shift))])
+    with code.each(rows) as loop:
+        ((re, im),) = code.load_rows(tile, [b.shl(loop.index, code.row_shift)])
         value = b.fmul(re, re) if im is None else code.multiply_add(re, re, b.fmul(im, im))
-        code.store(value, probabilities, b.shl(loop.index, int64(VECTOR_SHIFT)))
-    b.ret_void()
-    return code.function
+        code.store(value, probabilities, b.shl(loop.index, code.real_shift))
 
 
-def write_weighting(module: ir.Module, arithmetic: Arithmetic) -> ir.Function:
-    """Writes the kernel (tile, weights, cotangent, rows) of the transpose of `squares`: 2 * weight * amplitude."""
-    code = Code(module, "weighting", VOID, [POINTER, POINTER, POINTER, INT64], arithmetic)
-    tile, weights, cotangent, rows = code.arguments
+def weighting(code: Code, tile: Value, weights: Value, cotangent: Value, rows: Value) -> None:
+    """Writes the transpose of `squares`: 2 * weight * amplitude."""
     b = code.builder
-    with code.loop(rows) as loop:
-        place = b.shl(loop.index, int64(code.row_shift))
-        ((re, im),) = load_rows(code, tile, [place])
-        weight = code.load(weights, b.shl(loop.index, int64(VECTOR_SHIFT)))
+    with code.each(rows) as loop:
+        place = b.shl(loop.index, code.row_shift)
+        ((re, im),) = code.load_rows(tile, [place])
+        weight = code.load(weights, b.shl(loop.index, code.real_shift))
         weight = b.fadd(weight, weight)
-        pair = b.fmul(re, weight), None if im is None else b.fmul(im, weight)
-        store_rows(code, cotangent, [place], [pair])
-    b.ret_void()
-    return code.function
+        code.store_rows(cotangent, [place], [(b.fmul(re, weight), None if im is None else b.fmul(im, weight))])
 
 
-def write_walsh_hadamard(module: ir.Module, arithmetic: Arithmetic) -> ir.Function:
-    """Writes the function (data, rows, qubits) that makes of every row the sum over all others with their signs.
+def walsh_hadamard(code: Code, data: Value, rows: Value, qubits: Value) -> None:
+    """Writes what makes of every row of real numbers the sum over all others with their signs.
 
     Row r becomes the sum over s of (-1)**(number of ones of r & s) * row s: the value of the string whose Z stand
     where r has ones.
     """
-    steps = {bits: _write_butterflies(module, arithmetic, bits) for bits in (3, 1)}
-    code = Code(module, "walsh_hadamard", VOID, [POINTER, INT64, INT64], arithmetic)
-    data, rows, qubits = code.arguments
     b, low = code.builder, int64(1)
     for bits, count in ((3, b.sdiv(qubits, int64(3))), (1, b.srem(qubits, int64(3)))):
         with code.loop(count, [low]) as loop:
-            b.call(steps[bits], [data, b.lshr(rows, int64(bits)), loop.values[0]])
+            _butterflies(code, data, b.lshr(rows, int64(bits)), loop.values[0], bits)
+            code.synchronize()
             loop.next = [b.shl(loop.values[0], int64(bits))]
         low = loop.values[0]
-    b.ret_void()
-    return code.function
 
 
-def _write_butterflies(module: ir.Module, arithmetic: Arithmetic, bits: int) -> ir.Function:
-    """Writes the kernel (data, count, low) for neighbouring bits, the lowest of value `low`; count rows have none."""
-    code = Code(module, f"butterflies_{bits}", VOID, [POINTER, INT64, INT64], arithmetic)
-    data, count, low = code.arguments
+def _butterflies(code: Code, data: Value, count: Value, low: Value, bits: int) -> None:
+    """Writes the sums and differences over neighbouring bits, the lowest of value `low`; count rows have none."""
     b = code.builder
-    with code.loop(count) as loop:
+    with code.each(count) as loop:
         below = b.and_(loop.index, b.sub(low, int64(1)))
         row = b.add(b.mul(b.sub(loop.index, below), int64(2**bits)), below)
-        places = [b.shl(b.add(row, b.mul(low, int64(k))), int64(VECTOR_SHIFT)) for k in range(2**bits)]
+        places = [b.shl(b.add(row, b.mul(low, int64(k))), code.real_shift) for k in range(2**bits)]
         values = [code.load(data, place) for place in places]
         for bit in range(bits):
             for k in range(2**bits):
@@ -285,5 +231,3 @@ def _write_butterflies(module: ir.Module, arithmetic: Arithmetic, bits: int) -> 
                     values[k], values[other] = b.fadd(values[k], values[other]), b.fsub(values[k], values[other])
         for place, value in zip(places, values, strict=True):
             code.store(value, data, place)
-    b.ret_void()
-    return code.function

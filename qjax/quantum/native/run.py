@@ -1,8 +1,10 @@
 """A simulation by the native code: the values that are read, and the cotangents of the coefficients."""
 
+import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 import jax
@@ -13,7 +15,8 @@ from jax import lax
 from qjax.quantum.choices import native_pays, native_workers
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.native.build import is_available, target
-from qjax.quantum.native.forms import FORMS, KIND, VECTOR_BYTES, Facts, room_bytes
+from qjax.quantum.native.cuda_shape import Shape, num_parts, shape_of
+from qjax.quantum.native.forms import FORMS, KIND, VECTOR_BYTES, Facts, Launch, room_bytes
 from qjax.quantum.native.table import Table, table_of
 from qjax.quantum.primitive import with_batch
 from qjax.quantum.readouts import ExpectationReadout, Readout, StateReadout
@@ -29,33 +32,43 @@ class Native:
       readout: what is read from the final ones.
       batch: number of examples.
       dtype: real dtype.
+      platform: 'cpu' or 'cuda'.
     """
 
     table: Table
     readout: Readout
     batch: int
     dtype: np.dtype[Any]
+    platform: str = "cpu"
 
     @property
     def pays(self) -> bool:
         """Whether it is faster than XLA's own code."""
-        room = self._num_workers * self._room(True)
-        return native_pays(self.table.num_qubits, self.batch, self.table.num_coefficients, room)
+        table = self.table
+        if self.platform == "cpu":
+            room = self._num_workers * self._room(True)
+        elif self._shape(True) is None:
+            return False
+        else:
+            room = math.prod(self._scratch_shape(True)) * self.dtype.itemsize
+        return native_pays(self.platform, table.num_qubits, self.batch, table.num_coefficients, room)
 
     def __str__(self) -> str:
         kinds = [FORMS[kind][0] for kind in self.table.gates[:, KIND]]
         passes = 1 + sum(kind not in ("rotation", "column", "start") for kind in kinds)  # the first makes the states
-        lanes, threads = VECTOR_BYTES // self.dtype.itemsize, self._num_workers
         words = "complex" if self.table.is_complex else "real"
+        if self.platform == "cuda":
+            shape = self._shape(False)
+            assert shape is not None
+            return (
+                f"{len(kinds)} entries of the table, no pass over the device's memory; {words} amplitudes, "
+                f"{shape.blocks} blocks of {shape.lanes * shape.groups} threads for {shape.lanes} at a time"
+            )
+        lanes, threads = VECTOR_BYTES // self.dtype.itemsize, self._num_workers
         return (
             f"{len(kinds)} entries of the table, {passes} passes over the states; {lanes} examples at a time, "
             f"{words} amplitudes, {threads} thread{'s' * (threads > 1)}"
         )
-
-    @property
-    def num_kept(self) -> int:
-        """Number of rows of the final states: all real parts, then all imaginary ones, where there are any."""
-        return (1 + self.table.is_complex) << self.table.num_qubits
 
     def run(self, shared: Array, own: Array, keep: bool = False) -> tuple[tuple[Array, ...], Array]:
         """Returns what is read, each `[..., batch]`, and the final states as `pull_back` wants them.
@@ -78,15 +91,16 @@ class Native:
         else:
             (values,) = jax.vjp(self._finish, self._values(shared, own, False)[0])[1](known)
         count = shared.shape[0] + len(self.table.constants)
-        shapes = (count, 1), (own.shape[0], self.batch), self._scratch_shape(True)
+        shapes = (count, self._num_sums), (own.shape[0], self.batch), self._scratch_shape(True)
         kept = with_batch(kept, self.batch)
         found = self._call(True, shapes, shared, own, kept, values)
-        return found[0][: shared.shape[0]], found[1]
+        sums = found[0][: shared.shape[0]]
+        return sums if self.platform == "cpu" else sums.sum(axis=-1, keepdims=True), found[1]
 
     def _values(self, shared: Array, own: Array, keep: bool) -> tuple[Array, Array]:
         """Returns strings of I and Z, or real and then imaginary parts of the amplitudes, and what is kept."""
         count = len(self._rows) * (2 if self._strings is None else 1)
-        shapes = (count, self.batch), (self.num_kept if keep else 0, self.batch), self._scratch_shape(False)
+        shapes = (count, self.batch), (self.table.num_kept if keep else 0, self.batch), self._scratch_shape(False)
         values, kept, _ = self._call(False, shapes, shared, own)
         return values, kept
 
@@ -97,17 +111,39 @@ class Native:
         return self.readout(lax.complex(*jnp.split(values, 2)))
 
     def _call(self, backward: bool, shapes: Sequence[Any], shared: Array, own: Array, *more: Array) -> list[Array]:
+        results = [jax.ShapeDtypeStruct(shape, self.dtype) for shape in shapes]  # type: ignore[no-untyped-call]
+        whole = jnp.concatenate([shared, self.table.constants.astype(self.dtype)])
+        gates = self.table.makers if backward and more[0].shape[0] else self.table.gates
+        operands = gates, self.table.gates_back, self._rows, whole, own
+        name = target(self.dtype, backward, self.table.is_complex, self.platform)
+        if self.platform == "cpu":
+            return list(jax.ffi.ffi_call(name, results)(*operands, self._facts(backward), *more))
+        kept = more[0].shape[0] if backward else shapes[1][0]
+        return launch(name, results, self._launch(backward, operands, bool(kept)), *operands, *more)
+
+    def _facts(self, backward: bool) -> np.ndarray:
+        """Returns what the native code of a CPU is told."""
         facts = np.zeros(len(Facts), np.int32)
         facts[Facts.QUBITS], facts[Facts.BATCH] = self.table.num_qubits, self.batch
         facts[Facts.TILES], facts[Facts.WORKERS] = self._num_tiles, self._num_workers
         facts[Facts.ROOM], facts[Facts.STATE] = self._room(backward), self._strings is None
         facts[Facts.NUM_MADE] = self.table.num_made
-        results = [jax.ShapeDtypeStruct(shape, self.dtype) for shape in shapes]  # type: ignore[no-untyped-call]
-        call = jax.ffi.ffi_call(target(self.dtype, backward, self.table.is_complex), results)
-        whole = jnp.concatenate([shared, self.table.constants.astype(self.dtype)])
-        gates = self.table.makers if backward and more[0].shape[0] else self.table.gates
-        operands = gates, self.table.gates_back, self._rows, whole, own, facts, *more
-        return list(call(*operands))
+        return facts
+
+    def _launch(self, backward: bool, operands: Sequence[Array | np.ndarray], kept: bool) -> np.ndarray:
+        """Returns the shape of a launch on a GPU, and then what the kernel is told."""
+        shape, words = self._shape(backward), np.zeros(len(Launch), np.int32)
+        assert shape is not None
+        words[Launch.QUBITS], words[Launch.BATCH] = self.table.num_qubits, self.batch
+        words[Launch.TILES] = -(-self.batch // shape.lanes)
+        words[Launch.LANES], words[Launch.GROUPS] = shape.lanes.bit_length() - 1, shape.groups.bit_length() - 1
+        places = Launch.NUM_GATES, Launch.NUM_GATES_BACK, Launch.NUM_READ, Launch.NUM_SHARED, Launch.NUM_OWN
+        words[list(places)] = [operand.shape[0] for operand in operands]
+        words[Launch.NUM_MADE], words[Launch.KEPT] = self.table.num_made, kept
+        words[Launch.STATE], words[Launch.SCRATCH] = self._strings is None, self._scratch_shape(backward)[1]
+        words[Launch.STAGING], words[Launch.STAGING_SIZE] = shape.staging, shape.staging_size
+        sizes = [shape.blocks, shape.lanes * shape.groups, shape.memory]
+        return np.concatenate([np.array(sizes, np.int32), words])
 
     # Sizes. ---------------------------------------------------------------------------------------------------
 
@@ -123,7 +159,27 @@ class Native:
         table = self.table
         return room_bytes(table.num_qubits, table.num_coefficients, backward, table.is_complex)
 
+    @property
+    def _num_sums(self) -> int:
+        """Number of parts in which the sums over the examples come."""
+        shape = self._shape(True) if self.platform == "cuda" else None
+        return 1 if shape is None else shape.blocks
+
+    def _shape(self, backward: bool) -> Shape | None:
+        """Returns the shape of a launch on a GPU; None where it cannot be."""
+        device = gpu()
+        if self.dtype.itemsize != 4 or device is None:
+            return None
+        table = self.table
+        numbers = (1 + table.is_complex) * (1 + backward)
+        parts = num_parts(table.gates_back, table.is_complex) if backward else 0
+        return shape_of(table.num_qubits, self.batch, numbers, parts, *device)
+
     def _scratch_shape(self, backward: bool) -> tuple[int, int]:
+        if self.platform == "cuda":
+            shape, count = self._shape(backward), self.table.num_made
+            assert shape is not None
+            return shape.blocks, shape.lanes * (count + backward * self.table.num_coefficients)
         return self._num_workers, self._room(backward) // self.dtype.itemsize
 
     # What is read. --------------------------------------------------------------------------------------------
@@ -150,6 +206,23 @@ class Native:
         return self.table.frame.rows() if self._strings is None else self._strings[0]
 
 
+def launch(name: str, results: Sequence[Any], sizes: np.ndarray, *operands: Array | np.ndarray) -> list[Array]:
+    """Returns what a kernel of a GPU does; see `cuda_driver.py` for the sizes."""
+    return list(jax.ffi.ffi_call(name, results)(*operands, sizes=sizes))
+
+
+@cache
+def gpu() -> tuple[int, int] | None:
+    """Returns the number of a GPU's multiprocessors and the bytes that a block can have; None where CUDA is not."""
+    from qjax.quantum.native.cuda_build import CudaError, device_facts
+
+    try:
+        return device_facts()[1:]
+    except CudaError as error:
+        warnings.warn(f"circuits run by XLA's code, which is slower: {error}", stacklevel=2)
+        return None
+
+
 def _combined(matrix: np.ndarray, values: Array) -> Array:
     """Returns matrix @ values; one product for each row where the matrix is diagonal."""
     if matrix.shape[0] == matrix.shape[1] and np.array_equal(matrix, np.diag(np.diag(matrix))):
@@ -159,7 +232,12 @@ def _combined(matrix: np.ndarray, values: Array) -> Array:
 
 @lru_cache(maxsize=512)
 def native_of(
-    circuit: Circuit, readout: Readout, batched: frozenset[str], batch: int, dtype: np.dtype[Any]
+    circuit: Circuit,
+    readout: Readout,
+    batched: frozenset[str],
+    batch: int,
+    dtype: np.dtype[Any],
+    platform: str = "cpu",
 ) -> Native | None:
     """Returns the simulation of a circuit on |0...0> by the native code; None where it can't be.
 
@@ -169,6 +247,8 @@ def native_of(
       batched: names of the parameters that differ between examples, and 'inputs' where these do.
       batch: number of examples.
       dtype: real dtype, as NumPy has it.
+      platform: 'cpu' or 'cuda'.
     """
-    table = table_of(circuit, batched) if is_available() else None
-    return None if table is None else Native(table, readout, batch, dtype)
+    usable = is_available() and (platform == "cpu" or gpu() is not None)
+    table = table_of(circuit, batched) if usable else None
+    return None if table is None else Native(table, readout, batch, dtype, platform)

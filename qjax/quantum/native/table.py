@@ -1,8 +1,10 @@
 """The table that the native code follows: one entry for each gate, every repetition written out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import takewhile
+from typing import Any
 
 import numpy as np
 
@@ -56,6 +58,11 @@ class Table:
     def constants(self) -> np.ndarray:
         """Numbers that are the same in each call, `[., 1]`; they follow the coefficients that all examples share."""
         return np.concatenate([np.zeros(0), *self._laid_out.constants.values()])[:, None]
+
+    @property
+    def num_kept(self) -> int:
+        """Number of rows of final states: all real parts, then all imaginary ones, where there are any."""
+        return (1 + self.is_complex) << self.num_qubits
 
     @property
     def num_made(self) -> int:
@@ -142,20 +149,33 @@ class _Entries:
         for rep in range(level.reps):
             piece = (level.reps - 1 - rep if level.reverse else rep) if level.names else 0
             here = _moved(places, level.counts, piece)
-            for item in level.items:
+            starts = list(takewhile(_is_start, level.items))
+            yield from self._of_starts(starts, here)
+            for item in level.items[len(starts) :]:
                 if isinstance(item, Level):
                     yield from self._of_level(item, _moved(here, item.firsts, 1))
                 elif isinstance(item, TurnedStart):
-                    yield from self._made(item.column, here)
-                    product = _new("column", 1, here[2] + item.made)
-                    product[LEFT], product[RIGHT] = self._place(item.matrix, here), self._place(item.column, here)
-                    yield product
-                    yield self._gate(item.column, here[2] + item.made)
+                    raise AssertionError("fresh qubits come first")
                 elif item.form is None:
                     _move(self.frame, item)
                 else:
                     yield from self._made(item, here)
                     yield self._gate(item, self._place(item, here))
+
+    def _of_starts(self, items: Sequence[Any], here: Places) -> Iterator[np.ndarray]:
+        """Yields what makes the first state: on a GPU neighbours of one kind need not wait for each other."""
+        for item in items:
+            yield from self._made(item.column if isinstance(item, TurnedStart) else item, here)
+        for item in items:
+            if isinstance(item, TurnedStart):
+                product = _new("column", 1, here[2] + item.made)
+                product[LEFT], product[RIGHT] = self._place(item.matrix, here), self._place(item.column, here)
+                yield product
+        for item in items:
+            turned = isinstance(item, TurnedStart)
+            yield self._gate(
+                item.column if turned else item, here[2] + item.made if turned else self._place(item, here)
+            )
 
     def _place(self, item: Item, here: Places) -> int:
         """Returns the place of an item's coefficients."""
@@ -184,6 +204,11 @@ class _Entries:
             entry[MASK + k], entry[WEIGHTS + k] = frame.masks[q], frame.weights[q]
             entry[FLIP + k] = frame.flips[q] ^ value
         return entry
+
+
+def _is_start(item: Any) -> bool:
+    """Whether an item makes the state of a fresh qubit."""
+    return isinstance(item, TurnedStart) or (isinstance(item, Item) and item.form == ("start", 1, 0))
 
 
 def _new(kind: str, num_qubits: int, first: int, num_controls: int = 0) -> np.ndarray:

@@ -1,0 +1,121 @@
+"""Compiles the kernels of a GPU, and gives them to CUDA; only its driver is needed, not its compiler."""
+
+import ctypes
+from functools import cache
+from typing import Any
+
+from qjax.quantum.native.build import optimized
+from qjax.quantum.native.code import Arithmetic
+from qjax.quantum.native.cuda_driver import write_handler
+from qjax.quantum.native.cuda_kernel import NUM_BACKWARD, NUM_FORWARD, VALUES, VALUES_BACK, write_kernel
+
+# Kinds of GPU that LLVM writes for, by compute capability: what it writes for one runs on later ones, too.
+_CAPABILITIES = (70, 75, 80, 86, 89, 90, 100, 120)
+# Of CUDA's driver (cuda.h): attributes of devices, and of kernels.
+_MULTIPROCESSORS, _MAJOR, _MINOR, _BLOCK_MEMORY, _DYNAMIC_MEMORY = 16, 75, 76, 97, 8
+_SUCCESS = 0
+
+
+class CudaError(Exception):
+    """CUDA's driver is not there, too old, or refuses."""
+
+
+@cache
+def _driver() -> Any:
+    """Returns the library of CUDA's driver, ready for use.
+
+    Raises:
+      CudaError: there is none, or one older than CUDA 12.
+    """
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+        functions = driver.cuInit, driver.cuLibraryLoadData, driver.cuLibraryGetKernel, driver.cuKernelSetAttribute
+    except (OSError, AttributeError) as error:
+        raise CudaError(f"the driver of CUDA 12 or later was expected, but: {error}") from error
+    _check("cuInit", functions[0](0))
+    return driver
+
+
+def _check(name: str, status: int) -> None:
+    if status != _SUCCESS:
+        raise CudaError(f"{name} of CUDA's driver failed with status {status}")
+
+
+@cache
+def device_facts() -> tuple[int, int, int]:
+    """Returns of the GPUs the least compute capability, multiprocessors, and bytes that a block may share.
+
+    Raises:
+      CudaError: there is no GPU, or no driver.
+    """
+    found = []
+    for device in _devices():
+        major, minor, number, memory = (
+            _attribute(place, device) for place in (_MAJOR, _MINOR, _MULTIPROCESSORS, _BLOCK_MEMORY)
+        )
+        found.append((10 * major + minor, number, memory))
+    if not found:
+        raise CudaError("CUDA has no GPU")
+    capability, number, memory = (min(values) for values in zip(*found, strict=True))
+    if capability < _CAPABILITIES[0]:
+        raise CudaError(f"a GPU of compute capability 7.0 or later was expected, but this is {capability / 10}")
+    return capability, number, memory
+
+
+def _devices() -> list[ctypes.c_int]:
+    count = ctypes.c_int()
+    _check("cuDeviceGetCount", _driver().cuDeviceGetCount(ctypes.byref(count)))
+    devices = [ctypes.c_int() for _ in range(count.value)]
+    for ordinal, device in enumerate(devices):
+        _check("cuDeviceGet", _driver().cuDeviceGet(ctypes.byref(device), ordinal))
+    return devices
+
+
+def _attribute(place: int, device: ctypes.c_int) -> int:
+    value = ctypes.c_int()
+    _check("cuDeviceGetAttribute", _driver().cuDeviceGetAttribute(ctypes.byref(value), place, device))
+    return value.value
+
+
+def handler_module(name: str, arithmetic: Arithmetic, backward: bool) -> Any:
+    """Returns the module of the function that XLA calls, whose kernel CUDA has by now.
+
+    Args:
+      name: of the kernel.
+      arithmetic: what the amplitudes are.
+      backward: whether it is the reverse pass.
+
+    Raises:
+      CudaError: CUDA does not take the kernel.
+    """
+    capability = device_facts()[0]
+    kernel = _load(assembly(name, arithmetic, backward, capability), name)
+    launch = ctypes.cast(_driver().cuLaunchKernel, ctypes.c_void_p).value
+    count, results = (NUM_BACKWARD, VALUES_BACK + 1) if backward else (NUM_FORWARD, VALUES)
+    assert launch is not None
+    assert kernel.value is not None
+    # Of the facts the first operand after OWN is none here: they are an attribute.
+    return write_handler(results, count - results, launch, kernel.value)
+
+
+def assembly(name: str, arithmetic: Arithmetic, backward: bool, capability: int) -> str:
+    """Returns the assembly of a pass's kernel, PTX, for GPUs of at least that compute capability."""
+    import llvmlite.binding as llvm
+
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    known = max(x for x in _CAPABILITIES if x <= capability)
+    machine = llvm.Target.from_triple("nvptx64-nvidia-cuda").create_target_machine(cpu=f"sm_{known}")
+    return str(machine.emit_assembly(optimized(write_kernel(name, arithmetic, backward), machine)))
+
+
+def _load(text: str, name: str) -> ctypes.c_void_p:
+    """Returns the handle of a kernel, given its assembly; it may have all the memory that a block can share."""
+    driver, library, kernel = _driver(), ctypes.c_void_p(), ctypes.c_void_p()
+    nothing = None, None, 0
+    _check("cuLibraryLoadData", driver.cuLibraryLoadData(ctypes.byref(library), text.encode(), *nothing, *nothing))
+    _check("cuLibraryGetKernel", driver.cuLibraryGetKernel(ctypes.byref(kernel), library, name.encode()))
+    for device in _devices():
+        memory = _attribute(_BLOCK_MEMORY, device)
+        _check("cuKernelSetAttribute", driver.cuKernelSetAttribute(_DYNAMIC_MEMORY, memory, kernel, device))
+    return kernel

@@ -1,0 +1,279 @@
+"""Helpers to write LLVM IR for NVIDIA GPUs: what `code.py` has, as one thread of a block sees it.
+
+A block of threads works on one tile, which lies in the memory that they share: 2**LANES examples side by side, all
+rows of real parts before those of imaginary parts. A thread belongs to one example, whose rows it shares with one
+thread of each other group. What is a vector on a CPU is a number here.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from llvmlite import ir
+
+from qjax.quantum.native.code import (
+    INT32,
+    INT64,
+    VOID,
+    Arithmetic,
+    Code,
+    Complex,
+    CosetBody,
+    FirstRow,
+    Loop,
+    Value,
+    int32,
+    int64,
+)
+from qjax.quantum.native.forms import Launch
+
+GLOBAL, SHARED = 1, 3  # address spaces
+WARP_SHIFT = 5
+MAX_THREADS = 512
+# How many rows a thread loads before it stores the first one, and of how many cosets at most.
+_ROWS_AT_ONCE, _COSETS_AT_ONCE = 8, 4
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows of numbers, one for each example.
+
+    Attributes:
+      start: place of the first row.
+      pointer: where this thread's number of that row lies.
+      stride: bytes from a row to the next.
+    """
+
+    start: Value
+    pointer: Value
+    stride: Value
+
+
+class CudaCode(Code):
+    """A kernel that is being written, float32.
+
+    Attributes:
+      thread: number of the thread in its block.
+      lane: its example in the tile.
+      group: its place among the threads of that example.
+      shared: the memory that the threads of a block share.
+    """
+
+    max_kept_sums = 16
+
+    def __init__(self, module: ir.Module, name: str, num_arrays: int, arithmetic: Arithmetic, emulated: bool) -> None:
+        """Starts a kernel.
+
+        Args:
+          module: where it goes.
+          name: of the kernel.
+          num_arrays: operands and results; the words of `Launch` follow them.
+          arithmetic: what the amplitudes are.
+          emulated: whether it is written for a CPU, on which each thread is one of the system's: that is for tests.
+            Then these follow: numbers of the thread, of the block and of blocks, the shared memory, and the barrier.
+        """
+        self.emulated = emulated
+        self.global_pointer = ir.IntType(8).as_pointer(0 if emulated else GLOBAL)
+        more = [INT64, INT64, INT64, ir.IntType(8).as_pointer(), ir.IntType(8).as_pointer()] if emulated else []
+        self._num_arrays = num_arrays
+        super().__init__(
+            module, name, VOID, [self.global_pointer] * num_arrays + [INT64] * len(Launch) + more, arithmetic
+        )
+
+    def _set_layout(self) -> None:
+        self.num_lanes, self.vector = 1, self.real
+        b = self.builder
+        if self.emulated:
+            self.thread, self.block, self.num_blocks = (b.trunc(x, INT32) for x in self.arguments[-5:-2])
+            self.shared, self._barrier = self.arguments[-2:]
+            self.warp_shift = 0
+        else:
+            self.function.calling_convention = "ptx_kernel"
+            name = "llvm.nvvm.read.ptx.sreg."
+            self.thread, self.block, self.num_blocks = (
+                b.call(self.external(name + register, INT32, []), []) for register in ("tid.x", "ctaid.x", "nctaid.x")
+            )
+            memory = ir.GlobalVariable(self.module, ir.ArrayType(ir.IntType(8), 0), "memory", addrspace=SHARED)
+            memory.linkage, memory.align = "external", 16
+            self.shared = b.bitcast(memory, ir.IntType(8).as_pointer(SHARED))
+            self.warp_shift = WARP_SHIFT
+        self.lanes_shift, self.groups_shift = (b.trunc(self.word(w), INT32) for w in (Launch.LANES, Launch.GROUPS))
+        self.num_lanes_here = b.shl(int32(1), self.lanes_shift)
+        self.lane = b.and_(self.thread, b.sub(self.num_lanes_here, int32(1)))
+        self.group = b.lshr(self.thread, self.lanes_shift)
+        self.lane_bytes = self.bytes_of(self.lane)
+        self.row_shift = b.add(b.zext(self.lanes_shift, INT64), int64(2))
+        self.real_shift = self.row_shift
+        self.to_imag = b.shl(self.rows, self.row_shift)
+        parity = b.alloca(INT32)  # which half of the staging memory is next
+        b.store(int32(0), parity)
+        self._parity = parity
+
+    # What a launch is about. ----------------------------------------------------------------------------------
+
+    def array(self, index: int) -> Value:
+        """Returns an operand or result."""
+        return self.arguments[index]
+
+    def word(self, place: Launch) -> Value:
+        """Returns a number that the launch has, 64 bits."""
+        return self.arguments[self._num_arrays + place]
+
+    @property
+    def rows(self) -> Value:
+        """The number of rows of a tile."""
+        return self.builder.shl(int64(1), self.word(Launch.QUBITS))
+
+    def bytes_of(self, count: Value) -> Value:
+        """Returns how many bytes so many numbers take, 64 bits."""
+        wide = self.builder.sext(count, INT64) if count.type == INT32 else count
+        return self.builder.shl(wide, int64(2))
+
+    # Numbers and where they are. ------------------------------------------------------------------------------
+
+    def constant(self, value: float) -> ir.Constant:
+        return ir.Constant(self.real, value)
+
+    def flags(self) -> Any:
+        return INT32
+
+    def splat(self, value: Value) -> Value:
+        return value
+
+    def of_entry(self, entry: Value, word: int, base: Sequence[Piece]) -> tuple[Value, Value]:
+        b = self.builder
+        place = b.sext(self.load_int32(entry, word), INT64)
+        found: tuple[Value, Value] | None = None
+        for piece in base:
+            pointer = b.gep(piece.pointer, [b.mul(b.sub(place, piece.start), piece.stride)])
+            if found is None:
+                found = pointer, piece.stride
+            else:
+                here = b.icmp_signed(">=", place, piece.start)
+                found = b.select(here, pointer, found[0]), b.select(here, piece.stride, found[1])
+        assert found is not None
+        return found
+
+    def load_real(self, numbers: tuple[Value, Value], index: Value) -> Value:
+        return self.load(numbers[0], self.builder.mul(index, numbers[1]))
+
+    def store_real(self, value: Value, numbers: tuple[Value, Value], index: Value) -> None:
+        self.store(value, numbers[0], self.builder.mul(index, numbers[1]))
+
+    # Threads. -------------------------------------------------------------------------------------------------
+
+    def synchronize(self) -> None:
+        if self.emulated:
+            wait = self.external("pthread_barrier_wait", INT32, [ir.IntType(8).as_pointer()])
+            self.builder.call(wait, [self._barrier])
+        else:
+            self.builder.call(self.external("llvm.nvvm.barrier0", VOID, []), [])
+
+    @contextmanager
+    def each(self, count: Value, initial: Sequence[Value] = ()) -> Iterator[Loop]:
+        b = self.builder
+        group, shift = (b.zext(x, count.type) if count.type != INT32 else x for x in (self.group, self.groups_shift))
+        one = ir.Constant(count.type, 1)
+        others = b.sub(b.shl(one, shift), one)
+        rounds = b.ashr(b.add(b.sub(count, group), others), shift)
+        with self.loop(rounds, initial) as loop:
+            mapped = Loop(b.add(group, b.shl(loop.index, shift)), loop.values)
+            yield mapped
+            loop.next = mapped.next
+
+    def each_coset(
+        self, count: Value, first_row: FirstRow, num_rows: int, body: CosetBody, initial: Sequence[Value] = ()
+    ) -> list[Value]:
+        """As on a CPU, but several cosets at once: the number of a first row is linear in that of its coset."""
+        several = max(1, min(_COSETS_AT_ONCE, _ROWS_AT_ONCE // num_rows))
+        if several == 1:
+            return super().each_coset(count, first_row, num_rows, body, initial)
+        b = self.builder
+        shift = b.add(self.groups_shift, int32(several.bit_length() - 1))
+        many, few, done = (b.append_basic_block(name) for name in ("many", "few", "done"))
+        b.cbranch(b.icmp_signed(">=", count, b.shl(int32(1), shift)), many, few)
+        b.position_at_end(many)
+        zero = first_row(int32(0))
+        steps = [b.xor(first_row(b.shl(int32(k), self.groups_shift)), zero) for k in range(several)]
+        with self.loop(b.lshr(count, shift), initial) as loop:
+            first = first_row(b.add(self.group, b.shl(loop.index, shift)))
+            loop.next = body([b.xor(first, step) for step in steps], loop.values)
+        ends = [(loop.values, b.block)]
+        b.branch(done)
+        b.position_at_end(few)
+        ends.append((super().each_coset(count, first_row, num_rows, body, initial), b.block))
+        b.branch(done)
+        b.position_at_end(done)
+        found = []
+        for k, value in enumerate(initial):
+            phi = b.phi(value.type)
+            for values, block in ends:
+                phi.add_incoming(values[k], block)
+            found.append(phi)
+        return found
+
+    def add_sums(self, numbers: tuple[Value, Value], values: Sequence[Complex]) -> None:
+        """Adds what all threads of an example have found, in the same order in every run."""
+        b = self.builder
+        parts = [self._over_warp(part) for value in values for part in value if part is not None]
+        warp_lanes = b.and_(self.thread, int32((1 << self.warp_shift) - 1))
+        total_shift = b.add(self.lanes_shift, self.groups_shift)
+        warps_shift = b.sub(total_shift, self._stage_shift())
+        staging = self._next_staging(len(parts), warps_shift)
+        warp = b.lshr(self.thread, self._stage_shift())
+        own = b.add(b.shl(warp, self.lanes_shift), self.lane)
+        writes = b.icmp_signed("<", warp_lanes, self.num_lanes_here) if not self.emulated else None
+        row_shift = b.add(warps_shift, self.lanes_shift)
+
+        def put() -> None:
+            for k, part in enumerate(parts):
+                place = b.add(b.shl(int32(k), row_shift), own)
+                self.store(part, staging, self.bytes_of(place))
+
+        if writes is None:
+            put()
+        else:
+            with b.if_then(writes):
+                put()
+        self.synchronize()
+        items = b.shl(int32(len(parts)), self.lanes_shift)
+        threads = b.shl(int32(1), total_shift)
+        left = b.sub(b.add(items, b.sub(threads, int32(1))), self.thread)
+        with self.loop(b.ashr(left, total_shift)) as loop:
+            item = b.add(self.thread, b.shl(loop.index, total_shift))
+            part = b.lshr(item, self.lanes_shift)
+            base = b.add(b.shl(part, row_shift), self.lane)
+            with self.loop(b.shl(int32(1), warps_shift), [self.zero]) as inner:
+                place = b.add(base, b.shl(inner.index, self.lanes_shift))
+                inner.next = [b.fadd(inner.values[0], self.load(staging, self.bytes_of(place)))]
+            index = b.zext(part if self.is_complex else b.shl(part, int32(1)), INT64)
+            self.store_real(b.fadd(self.load_real(numbers, index), inner.values[0]), numbers, index)
+
+    def _stage_shift(self) -> Value:
+        """Returns the binary logarithm of the threads that put one number together: a warp, or those of a group."""
+        b, warp = self.builder, int32(self.warp_shift)
+        return b.select(b.icmp_signed(">", self.lanes_shift, warp), self.lanes_shift, warp)
+
+    def _next_staging(self, num_parts: int, warps_shift: Value) -> Value:
+        """Returns one half of the memory for sums, in turns: so one barrier for each gate is enough."""
+        b = self.builder
+        parity = b.load(self._parity)
+        b.store(b.xor(parity, int32(1)), self._parity)
+        start = self.word(Launch.STAGING)
+        half = self.word(Launch.STAGING_SIZE)
+        place = b.add(start, b.mul(b.zext(parity, INT64), half))
+        return b.gep(self.shared, [self.bytes_of(place)])
+
+    def _over_warp(self, value: Value) -> Value:
+        """Returns the sum over the threads of a warp that have the same example."""
+        if self.emulated:
+            return value
+        b = self.builder
+        shuffle = self.external("llvm.nvvm.shfl.sync.bfly.f32", self.real, [INT32, self.real, INT32, INT32])
+        count = b.sub(int32(WARP_SHIFT), self.lanes_shift)
+        with self.loop(count, [value]) as loop:
+            distance = b.lshr(int32(16), loop.index)
+            other = b.call(shuffle, [int32(-1), loop.values[0], distance, int32(31)])
+            loop.next = [b.fadd(loop.values[0], other)]
+        return loop.values[0]

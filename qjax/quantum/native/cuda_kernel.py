@@ -1,0 +1,267 @@
+"""The kernels of a GPU: a block of threads takes one tile after the other through the whole circuit, and back.
+
+Operands and results are those of `driver.py`, but that there is a result for the sums of shared coefficients for each
+block, `[., blocks]`. What the blocks do does not depend on each other, nor its order on which is quicker.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+
+from qjax.quantum.native.code import INT32, INT64, Arithmetic, Value, int32, int64
+from qjax.quantum.native.cuda_code import MAX_THREADS, CudaCode, Piece
+from qjax.quantum.native.forms import ENTRY, FORMS, KIND, RIGHT, Launch
+from qjax.quantum.native.kernels import backward, forward, squares, walsh_hadamard, weighting
+
+# Places of operands and results: those of both passes, and then those of either.
+GATES, GATES_BACK, READ, SHARED, OWN = range(5)
+VALUES, KEPT, SCRATCH, NUM_FORWARD = 5, 6, 7, 8
+KEPT_BACK, VALUES_BACK, SHARED_SUMS, OWN_SUMS, SCRATCH_BACK, NUM_BACKWARD = 5, 6, 7, 8, 9, 10
+# These make numbers and touch no amplitude.
+_ROTATION, _COLUMN = (FORMS.index((kind, 1, 0)) for kind in ("rotation", "column"))
+
+
+def write_kernel(name: str, arithmetic: Arithmetic, is_backward: bool, emulated: bool = False) -> ir.Module:
+    """Returns the module of a pass, whose kernel has that name.
+
+    Args:
+      name: of the kernel.
+      arithmetic: what the amplitudes are.
+      is_backward: whether it is the reverse pass.
+      emulated: see `CudaCode`.
+    """
+    module = ir.Module(name)
+    kernel = _Kernel(module, name, arithmetic, is_backward, emulated)
+    if not emulated:
+        module.triple = "nvptx64-nvidia-cuda"
+        facts = [kernel.code.function, ir.MetaDataString(module, "maxntidx"), int32(MAX_THREADS)]
+        module.add_named_metadata("nvvm.annotations", module.add_metadata(facts))
+    return module
+
+
+class _Kernel:
+    def __init__(
+        self, module: ir.Module, name: str, arithmetic: Arithmetic, is_backward: bool, emulated: bool
+    ) -> None:
+        self.is_backward = is_backward
+        self.code = CudaCode(module, name, NUM_BACKWARD if is_backward else NUM_FORWARD, arithmetic, emulated)
+        self._write()
+
+    def _count(self, place: Launch) -> Value:
+        """Returns a number of the launch, 32 bits."""
+        return self.code.builder.trunc(self.code.word(place), INT32)
+
+    def _write(self) -> None:
+        code, b = self.code, self.code.builder
+        planes = 2 if code.is_complex else 1
+        size = b.shl(code.rows, code.row_shift)  # of a plane
+        self.tile = b.gep(code.shared, [code.lane_bytes])
+        self.cotangent = b.gep(self.tile, [b.mul(size, int64(planes))])
+        self.num_shared, self.num_own, self.num_made = (
+            code.word(place) for place in (Launch.NUM_SHARED, Launch.NUM_OWN, Launch.NUM_MADE)
+        )
+        own_scratch = b.mul(b.zext(code.block, INT64), code.word(Launch.SCRATCH))
+        scratch = b.gep(code.array(SCRATCH_BACK if self.is_backward else SCRATCH), [code.bytes_of(own_scratch)])
+        self.made = b.gep(scratch, [code.lane_bytes])
+        self.sums = b.gep(self.made, [b.shl(self.num_made, code.row_shift)])
+        self.lane_stride = b.shl(int64(1), code.row_shift)
+        if self.is_backward:
+            self._zero_sums(int64(0), self.num_shared)
+        tiles = b.sub(b.add(self._count(Launch.TILES), b.sub(code.num_blocks, int32(1))), code.block)
+        with code.loop(b.udiv(tiles, code.num_blocks)) as loop:
+            self._do_tile(b.add(code.block, b.mul(loop.index, code.num_blocks)))
+        if self.is_backward:
+            self._put_shared_sums()
+        b.ret_void()
+
+    def _do_tile(self, number: Value) -> None:
+        code, b = self.code, self.code.builder
+        batch = self._count(Launch.BATCH)
+        example = b.add(b.shl(number, code.lanes_shift), code.lane)
+        self.valid = b.icmp_signed("<", example, batch)
+        last = b.sub(batch, int32(1))
+        self.example_bytes = code.bytes_of(b.select(self.valid, example, last))
+        self.batch_bytes = code.bytes_of(batch)
+        own_end = b.add(self.num_shared, self.num_own)
+        self.coefficients = [
+            Piece(int64(0), code.array(SHARED), int64(4)),
+            Piece(self.num_shared, self._of_example(OWN), self.batch_bytes),
+            Piece(own_end, self.made, self.lane_stride),
+        ]
+        with b.if_then(b.icmp_signed("==", code.group, int32(0))):
+            code.store_rows(self.tile, [int64(0)], [(code.one, code.zero if code.is_complex else None)])
+        if self.is_backward:
+            self._zero_sums(self.num_shared, b.add(own_end, self.num_made))
+        code.synchronize()
+        self._follow(GATES, Launch.NUM_GATES, self._forward, False)
+        self._keep()
+        if self.is_backward:
+            self._read_back()
+            self._follow(GATES_BACK, Launch.NUM_GATES_BACK, self._backward, True)
+            code.synchronize()
+            with code.each(self.num_own) as loop:
+                here = b.add(self.num_shared, loop.index)
+                value = code.load(self.sums, b.mul(here, self.lane_stride))
+                self._put(value, self._of_example(OWN_SUMS), loop.index)
+        else:
+            self._read()
+        code.synchronize()
+
+    # The table. -----------------------------------------------------------------------------------------------
+
+    def _follow(self, table: int, count: Launch, do: Callable[..., None], reverse: bool) -> None:
+        """Does each entry of a table."""
+        code, b = self.code, self.code.builder
+        number = self._count(count)
+        last = b.sub(number, int32(1))
+        with code.loop(number) as loop:
+            index = b.sub(last, loop.index) if reverse else loop.index
+            entry = self._entry(table, index)
+            kind = code.load_int32(entry, KIND)
+            done = b.append_basic_block("gate_done")
+            switch = b.switch(kind, done)
+            for k, form in enumerate(FORMS):
+                if reverse and form[0] == "pair":
+                    continue
+                block = b.append_basic_block(f"form_{k}")
+                switch.add_case(int32(k), block)
+                b.position_at_end(block)
+                if k in (_ROTATION, _COLUMN):  # for each example one group does it, for the same angle the same one
+                    groups = b.shl(int32(1), code.groups_shift)
+                    owner = b.and_(code.load_int32(entry, RIGHT), b.sub(groups, int32(1)))
+                    with b.if_then(b.icmp_signed("==", owner, code.group)):
+                        do(form, entry)
+                else:
+                    do(form, entry)
+                b.branch(done)
+            b.position_at_end(done)
+            beyond = b.icmp_signed("==", loop.index, last)
+            following = b.select(beyond, index, b.sub(index, int32(1)) if reverse else b.add(index, int32(1)))
+            following = code.load_int32(self._entry(table, following), KIND)
+            with b.if_then(b.or_(beyond, self._must_wait(kind, following, reverse))):
+                code.synchronize()
+
+    def _must_wait(self, kind: Value, following: Value, reverse: bool) -> Value:
+        """Returns whether an entry must be done before the next one: neighbours that only make numbers need not.
+
+        Those that go back through amplitudes have waited, already, for their sums.
+        """
+        b = self.code.builder
+        makes = [
+            b.or_(b.icmp_signed("==", x, int32(_ROTATION)), b.icmp_signed("==", x, int32(_COLUMN)))
+            for x in (kind, following)
+        ]
+        alike = b.and_(makes[0], b.icmp_signed("==", kind, following))
+        free = b.or_(alike, b.not_(b.or_(*makes))) if reverse else alike
+        return b.not_(free)
+
+    def _entry(self, table: int, index: Value) -> Value:
+        b = self.code.builder
+        return b.gep(self.code.array(table), [b.mul(b.sext(index, INT64), int64(4 * ENTRY))])
+
+    def _forward(self, form: Any, entry: Value) -> None:
+        forward(self.code, form, self.tile, entry, self.coefficients)
+
+    def _backward(self, form: Any, entry: Value) -> None:
+        sums = [Piece(int64(0), self.sums, self.lane_stride)]
+        backward(self.code, form, self.tile, self.cotangent, entry, self.coefficients, sums)
+
+    # What is read and kept. -----------------------------------------------------------------------------------
+
+    def _of_example(self, array: int) -> Value:
+        return self.code.builder.gep(self.code.array(array), [self.example_bytes])
+
+    def _put(self, value: Value, array: Value, row: Value) -> None:
+        """Sets this example's number of a row of an array `[., batch]`, where there is such an example."""
+        b = self.code.builder
+        with b.if_then(self.valid):
+            self.code.store(value, array, b.mul(row, self.batch_bytes))
+
+    def _take(self, array: Value, row: Value) -> Value:
+        """Returns this example's number of a row; 0 where there is no such example."""
+        b = self.code.builder
+        return b.select(self.valid, self.code.load(array, b.mul(row, self.batch_bytes)), self.code.zero)
+
+    def _keep(self) -> None:
+        """Puts the final states where they are kept, or gets them from there."""
+        code, b = self.code, self.code.builder
+        kept = self._of_example(KEPT_BACK if self.is_backward else KEPT)
+        with b.if_then(b.icmp_signed("!=", code.word(Launch.KEPT), int64(0))):
+            with code.each(code.rows) as loop:
+                place = b.shl(loop.index, code.row_shift)
+                rows = [loop.index, b.add(code.rows, loop.index)][: 1 + code.is_complex]
+                if self.is_backward:
+                    parts = [self._take(kept, row) for row in rows]
+                    code.store_rows(self.tile, [place], [(parts[0], parts[1] if code.is_complex else None)])
+                else:
+                    parts = [part for part in code.load_rows(self.tile, [place])[0] if part is not None]
+                    for part, row in zip(parts, rows, strict=True):
+                        self._put(part, kept, row)
+            if self.is_backward:
+                code.synchronize()
+
+    def _row_to_read(self, index: Value) -> Value:
+        b = self.code.builder
+        return b.sext(b.load(self.code.at(self.code.array(READ), b.shl(index, int64(2)), INT32)), INT64)
+
+    def _read(self) -> None:
+        code, b = self.code, self.code.builder
+        values, count = self._of_example(VALUES), code.word(Launch.NUM_READ)
+        with b.if_else(b.icmp_signed("!=", code.word(Launch.STATE), int64(0))) as (amplitudes, strings):
+            with amplitudes, code.each(count) as loop:
+                place = b.shl(self._row_to_read(loop.index), code.row_shift)
+                ((real, imag),) = code.load_rows(self.tile, [place])
+                self._put(real, values, loop.index)
+                self._put(code.zero if imag is None else imag, values, b.add(count, loop.index))
+            with strings:
+                squares(code, self.tile, self.tile, code.rows)  # in place: the real parts are rows of real numbers
+                code.synchronize()
+                walsh_hadamard(code, self.tile, code.rows, code.word(Launch.QUBITS))
+                with code.each(count) as loop:
+                    place = b.shl(self._row_to_read(loop.index), code.real_shift)
+                    self._put(code.load(self.tile, place), values, loop.index)
+
+    def _read_back(self) -> None:
+        code, b = self.code, self.code.builder
+        values, count = self._of_example(VALUES_BACK), code.word(Launch.NUM_READ)
+        with b.if_else(b.icmp_signed("!=", code.word(Launch.STATE), int64(0))) as (amplitudes, strings):
+            with amplitudes, code.each(count) as loop:
+                place = b.shl(self._row_to_read(loop.index), code.row_shift)
+                real = self._take(values, loop.index)
+                imag = self._take(values, b.add(count, loop.index)) if code.is_complex else None
+                code.store_rows(self.cotangent, [place], [(real, imag)])
+            with strings:
+                with code.each(code.rows) as loop:
+                    code.store(code.zero, self.cotangent, b.shl(loop.index, code.real_shift))
+                code.synchronize()
+                with code.each(count) as loop:  # each string has a row of its own
+                    place = b.shl(self._row_to_read(loop.index), code.real_shift)
+                    code.store(self._take(values, loop.index), self.cotangent, place)
+                code.synchronize()
+                walsh_hadamard(code, self.cotangent, code.rows, code.word(Launch.QUBITS))
+                weighting(code, self.tile, self.cotangent, self.cotangent, code.rows)
+        code.synchronize()
+
+    # Sums. ----------------------------------------------------------------------------------------------------
+
+    def _zero_sums(self, start: Value, stop: Value) -> None:
+        code, b = self.code, self.code.builder
+        with code.each(b.sub(stop, start)) as loop:
+            code.store(code.zero, self.sums, b.mul(b.add(start, loop.index), self.lane_stride))
+
+    def _put_shared_sums(self) -> None:
+        """Adds each shared coefficient's sums over the examples of the tile."""
+        code, b = self.code, self.code.builder
+        first = b.sub(int64(0), code.lane_bytes)  # of the lanes
+        base, blocks = b.gep(self.sums, [first]), b.zext(code.num_blocks, INT64)
+        threads = b.shl(int64(1), b.zext(b.add(code.lanes_shift, code.groups_shift), INT64))
+        thread = b.zext(code.thread, INT64)
+        left = b.sub(b.add(self.num_shared, b.sub(threads, int64(1))), thread)
+        with code.loop(b.udiv(left, threads)) as loop:
+            index = b.add(thread, b.mul(loop.index, threads))
+            row = b.gep(base, [b.mul(index, self.lane_stride)])
+            with code.loop(code.num_lanes_here, [code.zero]) as inner:
+                inner.next = [b.fadd(inner.values[0], code.load(row, code.bytes_of(inner.index)))]
+            place = b.add(b.mul(index, blocks), b.zext(code.block, INT64))
+            code.store(inner.values[0], code.array(SHARED_SUMS), code.bytes_of(place))

@@ -1,0 +1,78 @@
+"""How the blocks of a GPU share a batch: examples of a tile, threads, and memory."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from qjax.quantum.native.forms import FORMS, KIND, num_numbers
+
+# Threads of a multiprocessor with as many registers as the kernels take.
+RESIDENT_THREADS = 512
+_WARP, _MAX_BLOCKS, _BLOCK_OVERHEAD = 32, 32, 1024
+_NUMBER = 4  # bytes
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The shape of a launch.
+
+    Attributes:
+      lanes: examples of a tile, a power of two.
+      groups: threads for each example, likewise.
+      blocks: number of blocks.
+      memory: bytes that the threads of a block share.
+      staging: place, in numbers, of what they add up there.
+      staging_size: numbers of one half of it.
+    """
+
+    lanes: int
+    groups: int
+    blocks: int
+    memory: int
+    staging: int
+    staging_size: int
+
+
+def shape_of(num_qubits: int, batch: int, numbers: int, parts: int, multiprocessors: int, limit: int) -> Shape | None:
+    """Returns the shape of a launch; None where not even one example fits into a multiprocessor.
+
+    Args:
+      num_qubits: of each state.
+      batch: number of examples.
+      numbers: real numbers for each amplitude, those of its cotangent with it.
+      parts: real numbers that a gate adds up at most; 0 for none.
+      multiprocessors: of the GPU.
+      limit: bytes that a block can have.
+    """
+    rows = 1 << num_qubits
+    fewest = max(1, 2 * _WARP // rows)  # so that a warp has work
+    lanes = _WARP
+    # Few examples are spread over most multiprocessors.
+    while lanes > fewest and 4 * -(-batch // lanes) < 3 * multiprocessors:
+        lanes //= 2
+    while True:
+        tiles = -(-batch // lanes)
+        size = numbers * rows * lanes
+        resident = min(_MAX_BLOCKS, max(1, limit // (_NUMBER * size + _BLOCK_OVERHEAD)))
+        wanted = RESIDENT_THREADS // min(resident, -(-tiles // multiprocessors))
+        threads = max(_WARP, min(RESIDENT_THREADS, _power_of_two(wanted), rows // 4 * lanes))
+        staging = parts * (threads // _WARP) * lanes
+        memory = _NUMBER * (size + 2 * staging)
+        if memory <= limit:
+            break
+        if lanes == 1:
+            return None
+        lanes //= 2
+    resident = min(limit // (memory + _BLOCK_OVERHEAD) or 1, RESIDENT_THREADS // threads, _MAX_BLOCKS)
+    return Shape(lanes, threads // lanes, min(tiles, multiprocessors * resident), memory, size, staging)
+
+
+def num_parts(gates: np.ndarray, is_complex: bool) -> int:
+    """Returns how many real numbers a gate of a table adds up at most on the way back."""
+    forms = [FORMS[kind] for kind in set(gates[:, KIND].tolist())]
+    return max((num_numbers(form) * (1 + is_complex) for form in forms if form[0] != "column"), default=0)
+
+
+def _power_of_two(number: int) -> int:
+    """Returns the least power of two that is not below the number."""
+    return 1 << max(0, number - 1).bit_length()

@@ -1,0 +1,67 @@
+"""The kernels of a GPU on a CPU: each thread of a block is one of the system's, and they wait for each other."""
+
+import ctypes
+import math
+from collections.abc import Sequence
+from functools import cache
+from threading import Thread
+from typing import Any
+
+import jax
+import numpy as np
+from llvmlite import ir
+
+from qjax.quantum.native.build import compiled
+from qjax.quantum.native.code import Arithmetic
+from qjax.quantum.native.cuda_driver import BLOCK, GRID, MEMORY, NUM_SIZES
+from qjax.quantum.native.cuda_kernel import write_kernel
+from qjax.quantum.native.forms import Launch
+
+_LIBRARY = ctypes.CDLL(None)
+_WARP = 32
+_BARRIER_BYTES = 64  # more than pthread_barrier_t takes anywhere
+
+
+@cache
+def kernel(backward: bool, is_complex: bool) -> Any:
+    """Returns the kernel of a pass as a function of addresses and numbers."""
+    module = write_kernel("kernel", Arithmetic(ir.FloatType(), is_complex), backward, emulated=True)
+    count = (10 if backward else 8) + len(Launch) + 5
+    return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * count)(compiled(module, "kernel"))
+
+
+def launch(name: str, results: Sequence[Any], sizes: np.ndarray, *operands: Any) -> list[Any]:
+    """Does what `run.launch` does; the name says whether the pass is the reverse one, and the amplitudes complex."""
+    backward, is_complex = (word == "True" for word in name.split())
+
+    def run(*arrays: Any) -> list[np.ndarray]:
+        arrays = tuple(np.ascontiguousarray(array) for array in arrays)
+        found = [np.full(result.shape, np.nan, result.dtype) for result in results]  # what is not written shows
+        _run(kernel(backward, is_complex), [*arrays, *found], sizes)
+        return found
+
+    return list(jax.pure_callback(run, list(results), *operands))
+
+
+def _run(function: Any, arrays: Sequence[np.ndarray], sizes: np.ndarray) -> None:
+    """Runs the blocks one after the other."""
+    blocks, threads = int(sizes[GRID]), int(sizes[BLOCK])
+    numbers = [int(x) for x in sizes[NUM_SIZES:]]
+    numbers[Launch.STAGING_SIZE] *= _WARP  # no warps add up first
+    assert math.log2(threads) == numbers[Launch.LANES] + numbers[Launch.GROUPS]
+    barrier = ctypes.create_string_buffer(_BARRIER_BYTES)
+    assert _LIBRARY.pthread_barrier_init(barrier, None, threads) == 0
+    count = int(sizes[MEMORY]) // 4 + 2 * numbers[Launch.STAGING_SIZE]
+    memory = np.full(count, np.nan, np.float32)
+    start = memory.ctypes.data
+    addresses = [array.ctypes.data for array in arrays]
+    for block in range(blocks):
+        more = (blocks, start, ctypes.addressof(barrier))
+        work = [
+            Thread(target=function, args=(*addresses, *numbers, thread, block, *more)) for thread in range(threads)
+        ]
+        for one in work:
+            one.start()
+        for one in work:
+            one.join()
+    assert _LIBRARY.pthread_barrier_destroy(barrier) == 0
