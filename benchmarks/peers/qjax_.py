@@ -26,8 +26,8 @@ def versions() -> dict[str, str]:
 
 
 def forms(case: Case) -> dict[str, Form]:
-    """The plain interface; where memory counts, the states of the forward pass stored."""
-    return _forms(case, "stored")
+    """The plain interface; where memory counts, the states of the forward pass stored, too."""
+    return _forms(case, "auto", "stored")
 
 
 def forms_recomputed(case: Case) -> dict[str, Form]:
@@ -37,7 +37,7 @@ def forms_recomputed(case: Case) -> dict[str, Form]:
     return _forms(case, "recomputed")
 
 
-def _forms(case: Case, method: str) -> dict[str, Form]:
+def _forms(case: Case, *methods: str) -> dict[str, Form]:
     if case.kind == "state":
         return {"state": _state}
     if case.workload == "W9":
@@ -47,7 +47,7 @@ def _forms(case: Case, method: str) -> dict[str, Form]:
     if case.kind == "grover_gates":
         return {"gates": _compiled_search}
     if case.memory:
-        return {method: lambda case: _loss(case, method)}
+        return {method: lambda case, method=method: _loss(case, method) for method in methods}
     return {"expectation": lambda case: _loss(case, "auto")}
 
 

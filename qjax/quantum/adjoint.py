@@ -19,6 +19,7 @@ from qjax.quantum.choices import (
     block_qubits,
     chunk_size,
     is_wide,
+    large_pays,
     native_pays,
     native_platform,
     one_matrix_pays,
@@ -29,6 +30,7 @@ from qjax.quantum.circuit import Circuit
 from qjax.quantum.costs import check_memory, settle
 from qjax.quantum.loop_step import run, run_back, run_saving
 from qjax.quantum.native.coefficients import coefficients
+from qjax.quantum.native.large import Large, large_of
 from qjax.quantum.native.run import Native, native_of
 from qjax.quantum.native.table import table_of
 from qjax.quantum.plan import Plan, make_plan
@@ -93,18 +95,29 @@ class Simulation(BatchLast):
             return replace(self, reverse_pass="rerun", native=True, batching=(self._batched(operands), batch))
         fixed = replace(self, batching=(self._batched(operands), batch))
         plan, dtype = fixed._plan(operands), operands[-1][1]
-        fixed = replace(fixed, reverse_pass=settle(plan, batch, dtype, self.reverse_pass))
+        if platform is not None and self.large_form(platform, operands) is not None:
+            fixed = replace(fixed, reverse_pass="recompute", native=True)
+        else:
+            fixed = replace(fixed, reverse_pass=settle(plan, batch, dtype, self.reverse_pass))
         check_memory(plan, batch, dtype, True, fixed.reverse_pass)
         return fixed
 
     def natively(self, platform: str, *operands: Array) -> tuple[Array, ...]:
-        native = self.native_form(platform, shapes_of(operands))
+        shapes = shapes_of(operands)
+        native, large = self.native_form(platform, shapes), self.large_form(platform, shapes)
+        if native is None and large is not None:
+            return self._read_large(large, self._run_large(large, operands))
         if native is None:
             return self(*operands)
         return native.run(*coefficients(native.table.level, self._values(operands)))[0]
 
     def saving_natively(self, platform: str, *operands: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        native = self.native_form(platform, shapes_of(operands)) if self.native else None
+        shapes = shapes_of(operands)
+        native = self.native_form(platform, shapes) if self.native else None
+        large = self.large_form(platform, shapes) if self.native and native is None else None
+        if large is not None:
+            final = self._run_large(large, operands)
+            return self._read_large(large, final), (final,)
         if native is None:
             return self.saving(*operands)
         results, kept = native.run(*coefficients(native.table.level, self._values(operands)), self._keeps(operands))
@@ -121,14 +134,38 @@ class Simulation(BatchLast):
         batch = batch_of((*operands, *cotangents))
         wide = tuple(with_batch(x, batch) for x in operands) if per_example else operands
         native = self.native_form(platform, shapes_of(wide), batch) if self.native else None
+        large = self.large_form(platform, shapes_of(wide), batch) if self.native and native is None else None
+        if large is not None:
+            return self._pull_back_large(large, wide, with_batch(saved[0], batch), cotangents)
         if native is None:
             return self.pull_back(operands, saved, cotangents, per_example)
         numbers, pull = jax.vjp(lambda *xs: coefficients(native.table.level, self._values(xs)), *wide)
         return tuple(pull(native.pull_back(*numbers, saved[0], cotangents)))
 
+    def _run_large(self, large: Large, operands: tuple[Array, ...]) -> Array:
+        values = self._values(operands)
+        return large.run(large.first_states(large.begin(values)), *coefficients(large.table.level, values))
+
+    def _read_large(self, large: Large, final: Array) -> tuple[Array, ...]:
+        return tuple(with_batch(x, large.batch) for x in large.read(self.readout, final))
+
+    def _pull_back_large(
+        self, large: Large, operands: tuple[Array, ...], final: Array, cotangents: tuple[Array, ...]
+    ) -> tuple[Array, ...]:
+        def numbers(*operands: Array) -> Any:
+            values = self._values(operands)
+            return large.begin(values), coefficients(large.table.level, values)
+
+        (tensors, made), pull = jax.vjp(numbers, *operands)
+        known = tuple(with_batch(x, large.batch) for x in cotangents)
+        (cotangent,) = jax.vjp(lambda final: self._read_large(large, final), final)[1](known)
+        first, *sums = large.pull_back(final, cotangent, *made)
+        return tuple(pull((large.pull_back_first(tensors, first), tuple(sums))))
+
     def saving(self, *operands: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         if self.native:  # XLA's own code does not need what the native code keeps
-            rows = self._rows_kept(operands) if self._keeps(operands) else 0
+            keeps = self.reverse_pass == "recompute" or self._keeps(operands)
+            rows = self._rows_kept(operands) if keeps else 0
             return self(*operands), (jnp.zeros((rows, batch_of(operands)), operands[-1].dtype),)
         if self.reverse_pass == "rerun":
             return self(*operands), ()
@@ -170,8 +207,8 @@ class Simulation(BatchLast):
         elif self.reverse_pass == "store":
             like = jax.eval_shape(lambda s, t: run_saving(plan.steps, s, t), state, tensors)
             final, states = jax.tree.unflatten(jax.tree.structure(like), saved)
-        else:
-            final = saved[0]
+        else:  # what the native code has saved is not in the plan's order
+            final = run(plan.steps, state, tensors) if self.native else saved[0]
         batch = batch_of_tree((begin, cotangents))
         amplitudes = with_batch(final, batch) if per_example else final
         cotangent = barrier(jax.vjp(lambda x: self._read(plan, x, batch), amplitudes)[1](cotangents)[0])
@@ -194,6 +231,15 @@ class Simulation(BatchLast):
         found = native_of(self.circuit, self.readout, batched, batch, dtype, platform)  # type: ignore[arg-type]
         settled = self.native and platform == "cpu"
         return found if found is not None and (settled or found.pays) else None
+
+    def large_form(self, platform: str, shapes: Shapes, batch: int | None = None) -> Large | None:
+        """Returns the simulation of large states by the native code of a platform, where it can be."""
+        possible = not self.given and self.reverse_pass in ("auto", "recompute")
+        if not possible or not large_pays(platform, self.circuit.num_qubits):
+            return None
+        batch = max(shape[-1] for shape, _ in shapes) if batch is None else batch
+        found = large_of(self.circuit, self._batched(shapes), batch, jnp.dtype(shapes[-1][1]))  # type: ignore[arg-type]
+        return found if found is not None and found.pays else None
 
     def _rows_kept(self, operands: tuple[Array, ...]) -> int:
         """Returns how many rows the native code keeps of the final states."""

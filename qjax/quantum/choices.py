@@ -59,6 +59,8 @@ FEW_NATIVE, FULL_VECTOR = 4, 16
 MAX_NATIVE_DIAGONALS = 4
 # On a GPU, whose blocks hold whole states, a state and its cotangent must fit into the memory of a multiprocessor.
 MAX_CUDA_QUBITS = 14
+# Larger states go through the memory in parts of 2**COSET_BITS amplitudes, two of which take 64 KiB.
+COSET_BITS, MIN_LARGE_QUBITS, MAX_LARGE_QUBITS = 12, 9, 30
 # Less work than this, in tiles times rows times gates, is done before another thread has begun.
 MIN_SHARED_WORK = 2**14
 
@@ -146,6 +148,11 @@ def native_pays(platform: str, num_qubits: int, batch: int, num_coefficients: in
     wanted = min(max(FEW_NATIVE, 2 ** max(0, num_qubits - MAX_SINGLE_NATIVE_QUBITS)), FULL_VECTOR)
     enough = num_qubits <= MAX_SINGLE_NATIVE_QUBITS or batch >= wanted
     return USE_NATIVE and enough and num_qubits <= MAX_NATIVE_QUBITS and fits
+
+
+def large_pays(platform: str, num_qubits: int) -> bool:
+    """Returns whether native code goes over large states pass by pass, where it does not hold whole ones."""
+    return USE_NATIVE and platform == "cuda" and MIN_LARGE_QUBITS <= num_qubits <= MAX_LARGE_QUBITS
 
 
 def native_workers(num_tiles: int, work: int) -> int:

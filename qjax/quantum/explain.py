@@ -218,7 +218,10 @@ def _describe_native(
     simulation = Simulation(circuit=circuit, readout=readout, reverse_pass=reverse_pass)
     shapes = [((*shape, 1), real) for shape in circuit.parameter_shapes.values()]
     platform = native_platform()
-    found = simulation.native_form(platform, (*shapes, ((circuit.num_inputs, batch), real))) if platform else None
+    whole = (*shapes, ((circuit.num_inputs, batch), real))
+    if platform is None:
+        return ""
+    found = simulation.native_form(platform, whole) or simulation.large_form(platform, whole)
     return "" if found is None else str(found)
 
 

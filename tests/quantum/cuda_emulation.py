@@ -14,7 +14,9 @@ from llvmlite import ir
 from qjax.quantum.native.build import compiled
 from qjax.quantum.native.code import Arithmetic
 from qjax.quantum.native.cuda_driver import BLOCK, GRID, MEMORY, NUM_SIZES
+from qjax.quantum.native.cuda_build import num_arrays
 from qjax.quantum.native.cuda_kernel import write_kernel
+from qjax.quantum.native.cuda_passes import write_passes
 from qjax.quantum.native.forms import Launch
 
 _LIBRARY = ctypes.CDLL(None)
@@ -23,21 +25,23 @@ _BARRIER_BYTES = 64  # more than pthread_barrier_t takes anywhere
 
 
 @cache
-def kernel(backward: bool, is_complex: bool) -> Any:
+def kernel(backward: bool, is_complex: bool, large: bool) -> Any:
     """Returns the kernel of a pass as a function of addresses and numbers."""
-    module = write_kernel("kernel", Arithmetic(ir.FloatType(), is_complex), backward, emulated=True)
-    count = (10 if backward else 8) + len(Launch) + 5
+    write = write_passes if large else write_kernel
+    module = write("kernel", Arithmetic(ir.FloatType(), is_complex), backward, emulated=True)
+    count = sum(num_arrays(backward, large)) + len(Launch) + 5
     return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * count)(compiled(module, "kernel"))
 
 
 def launch(name: str, results: Sequence[Any], sizes: np.ndarray, *operands: Any) -> list[Any]:
-    """Does what `run.launch` does; the name says whether the pass is the reverse one, and the amplitudes complex."""
-    backward, is_complex = (word == "True" for word in name.split())
+    """Does what `run.launch` does; the name says what kernel it is, as the fixture `emulated` has it."""
+    backward, is_complex, large = (word == "True" for word in name.split())
 
     def run(*arrays: Any) -> list[np.ndarray]:
         arrays = tuple(np.ascontiguousarray(array) for array in arrays)
         found = [np.full(result.shape, np.nan, result.dtype) for result in results]  # what is not written shows
-        _run(kernel(backward, is_complex), [*arrays, *found], sizes)
+        for own in sizes.reshape(-1, NUM_SIZES + len(Launch)):
+            _run(kernel(backward, is_complex, large), [*arrays, *found], own)
         return found
 
     return list(jax.pure_callback(run, list(results), *operands))

@@ -26,7 +26,7 @@ from qjax.quantum import (
     state,
     z_observables,
 )
-from qjax.quantum.native import cuda_build, cuda_shape, run
+from qjax.quantum.native import cuda_build, cuda_shape, large, run
 from qjax.quantum.native.build import compiled
 from qjax.quantum.native.cuda_driver import NUM_SIZES, write_handler
 from qjax.quantum.native.cuda_shape import shape_of
@@ -42,7 +42,10 @@ def emulated(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(adjoint, "native_of", lambda *facts: original(*facts[:5], "cuda"))
     monkeypatch.setattr(run, "gpu", lambda: (3, 2**14))
     monkeypatch.setattr(run, "launch", cuda_emulation.launch)
-    monkeypatch.setattr(run, "target", lambda dtype, backward, is_complex, _: f"{backward} {is_complex}")
+    monkeypatch.setattr(large, "launch", cuda_emulation.launch)
+    monkeypatch.setattr(large, "gpu", lambda: (3, 2**14))
+    for module in (run, large):
+        monkeypatch.setattr(module, "target", lambda _, *facts, large=False: f"{facts[0]} {facts[1]} {large}")
     for module in (adjoint, run):
         monkeypatch.setattr(module, "native_pays", lambda *_: True)
     monkeypatch.setattr(cuda_shape, "RESIDENT_THREADS", request.param)
@@ -142,6 +145,35 @@ def test_random_circuits_are_those_of_xlas_code(seed: int) -> None:
         for way in ("auto", "store")
     )
     assert_alike(found, expected, 1e-4)
+
+
+# Large states. --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def in_passes(emulated: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No state is held whole; parts are small."""
+    monkeypatch.setattr(adjoint, "native_of", lambda *_: None)
+    monkeypatch.setattr(adjoint, "large_pays", lambda *_: True)
+    monkeypatch.setattr(large, "COSET_BITS", 8)
+
+
+def loss_of(circuit: Circuit, weights: Any) -> Any:
+    def loss(way: Any, params: Any, inputs: Any) -> Any:
+        found = expectation(circuit, params, inputs, z_observables(circuit.num_qubits), reverse_pass=way)
+        return (found * weights).sum(), found
+
+    return lambda way, *xs: jax.value_and_grad(loss, (1, 2), has_aux=True)(way, *xs)
+
+
+@pytest.mark.usefixtures("in_passes")
+@pytest.mark.parametrize("make", [classifier, real_amplitudes, of_all_kinds], ids=lambda make: make.__name__)
+@pytest.mark.parametrize(("n", "batch"), [(8, 1), (10, 1), (10, 3)])
+def test_passes_are_xlas_code(make: Callable[..., Circuit], n: int, batch: int) -> None:
+    circuit = make(n) if make is not real_amplitudes else real_amplitudes(n, 2) + angle_encoding(n, axis="ry")
+    params, inputs = values_of(circuit, batch)
+    weights = jnp.asarray(np.random.default_rng(1).normal(size=(batch, n)), jnp.float32)
+    assert_alike(*both(loss_of(circuit, weights), params, inputs))
 
 
 # How a launch is made. ------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ def is_available() -> bool:
     return importlib.util.find_spec("llvmlite") is not None and ctypes.sizeof(ctypes.c_void_p) == 8
 
 
-def target(dtype: Any, backward: bool, is_complex: bool, platform: str = "cpu") -> str:
+def target(dtype: Any, backward: bool, is_complex: bool, platform: str = "cpu", large: bool = False) -> str:
     """Returns the name by which XLA calls the code of a pass, which is compiled where it is not yet there.
 
     Args:
@@ -29,18 +29,19 @@ def target(dtype: Any, backward: bool, is_complex: bool, platform: str = "cpu") 
       backward: whether it is the reverse pass.
       is_complex: whether the amplitudes are.
       platform: 'cpu' or 'cuda'.
+      large: whether it is the code for large states.
     """
     with _LOCK:
-        return _registered(jnp.dtype(dtype).name, backward, is_complex, platform)
+        return _registered(jnp.dtype(dtype).name, backward, is_complex, platform, large)
 
 
 @cache
-def _registered(dtype: str, backward: bool, is_complex: bool, platform: str) -> str:
+def _registered(dtype: str, backward: bool, is_complex: bool, platform: str, large: bool) -> str:
     from llvmlite import ir
 
     from qjax.quantum.native.code import Arithmetic
 
-    name = f"qjax_{'gradient' if backward else 'run'}_{'complex' if is_complex else 'real'}_{dtype}"
+    name = f"qjax_{'gradient' if backward else 'run'}_{'complex' if is_complex else 'real'}_{dtype}{'_large' * large}"
     arithmetic = Arithmetic(ir.FloatType() if dtype == "float32" else ir.DoubleType(), is_complex)
     if platform == "cpu":
         from qjax.quantum.native.driver import Driver
@@ -49,7 +50,7 @@ def _registered(dtype: str, backward: bool, is_complex: bool, platform: str) -> 
     else:
         from qjax.quantum.native.cuda_build import handler_module
 
-        module = handler_module(name, arithmetic, backward)
+        module = handler_module(name, arithmetic, backward, large)
     capsule = ctypes.pythonapi.PyCapsule_New
     capsule.restype, capsule.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
     # XLA's own name of that platform has capital letters.

@@ -90,6 +90,7 @@ class Code:
         """Says what a vector is, and how rows lie in a tile."""
         self.num_lanes = VECTOR_BYTES // self.itemsize
         self.vector = ir.VectorType(self.real, self.num_lanes)
+        self.coset: Value = int32(1)  # its first row, and behind it a 1: see `cosets.py`
         # A row of amplitudes takes 2**row_shift bytes, its imaginary part after the real one; real numbers take less.
         self.row_shift, self.real_shift = int64(VECTOR_SHIFT + self.is_complex), int64(VECTOR_SHIFT)
         self.to_imag = int64(VECTOR_BYTES)

@@ -4,10 +4,10 @@ import ctypes
 from functools import cache
 from typing import Any
 
+from qjax.quantum.native import cuda_kernel, cuda_passes
 from qjax.quantum.native.build import optimized
 from qjax.quantum.native.code import Arithmetic
 from qjax.quantum.native.cuda_driver import write_handler
-from qjax.quantum.native.cuda_kernel import NUM_BACKWARD, NUM_FORWARD, VALUES, VALUES_BACK, write_kernel
 
 # Kinds of GPU that LLVM writes for, by compute capability: what it writes for one runs on later ones, too.
 _CAPABILITIES = (70, 75, 80, 86, 89, 90, 100, 120)
@@ -77,28 +77,36 @@ def _attribute(place: int, device: ctypes.c_int) -> int:
     return value.value
 
 
-def handler_module(name: str, arithmetic: Arithmetic, backward: bool) -> Any:
+def handler_module(name: str, arithmetic: Arithmetic, backward: bool, large: bool) -> Any:
     """Returns the module of the function that XLA calls, whose kernel CUDA has by now.
 
     Args:
       name: of the kernel.
       arithmetic: what the amplitudes are.
       backward: whether it is the reverse pass.
+      large: whether it is the kernel for large states.
 
     Raises:
       CudaError: CUDA does not take the kernel.
     """
     capability = device_facts()[0]
-    kernel = _load(assembly(name, arithmetic, backward, capability), name)
+    kernel = _load(assembly(name, arithmetic, backward, capability, large), name)
     launch = ctypes.cast(_driver().cuLaunchKernel, ctypes.c_void_p).value
-    count, results = (NUM_BACKWARD, VALUES_BACK + 1) if backward else (NUM_FORWARD, VALUES)
     assert launch is not None
     assert kernel.value is not None
-    # Of the facts the first operand after OWN is none here: they are an attribute.
-    return write_handler(results, count - results, launch, kernel.value)
+    return write_handler(*num_arrays(backward, large), launch, kernel.value)
 
 
-def assembly(name: str, arithmetic: Arithmetic, backward: bool, capability: int) -> str:
+def num_arrays(backward: bool, large: bool) -> tuple[int, int]:
+    """Returns the numbers of operands and results of a kernel."""
+    if large:
+        first = cuda_passes.NEW_STATE_BACK if backward else cuda_passes.NEW_STATE
+        return first, (cuda_passes.NUM_BACKWARD if backward else cuda_passes.NUM_FORWARD) - first
+    first = cuda_kernel.SHARED_SUMS if backward else cuda_kernel.VALUES
+    return first, (cuda_kernel.NUM_BACKWARD if backward else cuda_kernel.NUM_FORWARD) - first
+
+
+def assembly(name: str, arithmetic: Arithmetic, backward: bool, capability: int, large: bool = False) -> str:
     """Returns the assembly of a pass's kernel, PTX, for GPUs of at least that compute capability."""
     import llvmlite.binding as llvm
 
@@ -106,7 +114,8 @@ def assembly(name: str, arithmetic: Arithmetic, backward: bool, capability: int)
     llvm.initialize_all_asmprinters()
     known = max(x for x in _CAPABILITIES if x <= capability)
     machine = llvm.Target.from_triple("nvptx64-nvidia-cuda").create_target_machine(cpu=f"sm_{known}")
-    return str(machine.emit_assembly(optimized(write_kernel(name, arithmetic, backward), machine)))
+    write = cuda_passes.write_passes if large else cuda_kernel.write_kernel
+    return str(machine.emit_assembly(optimized(write(name, arithmetic, backward), machine)))
 
 
 def _load(text: str, name: str) -> ctypes.c_void_p:

@@ -82,7 +82,7 @@ class CudaCode(Code):
         )
 
     def _set_layout(self) -> None:
-        self.num_lanes, self.vector = 1, self.real
+        self.num_lanes, self.vector, self.coset = 1, self.real, int32(1)
         b = self.builder
         if self.emulated:
             self.thread, self.block, self.num_blocks = (b.trunc(x, INT32) for x in self.arguments[-5:-2])

@@ -1,7 +1,7 @@
-"""The function that XLA calls for a GPU: it launches a kernel on XLA's stream.
+"""The function that XLA calls for a GPU: it launches a kernel on XLA's stream, once or several times.
 
-Its one attribute is a list of integers: blocks, threads of a block, bytes of the memory that they share, and then
-what `Launch` says. The kernel gets the addresses of operands and results, and the latter.
+Its one attribute is a list of integers, for each launch: blocks, threads of a block, bytes of the memory that they
+share, and then what `Launch` says. The kernel gets the addresses of operands and results, and the latter.
 """
 
 from llvmlite import ir
@@ -10,6 +10,7 @@ from qjax.quantum.native.call_frame import (
     API_ERROR_CREATE,
     API_STREAM_GET,
     ARRAY_DATA,
+    ARRAY_SIZE,
     BUFFER_DATA,
     FRAME_API,
     FRAME_ARGUMENTS,
@@ -54,9 +55,6 @@ def write_handler(num_arguments: int, num_results: int, launch: int, kernel: int
         array = code.load_pointer(frame, place)
         for k in range(number):
             code.store_int64(code.load_int64(code.load_pointer(array, k), BUFFER_DATA), words, first + k)
-    for fact in Launch:
-        value = b.sext(code.load_int32(sizes, NUM_SIZES + fact), INT64)
-        code.store_int64(value, words, num_arguments + num_results + fact)
     size, extra = _words(code, 1), _words(code, 5)
     code.store_int64(int64(8 * count), size, 0)
     listed = (
@@ -70,12 +68,18 @@ def write_handler(num_arguments: int, num_results: int, launch: int, kernel: int
         code.store_int64(value, extra, k)
     kinds = [POINTER, *[INT32] * 7, POINTER, POINTER, POINTER]
     function = b.inttoptr(int64(launch), ir.FunctionType(INT32, kinds).as_pointer())
-    grid, block, memory = (code.load_int32(sizes, place) for place in (GRID, BLOCK, MEMORY))
     one, nothing = int32(1), ir.Constant(POINTER, None)
     handle = b.inttoptr(int64(kernel), POINTER)
-    status = b.call(function, [handle, grid, one, one, block, one, one, memory, stream, nothing, extra])
-    with b.if_then(b.icmp_signed("!=", status, int32(0))):
-        b.ret(_error(code, api))
+    length = NUM_SIZES + len(Launch)
+    with code.loop(b.udiv(code.load_int64(attribute, ARRAY_SIZE), int64(length))) as loop:
+        own = b.gep(sizes, [b.mul(loop.index, int64(4 * length))])
+        for fact in Launch:
+            value = b.sext(code.load_int32(own, NUM_SIZES + fact), INT64)
+            code.store_int64(value, words, num_arguments + num_results + fact)
+        grid, block, memory = (code.load_int32(own, place) for place in (GRID, BLOCK, MEMORY))
+        status = b.call(function, [handle, grid, one, one, block, one, one, memory, stream, nothing, extra])
+        with b.if_then(b.icmp_signed("!=", status, int32(0))):
+            b.ret(_error(code, api))
     b.ret(nothing)
     return module
 

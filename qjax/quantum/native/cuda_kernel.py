@@ -4,7 +4,7 @@ Operands and results are those of `driver.py`, but that there is a result for th
 block, `[., blocks]`. What the blocks do does not depend on each other, nor its order on which is quicker.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -32,88 +32,49 @@ def write_kernel(name: str, arithmetic: Arithmetic, is_backward: bool, emulated:
       emulated: see `CudaCode`.
     """
     module = ir.Module(name)
-    kernel = _Kernel(module, name, arithmetic, is_backward, emulated)
-    if not emulated:
-        module.triple = "nvptx64-nvidia-cuda"
-        facts = [kernel.code.function, ir.MetaDataString(module, "maxntidx"), int32(MAX_THREADS)]
-        module.add_named_metadata("nvvm.annotations", module.add_metadata(facts))
+    finish(module, _Kernel(module, name, arithmetic, is_backward, emulated))
     return module
 
 
-class _Kernel:
-    def __init__(
-        self, module: ir.Module, name: str, arithmetic: Arithmetic, is_backward: bool, emulated: bool
-    ) -> None:
-        self.is_backward = is_backward
-        self.code = CudaCode(module, name, NUM_BACKWARD if is_backward else NUM_FORWARD, arithmetic, emulated)
-        self._write()
+def finish(module: ir.Module, kernel: "Follower") -> None:
+    """Says for what the module is written, and how many threads a block of its kernel has at most."""
+    if not kernel.code.emulated:
+        module.triple = "nvptx64-nvidia-cuda"
+        facts = [kernel.code.function, ir.MetaDataString(module, "maxntidx"), int32(MAX_THREADS)]
+        module.add_named_metadata("nvvm.annotations", module.add_metadata(facts))
+
+
+class Follower:
+    """A kernel that leads a tile through entries of a table.
+
+    Attributes:
+      code: that is being written.
+      tile: where this thread's amplitudes lie.
+      cotangent: and the cotangents of these.
+      coefficients: where the numbers of the gates are.
+      sums: and the cotangents of these.
+    """
+
+    coefficients: Sequence[Piece]
+    sums: Sequence[Piece]
+
+    def __init__(self, code: CudaCode) -> None:
+        b, planes = code.builder, 2 if code.is_complex else 1
+        self.code = code
+        self.tile = b.gep(code.shared, [code.lane_bytes])
+        self.cotangent = b.gep(self.tile, [b.mul(b.shl(code.rows, code.row_shift), int64(planes))])
 
     def _count(self, place: Launch) -> Value:
         """Returns a number of the launch, 32 bits."""
         return self.code.builder.trunc(self.code.word(place), INT32)
 
-    def _write(self) -> None:
-        code, b = self.code, self.code.builder
-        planes = 2 if code.is_complex else 1
-        size = b.shl(code.rows, code.row_shift)  # of a plane
-        self.tile = b.gep(code.shared, [code.lane_bytes])
-        self.cotangent = b.gep(self.tile, [b.mul(size, int64(planes))])
-        self.num_shared, self.num_own, self.num_made = (
-            code.word(place) for place in (Launch.NUM_SHARED, Launch.NUM_OWN, Launch.NUM_MADE)
-        )
-        own_scratch = b.mul(b.zext(code.block, INT64), code.word(Launch.SCRATCH))
-        scratch = b.gep(code.array(SCRATCH_BACK if self.is_backward else SCRATCH), [code.bytes_of(own_scratch)])
-        self.made = b.gep(scratch, [code.lane_bytes])
-        self.sums = b.gep(self.made, [b.shl(self.num_made, code.row_shift)])
-        self.lane_stride = b.shl(int64(1), code.row_shift)
-        if self.is_backward:
-            self._zero_sums(int64(0), self.num_shared)
-        tiles = b.sub(b.add(self._count(Launch.TILES), b.sub(code.num_blocks, int32(1))), code.block)
-        with code.loop(b.udiv(tiles, code.num_blocks)) as loop:
-            self._do_tile(b.add(code.block, b.mul(loop.index, code.num_blocks)))
-        if self.is_backward:
-            self._put_shared_sums()
-        b.ret_void()
-
-    def _do_tile(self, number: Value) -> None:
-        code, b = self.code, self.code.builder
-        batch = self._count(Launch.BATCH)
-        example = b.add(b.shl(number, code.lanes_shift), code.lane)
-        self.valid = b.icmp_signed("<", example, batch)
-        last = b.sub(batch, int32(1))
-        self.example_bytes = code.bytes_of(b.select(self.valid, example, last))
-        self.batch_bytes = code.bytes_of(batch)
-        own_end = b.add(self.num_shared, self.num_own)
-        self.coefficients = [
-            Piece(int64(0), code.array(SHARED), int64(4)),
-            Piece(self.num_shared, self._of_example(OWN), self.batch_bytes),
-            Piece(own_end, self.made, self.lane_stride),
-        ]
-        with b.if_then(b.icmp_signed("==", code.group, int32(0))):
-            code.store_rows(self.tile, [int64(0)], [(code.one, code.zero if code.is_complex else None)])
-        if self.is_backward:
-            self._zero_sums(self.num_shared, b.add(own_end, self.num_made))
-        code.synchronize()
-        self._follow(GATES, Launch.NUM_GATES, self._forward, False)
-        self._keep()
-        if self.is_backward:
-            self._read_back()
-            self._follow(GATES_BACK, Launch.NUM_GATES_BACK, self._backward, True)
-            code.synchronize()
-            with code.each(self.num_own) as loop:
-                here = b.add(self.num_shared, loop.index)
-                value = code.load(self.sums, b.mul(here, self.lane_stride))
-                self._put(value, self._of_example(OWN_SUMS), loop.index)
-        else:
-            self._read()
-        code.synchronize()
-
     # The table. -----------------------------------------------------------------------------------------------
 
-    def _follow(self, table: int, count: Launch, do: Callable[..., None], reverse: bool) -> None:
-        """Does each entry of a table."""
+    def _follow(
+        self, table: Value, number: Value, do: Callable[..., None], reverse: bool, makes_only: bool = False
+    ) -> None:
+        """Does so many entries of a table, or those alone that make numbers."""
         code, b = self.code, self.code.builder
-        number = self._count(count)
         last = b.sub(number, int32(1))
         with code.loop(number) as loop:
             index = b.sub(last, loop.index) if reverse else loop.index
@@ -122,7 +83,7 @@ class _Kernel:
             done = b.append_basic_block("gate_done")
             switch = b.switch(kind, done)
             for k, form in enumerate(FORMS):
-                if reverse and form[0] == "pair":
+                if (reverse and form[0] == "pair") or (makes_only and k not in (_ROTATION, _COLUMN)):
                     continue
                 block = b.append_basic_block(f"form_{k}")
                 switch.add_case(int32(k), block)
@@ -156,16 +117,77 @@ class _Kernel:
         free = b.or_(alike, b.not_(b.or_(*makes))) if reverse else alike
         return b.not_(free)
 
-    def _entry(self, table: int, index: Value) -> Value:
+    def _entry(self, table: Value, index: Value) -> Value:
         b = self.code.builder
-        return b.gep(self.code.array(table), [b.mul(b.sext(index, INT64), int64(4 * ENTRY))])
+        return b.gep(table, [b.mul(b.sext(index, INT64), int64(4 * ENTRY))])
 
     def _forward(self, form: Any, entry: Value) -> None:
         forward(self.code, form, self.tile, entry, self.coefficients)
 
     def _backward(self, form: Any, entry: Value) -> None:
-        sums = [Piece(int64(0), self.sums, self.lane_stride)]
-        backward(self.code, form, self.tile, self.cotangent, entry, self.coefficients, sums)
+        backward(self.code, form, self.tile, self.cotangent, entry, self.coefficients, self.sums)
+
+
+class _Kernel(Follower):
+    def __init__(
+        self, module: ir.Module, name: str, arithmetic: Arithmetic, is_backward: bool, emulated: bool
+    ) -> None:
+        self.is_backward = is_backward
+        super().__init__(CudaCode(module, name, NUM_BACKWARD if is_backward else NUM_FORWARD, arithmetic, emulated))
+        self._write()
+
+    def _write(self) -> None:
+        code, b = self.code, self.code.builder
+        self.num_shared, self.num_own, self.num_made = (
+            code.word(place) for place in (Launch.NUM_SHARED, Launch.NUM_OWN, Launch.NUM_MADE)
+        )
+        own_scratch = b.mul(b.zext(code.block, INT64), code.word(Launch.SCRATCH))
+        scratch = b.gep(code.array(SCRATCH_BACK if self.is_backward else SCRATCH), [code.bytes_of(own_scratch)])
+        self.made = b.gep(scratch, [code.lane_bytes])
+        self.lane_stride = b.shl(int64(1), code.row_shift)
+        self.all_sums = b.gep(self.made, [b.shl(self.num_made, code.row_shift)])
+        self.sums = [Piece(int64(0), self.all_sums, self.lane_stride)]
+        if self.is_backward:
+            self._zero_sums(int64(0), self.num_shared)
+        tiles = b.sub(b.add(self._count(Launch.TILES), b.sub(code.num_blocks, int32(1))), code.block)
+        with code.loop(b.udiv(tiles, code.num_blocks)) as loop:
+            self._do_tile(b.add(code.block, b.mul(loop.index, code.num_blocks)))
+        if self.is_backward:
+            self._put_shared_sums()
+        b.ret_void()
+
+    def _do_tile(self, number: Value) -> None:
+        code, b = self.code, self.code.builder
+        batch = self._count(Launch.BATCH)
+        example = b.add(b.shl(number, code.lanes_shift), code.lane)
+        self.valid = b.icmp_signed("<", example, batch)
+        last = b.sub(batch, int32(1))
+        self.example_bytes = code.bytes_of(b.select(self.valid, example, last))
+        self.batch_bytes = code.bytes_of(batch)
+        own_end = b.add(self.num_shared, self.num_own)
+        self.coefficients = [
+            Piece(int64(0), code.array(SHARED), int64(4)),
+            Piece(self.num_shared, self._of_example(OWN), self.batch_bytes),
+            Piece(own_end, self.made, self.lane_stride),
+        ]
+        with b.if_then(b.icmp_signed("==", code.group, int32(0))):
+            code.store_rows(self.tile, [int64(0)], [(code.one, code.zero if code.is_complex else None)])
+        if self.is_backward:
+            self._zero_sums(self.num_shared, b.add(own_end, self.num_made))
+        code.synchronize()
+        self._follow(code.array(GATES), self._count(Launch.NUM_GATES), self._forward, False)
+        self._keep()
+        if self.is_backward:
+            self._read_back()
+            self._follow(code.array(GATES_BACK), self._count(Launch.NUM_GATES_BACK), self._backward, True)
+            code.synchronize()
+            with code.each(self.num_own) as loop:
+                here = b.add(self.num_shared, loop.index)
+                value = code.load(self.all_sums, b.mul(here, self.lane_stride))
+                self._put(value, self._of_example(OWN_SUMS), loop.index)
+        else:
+            self._read()
+        code.synchronize()
 
     # What is read and kept. -----------------------------------------------------------------------------------
 
@@ -248,13 +270,13 @@ class _Kernel:
     def _zero_sums(self, start: Value, stop: Value) -> None:
         code, b = self.code, self.code.builder
         with code.each(b.sub(stop, start)) as loop:
-            code.store(code.zero, self.sums, b.mul(b.add(start, loop.index), self.lane_stride))
+            code.store(code.zero, self.all_sums, b.mul(b.add(start, loop.index), self.lane_stride))
 
     def _put_shared_sums(self) -> None:
         """Adds each shared coefficient's sums over the examples of the tile."""
         code, b = self.code, self.code.builder
         first = b.sub(int64(0), code.lane_bytes)  # of the lanes
-        base, blocks = b.gep(self.sums, [first]), b.zext(code.num_blocks, INT64)
+        base, blocks = b.gep(self.all_sums, [first]), b.zext(code.num_blocks, INT64)
         threads = b.shl(int64(1), b.zext(b.add(code.lanes_shift, code.groups_shift), INT64))
         thread = b.zext(code.thread, INT64)
         left = b.sub(b.add(self.num_shared, b.sub(threads, int64(1))), thread)

@@ -8,6 +8,8 @@ from qjax.quantum.native.forms import FORMS, KIND, num_numbers
 
 # Threads of a multiprocessor with as many registers as the kernels take.
 RESIDENT_THREADS = 512
+# Several blocks of a multiprocessor take turns: while one waits for the memory, another one computes.
+COSET_THREADS = 128
 _WARP, _MAX_BLOCKS, _BLOCK_OVERHEAD = 32, 32, 1024
 _NUMBER = 4  # bytes
 
@@ -65,6 +67,26 @@ def shape_of(num_qubits: int, batch: int, numbers: int, parts: int, multiprocess
         lanes //= 2
     resident = min(limit // (memory + _BLOCK_OVERHEAD) or 1, RESIDENT_THREADS // threads, _MAX_BLOCKS)
     return Shape(lanes, threads // lanes, min(tiles, multiprocessors * resident), memory, size, staging)
+
+
+def coset_shape(num_bits: int, num_tiles: int, numbers: int, parts: int, multiprocessors: int, limit: int) -> Shape:
+    """Returns the shape of a launch whose tiles are cosets of large states.
+
+    Args:
+      num_bits: of the rows of a coset.
+      num_tiles: cosets of all examples.
+      numbers: see `shape_of`.
+      parts: likewise.
+      multiprocessors: likewise.
+      limit: likewise.
+    """
+    rows, threads = 1 << num_bits, COSET_THREADS
+    while threads > _WARP and 4 * threads > rows:
+        threads //= 2
+    size, staging = numbers * rows, parts * threads // _WARP
+    memory = _NUMBER * (size + 2 * staging)
+    resident = min(limit // (memory + _BLOCK_OVERHEAD) or 1, RESIDENT_THREADS // threads or 1, _MAX_BLOCKS)
+    return Shape(1, threads, min(num_tiles, multiprocessors * resident), memory, size, staging)
 
 
 def num_parts(gates: np.ndarray, is_complex: bool) -> int:

@@ -76,6 +76,11 @@ class Launch(IntEnum):
     SCRATCH = auto()  # numbers for each block: what is made, and the sums
     STAGING = auto()  # number in the shared memory where the staging of sums begins
     STAGING_SIZE = auto()  # numbers of one half of it
+    # Of large states, whose tiles are cosets (`cosets.py`), QUBITS being the bits of these:
+    TOTAL = auto()  # qubits
+    PASS = auto()  # number of the pass
+    FIRST_GATE = auto()  # its first entry
+    BEGINS = auto()  # 1 where it is done first
 
 
 def room_bytes(num_qubits: int, num_coefficients: int, backward: bool, is_complex: bool) -> int:

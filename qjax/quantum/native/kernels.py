@@ -139,6 +139,7 @@ class _Gate:
         count_ones = self.code.external("llvm.ctpop.i32", INT32, [INT32])
         for mask, weights, flip in zip(self.masks, self.weights, self.flips, strict=True):
             parity = b.and_(b.call(count_ones, [b.and_(first, weights)]), int32(1))
+            flip = b.and_(b.call(count_ones, [b.and_(flip, self.code.coset)]), int32(1))
             row = b.xor(row, b.and_(b.sub(int32(0), b.xor(parity, flip)), mask))
         return row
 

@@ -1,7 +1,7 @@
 """The table that the native code follows: one entry for each gate, every repetition written out."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import takewhile
 from typing import Any
@@ -26,7 +26,10 @@ from qjax.quantum.native.forms import (
     num_numbers,
 )
 from qjax.quantum.native.items import Item, Level, TurnedStart, Unsupported, level_of, rotation_constants
+from qjax.quantum.operation import Operation
 from qjax.quantum.program import Blocks, compile_circuit
+from qjax.quantum.readouts import is_linear
+from qjax.quantum.stages import ProductState
 
 Places = tuple[int, int, int]
 
@@ -82,22 +85,16 @@ class Table:
     @cached_property
     def gates(self) -> np.ndarray:
         """Returns the entries with neighbours on one qubit each in pairs, int32 `[gates, ENTRY]`."""
-        found: list[np.ndarray] = []
-        for entry in self.gates_back:
-            paired = _pair(found[-1], entry, self.num_qubits) if found else None
-            if paired is None:
-                found.append(entry)
-            else:
-                found[-1] = paired
-        return np.array(found, np.int32).reshape(-1, ENTRY)
+        return pair_neighbours(self.gates_back, self.num_qubits)
 
     @cached_property
     def makers(self) -> np.ndarray:
         """Returns the entries that make coefficients, int32 `[entries, ENTRY]`."""
-        return self.gates_back[np.isin(self.gates_back[:, KIND], _MAKERS)]
+        return self.gates_back[np.isin(self.gates_back[:, KIND], MAKERS)]
 
 
-_MAKERS = [FORMS.index((kind, 1, 0)) for kind in ("rotation", "column")]
+# Kinds of entries that make numbers and touch no amplitude.
+MAKERS = [FORMS.index((kind, 1, 0)) for kind in ("rotation", "column")]
 
 
 @lru_cache(maxsize=512)
@@ -116,17 +113,56 @@ def table_of(circuit: Circuit, batched: frozenset[str]) -> Table | None:
         return None
 
 
+@dataclass(frozen=True, eq=False)
+class LargeTable(Table):
+    """The same for a state that is given: gates alone, and the rows are in the order of the basis at first.
+
+    Attributes:
+      start: the first state, which JAX makes.
+    """
+
+    start: ProductState
+
+    @cached_property
+    def _laid_out(self) -> "_Entries":
+        return _Entries(self.num_qubits, self.level, big_endian=True)
+
+    @property
+    def moves(self) -> tuple[Operation, ...]:
+        """What is left to do at the end: the X, CX and SWAP of the circuit."""
+        return tuple(self._laid_out.moves)
+
+
+@lru_cache(maxsize=128)
+def large_table_of(circuit: Circuit, batched: frozenset[str]) -> LargeTable | None:
+    """Returns the table of a circuit on large states; None where the native code lacks something; see `table_of`."""
+    program = compile_circuit(circuit, True, Blocks(1, take_permutations=False, num_all=circuit.num_qubits))
+    assert program.start is not None
+    try:
+        is_real = all(part.is_real for part in (program.start, *program.stages))
+        level = level_of(replace(program, start=None), batched)
+        table = LargeTable(circuit.num_qubits, level, not is_real, program.start)
+        return table if all(is_linear((move,)) for move in table.moves) else None
+    except Unsupported:
+        return None
+
+
 class _Entries:
     """The entries of a level, in order.
 
     Attributes:
       frame: what the rows of the state stand for after them.
       constants: of each kind of gate whose coefficients are made from an angle.
+      moves: the operations that changed the frame.
       entries: int64 arrays `[ENTRY]`.
     """
 
-    def __init__(self, num_qubits: int, level: Level) -> None:
+    def __init__(self, num_qubits: int, level: Level, big_endian: bool = False) -> None:
         self.frame = Frame(num_qubits)
+        if big_endian:
+            self.frame.masks.reverse()
+            self.frame.weights.reverse()
+        self.moves: list[Operation] = []
         self.constants: dict[object, np.ndarray] = {}
         self._starts: dict[object, int] = {}
         self._end = level.counts[0]
@@ -158,6 +194,7 @@ class _Entries:
                     raise AssertionError("fresh qubits come first")
                 elif item.form is None:
                     _move(self.frame, item)
+                    self.moves += item.operations
                 else:
                     yield from self._made(item, here)
                     yield self._gate(item, self._place(item, here))
@@ -233,6 +270,23 @@ def _move(frame: Frame, item: Item) -> None:
 
 
 _SINGLE, _PAIR = FORMS.index(("dense", 1, 0)), FORMS.index(("pair", 2, 0))
+
+
+def pair_neighbours(entries: np.ndarray, num_qubits: int) -> np.ndarray:
+    """Returns entries of a table with neighbours on one qubit each in pairs, int32 `[gates, ENTRY]`.
+
+    Args:
+      entries: int32 `[gates, ENTRY]`.
+      num_qubits: bits of a row.
+    """
+    found: list[np.ndarray] = []
+    for entry in entries:
+        paired = _pair(found[-1], entry, num_qubits) if found else None
+        if paired is None:
+            found.append(entry)
+        else:
+            found[-1] = paired
+    return np.array(found, np.int32).reshape(-1, ENTRY)
 
 
 def _pair(first: np.ndarray, last: np.ndarray, num_qubits: int) -> np.ndarray | None:

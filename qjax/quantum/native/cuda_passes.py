@@ -1,0 +1,147 @@
+"""The kernels of a GPU for large states: each launch is a pass over them, each tile a coset (`cosets.py`).
+
+Operands: the entries of all passes, int32 `[entries, ENTRY]`; for each pass the bits below its pivots, int32
+`[passes, k]`, and the rows of its first coset whose numbers are multiples of 2**LOW_BITS, `[passes, .]`; coefficients
+that all examples share, and those of each; the states `[batch, parts * 2**n]`. Of the reverse pass the cotangents of
+the states follow. Results: the states, and room to work in; of the reverse pass the states and their cotangents as
+they were before all gates, the sums of shared coefficients of each block, `[., blocks]`, and of the others of each
+tile, `[., tiles]`, and room.
+"""
+
+from llvmlite import ir
+
+from qjax.quantum.native.code import INT32, INT64, Arithmetic, Value, int32, int64
+from qjax.quantum.native.cuda_code import CudaCode, Piece
+from qjax.quantum.native.cuda_kernel import Follower, finish
+from qjax.quantum.native.forms import Launch
+
+ENTRIES, PIVOTS, ROWS, SHARED, OWN, STATE = range(6)
+NEW_STATE, SCRATCH, NUM_FORWARD = 6, 7, 8
+COTANGENT, NEW_STATE_BACK, NEW_COTANGENT, SHARED_SUMS, OWN_SUMS, SCRATCH_BACK, NUM_BACKWARD = 6, 7, 8, 9, 10, 11, 12
+# So many bits of a row's number are those of the row itself: a warp reads rows in one piece.
+LOW_BITS = 5
+_AT_ONCE = 4  # rows of a thread that are on their way
+
+
+def write_passes(name: str, arithmetic: Arithmetic, is_backward: bool, emulated: bool = False) -> ir.Module:
+    """Returns the module of a pass, whose kernel has that name; see `write_kernel`."""
+    module = ir.Module(name)
+    finish(module, _Passes(module, name, arithmetic, is_backward, emulated))
+    return module
+
+
+class _Passes(Follower):
+    def __init__(
+        self, module: ir.Module, name: str, arithmetic: Arithmetic, is_backward: bool, emulated: bool
+    ) -> None:
+        self.is_backward = is_backward
+        super().__init__(CudaCode(module, name, NUM_BACKWARD if is_backward else NUM_FORWARD, arithmetic, emulated))
+        self._write()
+
+    def _write(self) -> None:
+        code, b = self.code, self.code.builder
+        self.num_shared, self.num_own, self.num_made = (
+            code.word(place) for place in (Launch.NUM_SHARED, Launch.NUM_OWN, Launch.NUM_MADE)
+        )
+        block = b.zext(code.block, INT64)
+        scratch = code.array(SCRATCH_BACK if self.is_backward else SCRATCH)
+        self.made = b.gep(scratch, [code.bytes_of(b.mul(block, code.word(Launch.SCRATCH)))])
+        self.begins = b.icmp_signed("!=", code.word(Launch.BEGINS), int64(0))
+        if self.is_backward:
+            stride = code.bytes_of(code.num_blocks)
+            shared_sums = b.gep(code.array(SHARED_SUMS), [code.bytes_of(block)])
+            self.shared_sums = Piece(int64(0), shared_sums, stride)
+            with b.if_then(self.begins):
+                self._zero(self.shared_sums, self.num_shared)
+        tiles = b.sub(b.add(self._count(Launch.TILES), b.sub(code.num_blocks, int32(1))), code.block)
+        with code.loop(b.udiv(tiles, code.num_blocks)) as loop:
+            self._do_tile(b.add(code.block, b.mul(loop.index, code.num_blocks)))
+        b.ret_void()
+
+    def _do_tile(self, tile: Value) -> None:
+        code, b = self.code, self.code.builder
+        cosets_shift = b.sub(self._count(Launch.TOTAL), self._count(Launch.QUBITS))
+        example = b.lshr(tile, cosets_shift)
+        first = self._first_row(b.and_(tile, b.sub(b.shl(int32(1), cosets_shift), int32(1))))
+        code.coset = b.or_(b.shl(first, int32(1)), int32(1))
+        batch_bytes, own_end = code.bytes_of(code.word(Launch.BATCH)), b.add(self.num_shared, self.num_own)
+        own = b.gep(code.array(OWN), [code.bytes_of(example)])
+        self.coefficients = [
+            Piece(int64(0), code.array(SHARED), int64(4)),
+            Piece(self.num_shared, own, batch_bytes),
+            Piece(own_end, self.made, int64(4)),
+        ]
+        planes = int64(2 if code.is_complex else 1)
+        size = b.shl(int64(1), code.word(Launch.TOTAL))
+        start = code.bytes_of(b.mul(b.mul(b.zext(example, INT64), planes), size))
+        self.first, self.plane_bytes = first, code.bytes_of(size)
+        moved = [(self.tile, STATE, NEW_STATE)]
+        if self.is_backward:
+            moved = [(self.tile, STATE, NEW_STATE_BACK), (self.cotangent, COTANGENT, NEW_COTANGENT)]
+            self._start_sums(tile, own_end)
+        for own_tile, old, new in moved:
+            source = b.select(self.begins, code.array(old), code.array(new))
+            self._move(own_tile, b.gep(source, [start]), load=True)
+        code.synchronize()
+        entries = self._entry(code.array(ENTRIES), self._count(Launch.FIRST_GATE))
+        number = self._count(Launch.NUM_GATES)
+        if self.is_backward:
+            with b.if_then(b.icmp_signed("!=", self.num_made, int64(0))):
+                self._follow(entries, number, self._forward, False, makes_only=True)
+            self._follow(entries, number, self._backward, True)
+            code.synchronize()
+        else:
+            self._follow(entries, number, self._forward, False)
+        for own_tile, _, new in moved:
+            self._move(own_tile, b.gep(code.array(new), [start]), load=False)
+        code.synchronize()
+
+    def _first_row(self, coset: Value) -> Value:
+        """Returns the row of a coset without any of the pivots."""
+        code, b = self.code, self.code.builder
+        count = self._count(Launch.QUBITS)
+        table = b.gep(code.array(PIVOTS), [code.bytes_of(b.mul(self._count(Launch.PASS), count))])
+        with code.loop(count, [coset]) as loop:
+            low = b.load(code.at(table, code.bytes_of(loop.index), INT32))
+            loop.next = [b.sub(b.shl(loop.values[0], int32(1)), b.and_(loop.values[0], low))]
+        return loop.values[0]
+
+    def _move(self, tile: Value, array: Value, load: bool) -> None:
+        """Gets the coset from an example's state, or puts it there; several rows of a thread are on their way."""
+        code, b = self.code, self.code.builder
+        table_size = b.lshr(code.rows, int64(LOW_BITS))
+        table = b.gep(code.array(ROWS), [code.bytes_of(b.mul(code.word(Launch.PASS), table_size))])
+        group, shift = b.zext(code.group, INT64), b.zext(code.groups_shift, INT64)
+        rounds = b.lshr(code.rows, b.add(shift, int64(_AT_ONCE.bit_length() - 1)))
+        with code.loop(rounds) as loop:
+            begin = b.mul(loop.index, int64(_AT_ONCE))
+            numbers = [b.add(group, b.shl(b.add(begin, int64(k)), shift)) for k in range(_AT_ONCE)]
+            near, far = [code.bytes_of(number) for number in numbers], []
+            for number in numbers:
+                row = b.load(code.at(table, code.bytes_of(b.lshr(number, int64(LOW_BITS))), INT32))
+                low = b.and_(b.trunc(number, INT32), int32(2**LOW_BITS - 1))
+                real = code.bytes_of(b.xor(self.first, b.or_(row, low)))
+                far.append([real, b.add(real, self.plane_bytes)][: 1 + code.is_complex])
+            if load:
+                got = [[code.load(array, part) for part in parts] for parts in far]
+                for place, values in zip(near, got, strict=True):
+                    code.store_rows(tile, [place], [(values[0], values[1] if code.is_complex else None)])
+            else:
+                for parts, held in zip(far, code.load_rows(tile, near), strict=True):
+                    for part, value in zip(parts, held, strict=False):
+                        code.store(value, array, part)
+
+    def _start_sums(self, tile: Value, own_end: Value) -> None:
+        """Says where sums are, and sets those to 0 that begin with this tile."""
+        code, b = self.code, self.code.builder
+        own = b.gep(code.array(OWN_SUMS), [code.bytes_of(tile)])
+        own_sums = Piece(self.num_shared, own, code.bytes_of(code.word(Launch.TILES)))
+        made_sums = Piece(own_end, b.gep(self.made, [code.bytes_of(self.num_made)]), int64(4))
+        self.sums = [self.shared_sums, own_sums, made_sums]
+        self._zero(made_sums, self.num_made)
+        with b.if_then(self.begins):
+            self._zero(own_sums, self.num_own)
+
+    def _zero(self, piece: Piece, count: Value) -> None:
+        with self.code.each(count) as loop:
+            self.code.store(self.code.zero, piece.pointer, self.code.builder.mul(loop.index, piece.stride))

@@ -1,0 +1,219 @@
+"""A simulation of large states by native code: passes over cosets, after first states and before readouts by JAX."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qjax.quantum.choices import COSET_BITS
+from qjax.quantum.circuit import Circuit
+from qjax.quantum.loop_step import run
+from qjax.quantum.native.build import is_available, target
+from qjax.quantum.native.cosets import Pass, passes_of
+from qjax.quantum.native.cuda_passes import LOW_BITS
+from qjax.quantum.native.cuda_shape import Shape, coset_shape, num_parts
+from qjax.quantum.native.forms import Launch
+from qjax.quantum.native.run import gpu, launch
+from qjax.quantum.native.table import LargeTable, large_table_of
+from qjax.quantum.plan import Plan, make_plan
+from qjax.quantum.planes import Layout, from_complex, to_complex
+from qjax.quantum.primitive import with_batch
+from qjax.quantum.program import Program
+from qjax.quantum.readouts import Readout
+from qjax.quantum.stages import Permutation
+from qjax.quantum.values import Values
+from qjax.types import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Large:
+    """A simulation that the native code does, pass by pass.
+
+    Attributes:
+      table: what is done to the states.
+      batch: number of examples.
+      dtype: real dtype.
+    """
+
+    table: LargeTable
+    batch: int
+    dtype: np.dtype[Any]
+
+    @property
+    def num_qubits(self) -> int:
+        """The number of qubits, n."""
+        return self.table.num_qubits
+
+    @property
+    def pays(self) -> bool:
+        """Whether it can be done here."""
+        return self.dtype.itemsize == 4 and gpu() is not None and self.num_coset_bits >= LOW_BITS + 3
+
+    def __str__(self) -> str:
+        words = "complex" if self.table.is_complex else "real"
+        count, bits = len(self.passes), self.num_coset_bits
+        return f"{count} pass{'es' * (count != 1)} over the states, {words} amplitudes, in parts of 2**{bits}"
+
+    @property
+    def num_coset_bits(self) -> int:
+        """Bits of the rows of a part."""
+        return min(COSET_BITS, self.num_qubits)
+
+    @cached_property
+    def passes(self) -> list[Pass]:
+        """The passes, in order."""
+        return passes_of(self.table.gates_back, self.num_qubits, self.num_coset_bits, LOW_BITS)
+
+    # From parameters to the first state, and from the final one to what is read. --------------------------------
+
+    @cached_property
+    def layout(self) -> Layout:
+        """All real parts before all imaginary ones."""
+        return Layout(self.num_qubits, 0 if self.table.is_complex else None)
+
+    @cached_property
+    def _first_plan(self) -> Plan:
+        return make_plan(Program(self.num_qubits, self.table.start, ()))
+
+    def begin(self, values: Values) -> Any:
+        """Returns the tensors of the first states; see `first_states`."""
+        return self._first_plan.start_tensors(values)
+
+    def first_states(self, tensors: Any) -> Array:
+        """Returns the first states, `[parts * 2**n, batch]`."""
+        made = self._first_plan.prepare(tensors)
+        return self._wide(made, self._first_plan.before)
+
+    def pull_back_first(self, tensors: Any, cotangent: Array) -> Any:
+        """Returns the cotangents of the tensors, given that of the first states."""
+        plan = self._first_plan
+        if plan.before.place is None and self.table.is_complex:
+            cotangent = cotangent[: 2**self.num_qubits]
+        return plan.pull_back_start(tensors, cotangent)
+
+    def _wide(self, state: Array, layout: Layout) -> Array:
+        if layout.place is None and self.table.is_complex:
+            return jnp.concatenate([state, jnp.zeros_like(state)])
+        assert layout.place in (None, 0)
+        return state
+
+    def read(self, readout: Readout, final: Array) -> tuple[Array, ...]:
+        """Returns what is read from the final states, `[parts * 2**n, batch]`."""
+        moves = self.table.moves
+        if moves and readout.folds:
+            readout = readout.before(moves)
+        elif moves:
+            plan = self._last_plan
+            ordered = from_complex(to_complex(final, self.layout), plan.before)
+            moved = run(plan.steps, ordered, tuple(() for _ in plan.steps))
+            return readout(to_complex(moved, plan.after))
+        return readout(to_complex(final, self.layout))
+
+    @cached_property
+    def _last_plan(self) -> Plan:
+        """The plan that puts every amplitude where it belongs."""
+        stages = (Permutation(tuple(self.table.moves)),)
+        return make_plan(Program(self.num_qubits, None, stages), real_start=not self.table.is_complex)
+
+    # The passes. ------------------------------------------------------------------------------------------------
+
+    def run(self, states: Array, shared: Array, own: Array) -> Array:
+        """Returns the states after all gates.
+
+        Args:
+          states: before them, `[parts * 2**n, batch]`.
+          shared: coefficients that all examples share, `[num_shared, 1]`.
+          own: the others, `[num_own, batch]`.
+        """
+        states = with_batch(states, self.batch)
+        if not self.passes:
+            return states
+        each = states.T
+        results = [self._like(each), self._like(self._scratch(False))]
+        return self._call(False, results, self._operands(False, shared, own), each)[0].T
+
+    def pull_back(self, states: Array, cotangent: Array, shared: Array, own: Array) -> tuple[Array, Array, Array]:
+        """Returns the cotangents of the first states, and of the coefficients.
+
+        Args:
+          states: after all gates, `[parts * 2**n, batch]`.
+          cotangent: of these.
+          shared: see `run`.
+          own: likewise.
+        """
+        if not self.passes:
+            return cotangent, jnp.zeros_like(shared), jnp.zeros_like(own)
+        each, shape = states.T, self._shape(True)
+        operands = self._operands(True, shared, own)
+        sums = np.zeros((operands[3].shape[0], shape.blocks)), np.zeros((own.shape[0], self._num_tiles))
+        results = [self._like(x) for x in (each, each, *sums, self._scratch(True))]
+        _, back, of_shared, of_own, _ = self._call(True, results, operands, each, cotangent.T)
+        of_shared = of_shared[: shared.shape[0]].sum(axis=-1, keepdims=True)
+        cosets = self._num_tiles // self.batch
+        return back.T, of_shared, of_own.reshape(own.shape[0], self.batch, cosets).sum(axis=-1)
+
+    def _like(self, array: Any) -> Any:
+        return jax.ShapeDtypeStruct(array.shape, self.dtype)  # type: ignore[no-untyped-call]
+
+    def _scratch(self, backward: bool) -> np.ndarray:
+        blocks, count = self._shape(backward).blocks, self.table.num_made
+        return np.zeros((blocks, count * (1 + backward)), np.bool_)  # its shape alone is used
+
+    def _operands(self, backward: bool, shared: Array, own: Array) -> tuple[Any, ...]:
+        passes = self.passes
+        entries = np.concatenate([one.entries if backward else one.paired for one in passes])
+        lows = np.array([[2**pivot - 1 for pivot in one.pivots] for one in passes], np.int32)
+        rows = np.stack([one.rows(LOW_BITS) for one in passes])
+        whole = jnp.concatenate([shared, self.table.constants.astype(self.dtype)])
+        return entries, lows, rows, whole, own
+
+    def _call(self, backward: bool, results: Sequence[Any], operands: Sequence[Any], *states: Array) -> list[Array]:
+        name = target(self.dtype, backward, self.table.is_complex, "cuda", large=True)
+        return launch(name, results, self._launches(backward, operands), *operands, *states)
+
+    def _launches(self, backward: bool, operands: Sequence[Any]) -> np.ndarray:
+        """Returns the shape of each launch, and then what the kernel is told."""
+        shape = self._shape(backward)
+        words = np.zeros((len(self.passes), len(Launch)), np.int32)
+        words[:, Launch.QUBITS], words[:, Launch.TOTAL] = self.num_coset_bits, self.num_qubits
+        words[:, Launch.BATCH], words[:, Launch.TILES] = self.batch, self._num_tiles
+        words[:, Launch.GROUPS] = shape.groups.bit_length() - 1
+        counts = [len(one.entries if backward else one.paired) for one in self.passes]
+        words[:, Launch.NUM_GATES], words[:, Launch.PASS] = counts, np.arange(len(counts))
+        words[:, Launch.FIRST_GATE] = np.cumsum([0, *counts[:-1]])
+        words[:, Launch.NUM_SHARED], words[:, Launch.NUM_OWN] = operands[3].shape[0], operands[4].shape[0]
+        words[:, Launch.NUM_MADE], words[:, Launch.SCRATCH] = self.table.num_made, self._scratch(backward).shape[1]
+        words[:, Launch.STAGING], words[:, Launch.STAGING_SIZE] = shape.staging, shape.staging_size
+        words[-1 if backward else 0, Launch.BEGINS] = 1
+        sizes = np.array([[shape.blocks, shape.groups, shape.memory]] * len(words), np.int32)
+        whole = np.concatenate([sizes, words], axis=1)
+        return (whole[::-1] if backward else whole).reshape(-1)
+
+    @property
+    def _num_tiles(self) -> int:
+        return self.batch << (self.num_qubits - self.num_coset_bits)
+
+    def _shape(self, backward: bool) -> Shape:
+        device = gpu()
+        assert device is not None
+        parts = num_parts(self.table.gates_back, self.table.is_complex) if backward else 0
+        numbers = (1 + self.table.is_complex) * (1 + backward)
+        return coset_shape(self.num_coset_bits, self._num_tiles, numbers, parts, *device)
+
+
+@lru_cache(maxsize=128)
+def large_of(circuit: Circuit, batched: frozenset[str], batch: int, dtype: np.dtype[Any]) -> Large | None:
+    """Returns the simulation of a circuit on |0...0>, pass by pass; None where it can't be.
+
+    Args:
+      circuit: what to run.
+      batched: names of the parameters that differ between examples, and 'inputs' where these do.
+      batch: number of examples.
+      dtype: real dtype, as NumPy has it.
+    """
+    table = large_table_of(circuit, batched) if is_available() else None
+    return None if table is None else Large(table, batch, dtype)
