@@ -235,10 +235,11 @@ class Simulation(BatchLast):
     def large_form(self, platform: str, shapes: Shapes, batch: int | None = None) -> Large | None:
         """Returns the simulation of large states by the native code of a platform, where it can be."""
         possible = not self.given and self.reverse_pass in ("auto", "recompute")
-        if not possible or not large_pays(platform, self.circuit.num_qubits):
-            return None
         batch = max(shape[-1] for shape, _ in shapes) if batch is None else batch
-        found = large_of(self.circuit, self._batched(shapes), batch, jnp.dtype(shapes[-1][1]))  # type: ignore[arg-type]
+        if not possible or not large_pays(platform, self.circuit.num_qubits, batch):
+            return None
+        batched, dtype = self._batched(shapes), jnp.dtype(shapes[-1][1])
+        found = large_of(self.circuit, batched, batch, dtype, platform)  # type: ignore[arg-type]
         return found if found is not None and found.pays else None
 
     def _rows_kept(self, operands: tuple[Array, ...]) -> int:

@@ -59,8 +59,9 @@ FEW_NATIVE, FULL_VECTOR = 4, 16
 MAX_NATIVE_DIAGONALS = 4
 # On a GPU, whose blocks hold whole states, a state and its cotangent must fit into the memory of a multiprocessor.
 MAX_CUDA_QUBITS = 14
-# Larger states go through the memory in parts of 2**COSET_BITS amplitudes, two of which take 64 KiB.
-COSET_BITS, MIN_LARGE_QUBITS, MAX_LARGE_QUBITS = 12, 9, 30
+# Larger states go through the memory in parts of 2**COSET_BITS amplitudes. On a GPU two such parts take 64 KiB.
+COSET_BITS = {"cpu": 13, "cuda": 12}
+MIN_LARGE_QUBITS, MAX_LARGE_QUBITS = {"cpu": 13, "cuda": 9}, 30
 # Less work than this, in tiles times rows times gates, is done before another thread has begun.
 MIN_SHARED_WORK = 2**14
 
@@ -150,9 +151,10 @@ def native_pays(platform: str, num_qubits: int, batch: int, num_coefficients: in
     return USE_NATIVE and enough and num_qubits <= MAX_NATIVE_QUBITS and fits
 
 
-def large_pays(platform: str, num_qubits: int) -> bool:
+def large_pays(platform: str, num_qubits: int, batch: int) -> bool:
     """Returns whether native code goes over large states pass by pass, where it does not hold whole ones."""
-    return USE_NATIVE and platform == "cuda" and MIN_LARGE_QUBITS <= num_qubits <= MAX_LARGE_QUBITS
+    possible = platform == "cuda" or batch == 1
+    return USE_NATIVE and possible and MIN_LARGE_QUBITS[platform] <= num_qubits <= MAX_LARGE_QUBITS
 
 
 def native_workers(num_tiles: int, work: int) -> int:

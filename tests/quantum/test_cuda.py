@@ -155,7 +155,9 @@ def in_passes(emulated: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """No state is held whole; parts are small."""
     monkeypatch.setattr(adjoint, "native_of", lambda *_: None)
     monkeypatch.setattr(adjoint, "large_pays", lambda *_: True)
-    monkeypatch.setattr(large, "COSET_BITS", 8)
+    monkeypatch.setattr(large, "COSET_BITS", {"cuda": 8})
+    original = adjoint.large_of
+    monkeypatch.setattr(adjoint, "large_of", lambda *facts: original(*facts[:4], "cuda"))
 
 
 def loss_of(circuit: Circuit, weights: Any) -> Any:

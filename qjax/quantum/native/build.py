@@ -45,8 +45,9 @@ def _registered(dtype: str, backward: bool, is_complex: bool, platform: str, lar
     arithmetic = Arithmetic(ir.FloatType() if dtype == "float32" else ir.DoubleType(), is_complex)
     if platform == "cpu":
         from qjax.quantum.native.driver import Driver
+        from qjax.quantum.native.large_driver import LargeDriver
 
-        module = Driver(arithmetic, backward).module
+        module = (LargeDriver if large else Driver)(arithmetic, backward).module
     else:
         from qjax.quantum.native.cuda_build import handler_module
 

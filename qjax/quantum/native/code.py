@@ -7,7 +7,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from qjax.quantum.native.forms import VECTOR_BYTES, VECTOR_SHIFT
+from qjax.quantum.native.forms import VECTOR_BYTES, VECTOR_SHIFT, Form
 
 INT64, INT32, VOID = ir.IntType(64), ir.IntType(32), ir.VoidType()
 POINTER = ir.IntType(8).as_pointer()
@@ -249,6 +249,13 @@ class Code:
     def add_sums(self, numbers: Any, values: Sequence[Complex]) -> None:
         """Adds to complex numbers what `each_coset` has found, by whoever works on this tile."""
         self.add_numbers(numbers, values)
+
+    def orient(self, form: Form, entry: Value, numbers: list[Complex]) -> list[Complex]:
+        """Returns the numbers of a gate, or sums for them, as each place in a vector wants them.
+
+        Where the places are examples all want the same. Done twice it changes nothing.
+        """
+        return numbers
 
     def synchronize(self) -> None:
         """Waits until all who work on this tile are here; on a CPU that is one thread."""

@@ -3,16 +3,20 @@
 A part is a coset of the space that some masks span (`frame.py`): 2**k rows, among which each gate whose masks are in
 that space moves amplitudes. So a pass over the state reads one coset after the other, applies all such gates that may
 come now, and writes it back. In the coset its rows have numbers of their own, of k bits.
+
+On a CPU the lowest bits of a row's number say where in a vector it lies. No gate there reaches across a vector: those
+that turn such bits over wait until they have changed places with the next bits, as a matrix that is transposed.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from qjax.quantum.frame import pivots
-from qjax.quantum.native.forms import COUNT, ENTRY, FLIP, FORMS, KIND, LOW, MASK, WEIGHTS
-from qjax.quantum.native.table import MAKERS, pair_neighbours
+from qjax.quantum.native.forms import COUNT, ENTRY, FLIP, FORMS, KIND, LANES, LOW, MAKER_KINDS, MASK, TURN, WEIGHTS
+from qjax.quantum.native.items import Unsupported
+from qjax.quantum.native.table import pair_neighbours
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +24,7 @@ class Pass:
     """A pass over the state.
 
     Attributes:
-      basis: of the space whose cosets are the parts; each has a bit, its pivot, that no other one has, ascending.
+      basis: of the space whose cosets are the parts, one mask for each bit of a row's number.
       entries: of the table, for rows as the coset numbers them, int32 `[entries, ENTRY]`.
       paired: the same with neighbours on one qubit each in pairs.
     """
@@ -31,7 +35,7 @@ class Pass:
 
     @property
     def pivots(self) -> list[int]:
-        """Bit j of a row's number in the coset is this bit of the row."""
+        """Bits that the first row of no coset has, ascending."""
         return pivots(self.basis)
 
     def rows(self, low: int) -> np.ndarray:
@@ -42,50 +46,101 @@ class Pass:
         return found.astype(np.int32)
 
 
-@dataclass
 class _Space:
-    """A space of masks, by its basis in reduced form."""
+    """A space of masks.
 
-    vectors: dict[int, int] = field(default_factory=dict)
+    Attributes:
+      basis: as it was added, without the lowest bits, which come first, each by itself.
+      vectors: the same in reduced form: by its pivot each vector, and which of the basis are its sum.
+    """
 
-    def rest(self, mask: int) -> int:
-        """Returns what of a mask is not in the space; 0 where all of it is."""
-        for pivot, vector in self.vectors.items():
+    def __init__(self, low: int = 0) -> None:
+        self.low = low
+        self.basis = [1 << bit for bit in range(low)]
+        self.vectors = {bit: (1 << bit, 1 << bit) for bit in range(low)}
+
+    def rest(self, mask: int) -> tuple[int, int]:
+        """Returns what of a mask is not in the space, and which of the basis are the sum of all else."""
+        places = 0
+        for pivot, (vector, own) in self.vectors.items():
             if mask >> pivot & 1:
-                mask ^= vector
-        return mask
+                mask, places = mask ^ vector, places ^ own
+        return mask, places
 
     def add(self, mask: int) -> None:
         """Makes the space contain the mask."""
-        rest = self.rest(mask)
-        if rest:
-            pivot = rest.bit_length() - 1
-            for other, vector in self.vectors.items():
-                if vector >> pivot & 1:
-                    self.vectors[other] = vector ^ rest
-            self.vectors[pivot] = rest
+        mask = mask >> self.low << self.low
+        rest, places = self.rest(mask)
+        if not rest:
+            return
+        places ^= 1 << len(self.basis)
+        self.basis.append(mask)
+        own = rest.bit_length() - 1
+        for pivot, (vector, known) in self.vectors.items():
+            if vector >> own & 1:
+                self.vectors[pivot] = vector ^ rest, known ^ places
+        self.vectors[own] = rest, places
+
+    def masks(self) -> list[int]:
+        """Returns a basis in reduced form."""
+        return [vector for vector, _ in self.vectors.values()]
 
     def copy(self) -> "_Space":
-        return _Space(dict(self.vectors))
+        """Returns one that can be changed by itself."""
+        other = _Space()
+        other.low, other.basis, other.vectors = self.low, list(self.basis), dict(self.vectors)
+        return other
 
 
 @dataclass(frozen=True)
 class _Group:
-    """A gate's entry, after those that make its numbers; the gate turns over `masks` and depends on `weights`."""
+    """A gate's entry, after those that make its numbers.
+
+    Attributes:
+      entries: these.
+      needed: masks that the space must have.
+      masks: those of the rows that it moves; a diagonal gate has none.
+      weights: those of the qubits that it depends on.
+    """
 
     entries: tuple[np.ndarray, ...]
     needed: tuple[int, ...]
     masks: tuple[int, ...]
     weights: tuple[int, ...]
 
-    def commutes(self, masks: Iterable[int], weights: Iterable[int]) -> bool:
-        """Whether it may come before gates that turn over and depend on these."""
-        return not any(_odd(m, w) for m in self.masks for w in weights) and not any(
-            _odd(m, w) for m in masks for w in self.weights
-        )
+
+class _Skipped:
+    """Gates that come later; others may pass them where they commute with all of them."""
+
+    def __init__(self) -> None:
+        self.groups: list[_Group] = []
+        self._masks, self._weights = _Space(), _Space()
+
+    def add(self, group: _Group) -> None:
+        self.groups.append(group)
+        for mask in group.masks:
+            self._masks.add(mask)
+        for weight in group.weights:
+            self._weights.add(weight)
+
+    def lets_pass(self, group: _Group) -> bool:
+        return not _meet(group.masks, self._weights.masks()) and not _meet(group.weights, self._masks.masks())
+
+    def is_full(self, num_qubits: int) -> bool:
+        """Whether nothing can pass."""
+        return len(self._masks.vectors) == len(self._weights.vectors) == num_qubits
 
 
-def passes_of(entries: np.ndarray, num_qubits: int, size: int, low: int) -> list[Pass]:
+def _meet(masks: Sequence[int], weights: Sequence[int]) -> bool:
+    """Whether turning over any of the masks changes what any of the weights sees."""
+    return any(_odd(mask, weight) for mask in masks for weight in weights)
+
+
+def _odd(mask: int, weights: int) -> bool:
+    return (mask & weights).bit_count() % 2 == 1
+
+
+def passes_of(entries: np.ndarray, num_qubits: int, size: int, low: int, lanes: bool = False) -> list[Pass]:
     """Returns the passes that apply all gates of a table.
 
     Args:
@@ -93,31 +148,24 @@ def passes_of(entries: np.ndarray, num_qubits: int, size: int, low: int) -> list
       num_qubits: n.
       size: dimension k of the spaces, at most n, and at least `low` and three more.
       low: so many lowest bits of a row are in every space, which makes neighbouring numbers neighbouring rows.
+      lanes: whether these bits number what a vector holds. Then `size` is at least twice `low`, and three more.
+
+    Raises:
+      Unsupported: a gate cannot be done in any part.
     """
     waiting, found = _groups(entries), []
     while waiting:
-        space = _Space({bit: 1 << bit for bit in range(low)})
-        taken, skipped = [], []
-        masks, weights = _Space(), _Space()  # of what is skipped
+        draft, skipped = _Draft(num_qubits, size, low, lanes), _Skipped()
         for place, group in enumerate(waiting):
-            if len(weights.vectors) == num_qubits and len(masks.vectors) == num_qubits:
-                skipped += waiting[place:]
+            if skipped.is_full(num_qubits):
+                skipped.groups += waiting[place:]
                 break
-            grown = space.copy()
-            for mask in group.needed:
-                grown.add(mask)
-            fits = len(grown.vectors) <= size
-            if fits and group.commutes(masks.vectors.values(), weights.vectors.values()):
-                taken.append(group)
-                space = grown
-                continue
-            skipped.append(group)
-            for mask in group.masks:
-                masks.add(mask)
-            for weight in group.weights:
-                weights.add(weight)
-        found.append(_pass(space, taken, size))
-        waiting = skipped
+            if not skipped.lets_pass(group) or not draft.take(group):
+                skipped.add(group)
+        if not draft.groups:
+            raise Unsupported
+        found.append(draft.finish())
+        waiting = skipped.groups
     return found
 
 
@@ -125,51 +173,140 @@ def _groups(entries: np.ndarray) -> list[_Group]:
     found: list[_Group] = []
     makers: list[np.ndarray] = []
     for entry in entries:
-        if entry[KIND] in MAKERS:
+        if entry[KIND] in MAKER_KINDS:
             makers.append(entry)
             continue
         kind, targets, controls = FORMS[entry[KIND]]
         needed = tuple(int(mask) for mask in entry[MASK : MASK + targets + controls])
         weights = tuple(int(x) for x in entry[WEIGHTS : WEIGHTS + targets + controls])
-        masks = () if kind == "diagonal" else needed[:targets]
-        found.append(_Group((*makers, entry), needed, masks, weights))
+        found.append(_Group((*makers, entry), needed, () if kind == "diagonal" else needed[:targets], weights))
         makers = []
     return found
 
 
-def _pass(space: _Space, groups: Sequence[_Group], size: int) -> Pass:
-    """Returns the pass of some gates; the space is filled up with the lowest bits."""
-    bit = 0
-    while len(space.vectors) < size:
-        space.add(1 << bit)
-        bit += 1
-    chosen = sorted(space.vectors)
-    basis = tuple(space.vectors[pivot] for pivot in chosen)
-    local = [_local(entry, basis, chosen) for group in groups for entry in group.entries]
-    whole = np.array(local, np.int32).reshape(-1, ENTRY)
-    return Pass(basis, whole, pair_neighbours(whole, size))
+class _Draft:
+    """A pass while gates are taken into it."""
+
+    def __init__(self, num_qubits: int, size: int, low: int, lanes: bool) -> None:
+        self.num_qubits, self.size, self.low, self.lanes = num_qubits, size, low, lanes
+        self.groups: list[_Group] = []
+        self._space = _Space(low)
+        self._used = 0  # which of the basis those gates move along that reach into the lanes
+
+    def take(self, group: _Group) -> bool:
+        """Takes a gate if there is room for it."""
+        grown = self._space.copy()
+        for mask in group.needed:
+            grown.add(mask)
+        used = self._used | (_places(grown, group) if self._reaches(group) else 0)
+        # As many others as there are lanes must be left to change places with these.
+        if len(grown.basis) > self.size or (used >> self.low).bit_count() > self.size - 2 * self.low * self.lanes:
+            return False
+        self._space, self._used = grown, used
+        self.groups.append(group)
+        return True
+
+    def finish(self) -> Pass:
+        """Returns the pass; its space is filled up with the lowest bits."""
+        for bit in range(self.num_qubits):
+            if len(self._space.basis) < self.size:
+                self._space.add(1 << bit)
+        order, turned = list(range(self.size)), []
+        if self.lanes:
+            turned = [place for place in order if place >= self.low and not self._used >> place & 1][-self.low :]
+            order = [*order[: self.low], *turned, *(place for place in order[self.low :] if place not in turned)]
+        local = [self._local(entry, order) for entry in self._in_order(turned)]
+        whole = np.array(local, np.int32).reshape(-1, ENTRY)
+        if self.lanes:
+            whole = _in_vectors(whole, self.low, self.size)
+        basis = tuple(self._space.basis[place] for place in order)
+        return Pass(basis, whole, pair_neighbours(whole, self.size - self.low * self.lanes))
+
+    def _reaches(self, group: _Group) -> bool:
+        """Whether a gate turns bits over that number what a vector holds."""
+        return self.lanes and any(mask % (1 << self.low) for mask in group.needed)
+
+    def _in_order(self, turned: Sequence[int]) -> list[np.ndarray]:
+        """Returns the entries; between those that want the lanes as they are, and the others, the lanes turn."""
+        if not self.lanes:
+            return [entry for group in self.groups for entry in group.entries]
+        away, turn = sum(1 << place for place in turned), np.zeros(ENTRY, np.int64)
+        turn[KIND] = TURN
+        waiting, is_turned = self.groups, False
+        found: list[np.ndarray] = []
+        while waiting or is_turned:
+            skipped = _Skipped()
+            for group in waiting:
+                here = not _places(self._space, group) & away if is_turned else not self._reaches(group)
+                if here and skipped.lets_pass(group):
+                    found += group.entries
+                else:
+                    skipped.add(group)
+            waiting = skipped.groups
+            if waiting or is_turned:
+                found.append(turn)
+                is_turned = not is_turned
+        return found
+
+    def _local(self, entry: np.ndarray, order: Sequence[int]) -> np.ndarray:
+        """Returns an entry for the numbers of rows in a coset.
+
+        What a qubit is does not depend on the number alone: the bits of the coset's first row whose parity counts,
+        too, stand behind the lowest bit of its flip.
+        """
+        if entry[KIND] in MAKER_KINDS or entry[KIND] == TURN:
+            return entry
+        found, count = entry.copy(), sum(FORMS[entry[KIND]][1:])
+        for k in range(count):
+            weights, places = int(entry[WEIGHTS + k]), self._space.rest(int(entry[MASK + k]))[1]
+            found[MASK + k] = sum((places >> place & 1) << j for j, place in enumerate(order))
+            found[WEIGHTS + k] = sum(_odd(self._space.basis[place], weights) << j for j, place in enumerate(order))
+            found[FLIP + k] = int(entry[FLIP + k]) | weights << 1
+        return _with_cosets(found, len(order))
 
 
-def _local(entry: np.ndarray, basis: Sequence[int], chosen: Sequence[int]) -> np.ndarray:
-    """Returns an entry for the numbers of rows in a coset.
-
-    What a qubit is does not depend on the number alone: the bits of the coset's first row whose parity counts, too,
-    stand behind the lowest bit of its flip.
-    """
-    if entry[KIND] in MAKERS:
-        return entry
-    found, count = entry.copy(), sum(FORMS[entry[KIND]][1:])
-    bits = list(enumerate(chosen))
-    masks = [sum((int(mask) >> pivot & 1) << j for j, pivot in bits) for mask in entry[MASK : MASK + count]]
-    found[MASK : MASK + count] = masks
-    for k in range(count):
-        weights = int(entry[WEIGHTS + k])
-        found[WEIGHTS + k] = sum(_odd(vector, weights) << j for j, vector in enumerate(basis))
-        found[FLIP + k] = int(entry[FLIP + k]) | weights << 1
-    found[LOW : LOW + count] = [2**bit - 1 for bit in pivots(masks)]
-    found[COUNT] = 2 ** (len(basis) - count)
+def _places(space: _Space, group: _Group) -> int:
+    """Returns which of the basis a gate moves along."""
+    found = 0
+    for mask in group.needed:
+        found |= space.rest(mask)[1]
     return found
 
 
-def _odd(mask: int, weights: int) -> bool:
-    return (mask & weights).bit_count() % 2 == 1
+def _with_cosets(entry: np.ndarray, num_bits: int) -> np.ndarray:
+    """Returns an entry with what says where its cosets begin among rows of so many bits."""
+    count = sum(FORMS[entry[KIND]][1:])
+    lows = pivots([int(mask) for mask in entry[MASK : MASK + count]])
+    entry[LOW : LOW + count], entry[COUNT] = [2**bit - 1 for bit in lows], 2 ** (num_bits - count)
+    return entry
+
+
+def _in_vectors(entries: np.ndarray, low: int, size: int) -> np.ndarray:
+    """Returns entries for rows of vectors: without the bits that number what a vector holds.
+
+    Qubits that depend on those bits say so in `LANES`, four bits for each of them.
+    """
+    is_turned, below = False, (1 << low) - 1
+    found: list[np.ndarray] = []
+    for entry in entries:
+        if entry[KIND] == TURN:
+            is_turned = not is_turned
+            found.append(entry)
+            continue
+        changed, count = entry.copy(), sum(FORMS[entry[KIND]][1:])
+        for k in range(count):
+            mask, weights = (
+                _exchanged(int(entry[place + k]), low) if is_turned else int(entry[place + k])
+                for place in (MASK, WEIGHTS)
+            )
+            assert not mask & below
+            changed[MASK + k], changed[WEIGHTS + k] = mask >> low, weights >> low
+            changed[LANES] |= (weights & below) << 4 * k
+        found.append(_with_cosets(changed, size - low))
+    return np.array(found, np.int32).reshape(-1, ENTRY)
+
+
+def _exchanged(number: int, low: int) -> int:
+    """Returns a number whose lowest bits have changed places with as many next ones."""
+    below = (1 << low) - 1
+    return number >> 2 * low << 2 * low | (number & below) << low | number >> low & below

@@ -11,15 +11,14 @@ from llvmlite import ir
 
 from qjax.quantum.native.code import INT32, INT64, Arithmetic, Value, int32, int64
 from qjax.quantum.native.cuda_code import MAX_THREADS, CudaCode, Piece
-from qjax.quantum.native.forms import ENTRY, FORMS, KIND, RIGHT, Launch
+from qjax.quantum.native.forms import ENTRY, FORMS, KIND, MAKER_KINDS, RIGHT, Launch
 from qjax.quantum.native.kernels import backward, forward, squares, walsh_hadamard, weighting
 
 # Places of operands and results: those of both passes, and then those of either.
 GATES, GATES_BACK, READ, SHARED, OWN = range(5)
 VALUES, KEPT, SCRATCH, NUM_FORWARD = 5, 6, 7, 8
 KEPT_BACK, VALUES_BACK, SHARED_SUMS, OWN_SUMS, SCRATCH_BACK, NUM_BACKWARD = 5, 6, 7, 8, 9, 10
-# These make numbers and touch no amplitude.
-_ROTATION, _COLUMN = (FORMS.index((kind, 1, 0)) for kind in ("rotation", "column"))
+_ROTATION, _COLUMN = MAKER_KINDS
 
 
 def write_kernel(name: str, arithmetic: Arithmetic, is_backward: bool, emulated: bool = False) -> ir.Module:

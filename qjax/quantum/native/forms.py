@@ -34,6 +34,12 @@ FORMS: tuple[Form, ...] = (
     ("pair", 2, 0),
 )
 MAX_QUBITS = 3
+# Kinds of entries that make numbers and touch no amplitude.
+MAKER_KINDS = tuple(FORMS.index((kind, 1, 0)) for kind in ("rotation", "column"))
+# The kind of an entry that exchanges the examples of a vector, or what else it holds, and rows: see `cosets.py`.
+TURN = len(FORMS)
+# Where an entry has the bits of a place in a vector whose parity a qubit depends on, four for each qubit.
+LANES = 15
 # Where the entry of a product has the places of its factors.
 LEFT, RIGHT = LOW, MASK
 
@@ -55,6 +61,19 @@ class Facts(IntEnum):
     ROOM = auto()  # bytes for each worker
     NUM_MADE = auto()  # coefficients that are made of others
     STATE = auto()  # 1 where the amplitudes are read, 0 where strings of I and Z are
+
+
+class LargeFacts(IntEnum):
+    """What the operand of facts says of a call for large states, in 32-bit integers."""
+
+    TOTAL = 0  # qubits
+    BITS = auto()  # of the rows of a coset
+    BATCH = auto()
+    PASSES = auto()
+    SHARES = auto()
+    WORKERS = auto()
+    ROOM = auto()  # bytes of each share
+    NUM_COEFFICIENTS = auto()
 
 
 class Launch(IntEnum):

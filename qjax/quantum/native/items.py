@@ -108,12 +108,13 @@ class Level:
         return self.reps if self.names else 1
 
 
-def level_of(program: Program, batched: frozenset[str]) -> Level:
+def level_of(program: Program, batched: frozenset[str], with_controls: bool = True) -> Level:
     """Returns the gates of a program.
 
     Args:
       program: compiled so that no gate is wider than it must be.
       batched: names of the parameters that differ between examples, and 'inputs' where these do.
+      with_controls: whether gates under controls stay what they are; else they become wider matrices.
 
     Raises:
       Unsupported: it has something else.
@@ -121,7 +122,7 @@ def level_of(program: Program, batched: frozenset[str]) -> Level:
     blocks = Blocks(batched=batched)
     items: list[Item | TurnedStart | Level] = []
     items += _start_items(program.start, blocks) if program.start is not None else ()
-    return _level([*items, *_items(program.stages, program.num_qubits, blocks)])
+    return _level([*items, *_items(program.stages, program.num_qubits, blocks, with_controls)])
 
 
 # Stages to items. -------------------------------------------------------------------------------------------
@@ -138,7 +139,7 @@ def _start_items(start: ProductState, blocks: Blocks) -> Iterator[Item | TurnedS
             yield TurnedStart(column, _item(("dense", 1, 0), (qubit,), run[last:], blocks))
 
 
-def _items(stages: Sequence[Stage], num_qubits: int, blocks: Blocks) -> Iterator[Item | Level]:
+def _items(stages: Sequence[Stage], num_qubits: int, blocks: Blocks, with_controls: bool) -> Iterator[Item | Level]:
     for stage in stages:
         if isinstance(stage, Dense):
             yield _item(("dense", len(stage.qubits), 0), stage.qubits, stage.operations, blocks)
@@ -150,28 +151,36 @@ def _items(stages: Sequence[Stage], num_qubits: int, blocks: Blocks) -> Iterator
                 yield _item(("diagonal", len(qubits), 0), qubits, (op,), blocks)
         elif isinstance(stage, Permutation):
             for op in stage.operations:
-                yield _permutation(op, blocks)
+                yield _permutation(op, blocks, with_controls)
         elif isinstance(stage, Single):
             op = stage.operation
-            yield _under_controls(op, op.controls, op.control_values, blocks)
+            yield _under_controls(op, op.controls, op.control_values, blocks, with_controls)
         elif isinstance(stage, Loop):
-            yield _level(list(_items(stage.body, num_qubits, blocks)), stage.reps, stage.reverse, stage.names)
+            yield _level(
+                list(_items(stage.body, num_qubits, blocks, with_controls)), stage.reps, stage.reverse, stage.names
+            )
         else:
             raise Unsupported
 
 
-def _permutation(op: Operation, blocks: Blocks) -> Item:
+def _permutation(op: Operation, blocks: Blocks, with_controls: bool) -> Item:
     """Returns the item of a permutation: of X, CX and SWAP without any gate, of others as a matrix under controls."""
     inner, count = _CONTROLLED.get(op.gate.name, (op.gate.name, 0))
     qubits, controls = op.qubits[count:], (*op.controls, *op.qubits[:count])
     values = (*op.control_values, *(1,) * count)
     if (inner == "x" and len(controls) <= 1) or (inner == "swap" and not controls):
         return Item(None, qubits, (op,), controls=controls, control_values=values)
-    return _under_controls(Operation(gate(inner), qubits) if count else op, controls, values, blocks)
+    inside = Operation(gate(inner), qubits) if count else op
+    return _under_controls(inside, controls, values, blocks, with_controls)
 
 
-def _under_controls(op: Operation, controls: tuple[int, ...], values: tuple[int, ...], blocks: Blocks) -> Item:
+def _under_controls(
+    op: Operation, controls: tuple[int, ...], values: tuple[int, ...], blocks: Blocks, with_controls: bool
+) -> Item:
     """Returns the item of an operation's gate under these controls."""
+    if not with_controls:
+        whole = Operation(op.gate, op.qubits, op.angles, controls, values)
+        return _item(("dense", len(whole.all_qubits), 0), whole.all_qubits, (whole,), blocks)
     plain, form = Operation(op.gate, op.qubits, op.angles), ("dense", len(op.qubits), len(controls))
     return _item(form, op.qubits, (plain,), blocks, controls=controls, control_values=values)
 

@@ -83,7 +83,7 @@ def backward(
     initial = [code.zero] * (parts * count) if kept else []
     found = code.each_coset(code.load_int32(entry, COUNT), gate.first_row, 2 * 2 ** form[1], body, initial)
     if kept:
-        code.add_sums(total, _paired(found, parts))
+        code.add_sums(total, code.orient(form, entry, _paired(found, parts)))
 
 
 def _product_back(code: Code, entry: Value, coefficients: Any, sums: Any) -> None:
@@ -114,7 +114,8 @@ class _Gate:
             [code.load_int32(entry, first + k) for k in range(form[1] + form[2])]
             for first in (LOW, MASK, WEIGHTS, FLIP)
         )
-        self.numbers = code.load_numbers(code.of_entry(entry, FIRST, coefficients), num_numbers(form))
+        numbers = code.load_numbers(code.of_entry(entry, FIRST, coefficients), num_numbers(form))
+        self.numbers = code.orient(form, entry, numbers)
 
     def places(self, row: Value) -> list[Value]:
         """Returns where the rows are that the gate mixes, given the first one; its first qubit most significant."""

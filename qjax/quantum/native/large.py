@@ -9,14 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qjax.quantum.choices import COSET_BITS
+from qjax.quantum.choices import COSET_BITS, native_workers
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.loop_step import run
 from qjax.quantum.native.build import is_available, target
 from qjax.quantum.native.cosets import Pass, passes_of
 from qjax.quantum.native.cuda_passes import LOW_BITS
 from qjax.quantum.native.cuda_shape import Shape, coset_shape, num_parts
-from qjax.quantum.native.forms import Launch
+from qjax.quantum.native.forms import VECTOR_BYTES, LargeFacts, Launch
+from qjax.quantum.native.items import Unsupported
 from qjax.quantum.native.run import gpu, launch
 from qjax.quantum.native.table import LargeTable, large_table_of
 from qjax.quantum.plan import Plan, make_plan
@@ -37,11 +38,13 @@ class Large:
       table: what is done to the states.
       batch: number of examples.
       dtype: real dtype.
+      platform: 'cpu' or 'cuda'.
     """
 
     table: LargeTable
     batch: int
     dtype: np.dtype[Any]
+    platform: str
 
     @property
     def num_qubits(self) -> int:
@@ -51,7 +54,9 @@ class Large:
     @property
     def pays(self) -> bool:
         """Whether it can be done here."""
-        return self.dtype.itemsize == 4 and gpu() is not None and self.num_coset_bits >= LOW_BITS + 3
+        if self.platform == "cuda":
+            return self.dtype.itemsize == 4 and gpu() is not None and self.num_coset_bits >= LOW_BITS + 3
+        return not self.table.level.counts[1] and self.num_coset_bits >= 2 * self._low + 3 and self.can_go
 
     def __str__(self) -> str:
         words = "complex" if self.table.is_complex else "real"
@@ -61,12 +66,26 @@ class Large:
     @property
     def num_coset_bits(self) -> int:
         """Bits of the rows of a part."""
-        return min(COSET_BITS, self.num_qubits)
+        return min(COSET_BITS[self.platform], self.num_qubits)
+
+    @property
+    def _low(self) -> int:
+        """Lowest bits of a row that every part has: a warp's, or those of what a vector holds."""
+        return LOW_BITS if self.platform == "cuda" else (VECTOR_BYTES // self.dtype.itemsize).bit_length() - 1
 
     @cached_property
     def passes(self) -> list[Pass]:
         """The passes, in order."""
-        return passes_of(self.table.gates_back, self.num_qubits, self.num_coset_bits, LOW_BITS)
+        facts = self.table.gates_back, self.num_qubits, self.num_coset_bits, self._low
+        return passes_of(*facts, lanes=self.platform == "cpu")
+
+    @property
+    def can_go(self) -> bool:
+        """Whether each gate can be done in some part."""
+        try:
+            return self.passes is not None
+        except Unsupported:
+            return False
 
     # From parameters to the first state, and from the final one to what is read. --------------------------------
 
@@ -133,8 +152,12 @@ class Large:
         if not self.passes:
             return states
         each = states.T
+        operands = self._operands(False, shared, own)
+        if self.platform == "cpu":
+            results = [self._like(each), self._room(False, len(operands[4]))]
+            return self._call_cpu(False, results, operands, each)[0].T
         results = [self._like(each), self._like(self._scratch(False))]
-        return self._call(False, results, self._operands(False, shared, own), each)[0].T
+        return self._call(False, results, operands, each)[0].T
 
     def pull_back(self, states: Array, cotangent: Array, shared: Array, own: Array) -> tuple[Array, Array, Array]:
         """Returns the cotangents of the first states, and of the coefficients.
@@ -147,10 +170,15 @@ class Large:
         """
         if not self.passes:
             return cotangent, jnp.zeros_like(shared), jnp.zeros_like(own)
-        each, shape = states.T, self._shape(True)
-        operands = self._operands(True, shared, own)
-        sums = np.zeros((operands[3].shape[0], shape.blocks)), np.zeros((own.shape[0], self._num_tiles))
-        results = [self._like(x) for x in (each, each, *sums, self._scratch(True))]
+        each, operands = states.T, self._operands(True, shared, own)
+        if self.platform == "cpu":
+            count = len(operands[4])
+            made = [*map(self._like, (each, each, np.zeros((count, 1)))), self._room(True, count)]
+            _, back, sums, _ = self._call_cpu(True, made, operands, each, cotangent.T)
+            return back.T, sums[: shared.shape[0]], jnp.zeros_like(own)
+        shape = self._shape(True)
+        parts = np.zeros((operands[3].shape[0], shape.blocks)), np.zeros((own.shape[0], self._num_tiles))
+        results = [self._like(x) for x in (each, each, *parts, self._scratch(True))]
         _, back, of_shared, of_own, _ = self._call(True, results, operands, each, cotangent.T)
         of_shared = of_shared[: shared.shape[0]].sum(axis=-1, keepdims=True)
         cosets = self._num_tiles // self.batch
@@ -167,13 +195,50 @@ class Large:
         passes = self.passes
         entries = np.concatenate([one.entries if backward else one.paired for one in passes])
         lows = np.array([[2**pivot - 1 for pivot in one.pivots] for one in passes], np.int32)
-        rows = np.stack([one.rows(LOW_BITS) for one in passes])
+        rows = np.stack([one.rows(self._low) for one in passes])
         whole = jnp.concatenate([shared, self.table.constants.astype(self.dtype)])
-        return entries, lows, rows, whole, own
+        if self.platform == "cuda":
+            return entries, lows, rows, whole, own
+        counts = [len(one.entries if backward else one.paired) for one in passes]
+        return entries, np.stack([np.cumsum([0, *counts[:-1]]), counts], axis=1).astype(np.int32), lows, rows, whole
 
     def _call(self, backward: bool, results: Sequence[Any], operands: Sequence[Any], *states: Array) -> list[Array]:
         name = target(self.dtype, backward, self.table.is_complex, "cuda", large=True)
         return launch(name, results, self._launches(backward, operands), *operands, *states)
+
+    # On a CPU. --------------------------------------------------------------------------------------------------
+
+    def _call_cpu(
+        self, backward: bool, results: Sequence[Any], operands: Sequence[Any], *states: Array
+    ) -> list[Array]:
+        facts = np.zeros(len(LargeFacts), np.int32)
+        facts[LargeFacts.TOTAL], facts[LargeFacts.BITS] = self.num_qubits, self.num_coset_bits
+        facts[LargeFacts.BATCH], facts[LargeFacts.PASSES] = self.batch, len(self.passes)
+        facts[LargeFacts.SHARES], facts[LargeFacts.WORKERS] = self._num_shares, self._num_workers
+        facts[LargeFacts.NUM_COEFFICIENTS] = len(operands[4])
+        facts[LargeFacts.ROOM] = self._room_bytes(backward, len(operands[4]))
+        name = target(self.dtype, backward, self.table.is_complex, "cpu", large=True)
+        return list(jax.ffi.ffi_call(name, results)(*operands, *states, facts))
+
+    @property
+    def _num_workers(self) -> int:
+        return native_workers(self._num_tiles, len(self.table.gates_back) << self.num_coset_bits)
+
+    @property
+    def _num_shares(self) -> int:
+        """A few for each thread, so that none waits long for another one."""
+        return min(self._num_tiles, 4 * self._num_workers)
+
+    def _room_bytes(self, backward: bool, num_coefficients: int) -> int:
+        tile = (1 + self.table.is_complex) * self.dtype.itemsize << self.num_coset_bits
+        return int(tile * (1 + backward) + VECTOR_BYTES * num_coefficients * backward)
+
+    def _room(self, backward: bool, num_coefficients: int) -> Any:
+        """Returns the shape of the room: a vector of each coefficient, and each share's own."""
+        whole = VECTOR_BYTES * num_coefficients + self._num_shares * self._room_bytes(backward, num_coefficients)
+        return jax.ShapeDtypeStruct((whole // self.dtype.itemsize,), self.dtype)  # type: ignore[no-untyped-call]
+
+    # On a GPU. --------------------------------------------------------------------------------------------------
 
     def _launches(self, backward: bool, operands: Sequence[Any]) -> np.ndarray:
         """Returns the shape of each launch, and then what the kernel is told."""
@@ -206,7 +271,9 @@ class Large:
 
 
 @lru_cache(maxsize=128)
-def large_of(circuit: Circuit, batched: frozenset[str], batch: int, dtype: np.dtype[Any]) -> Large | None:
+def large_of(
+    circuit: Circuit, batched: frozenset[str], batch: int, dtype: np.dtype[Any], platform: str
+) -> Large | None:
     """Returns the simulation of a circuit on |0...0>, pass by pass; None where it can't be.
 
     Args:
@@ -214,6 +281,7 @@ def large_of(circuit: Circuit, batched: frozenset[str], batch: int, dtype: np.dt
       batched: names of the parameters that differ between examples, and 'inputs' where these do.
       batch: number of examples.
       dtype: real dtype, as NumPy has it.
+      platform: 'cpu' or 'cuda'.
     """
-    table = large_table_of(circuit, batched) if is_available() else None
-    return None if table is None else Large(table, batch, dtype)
+    table = large_table_of(circuit, batched, platform == "cuda") if is_available() else None
+    return None if table is None else Large(table, batch, dtype, platform)

@@ -17,8 +17,10 @@ from qjax.quantum.native.forms import (
     FLIP,
     FORMS,
     KIND,
+    LANES,
     LEFT,
     LOW,
+    MAKER_KINDS,
     MASK,
     MAX_QUBITS,
     RIGHT,
@@ -90,11 +92,7 @@ class Table:
     @cached_property
     def makers(self) -> np.ndarray:
         """Returns the entries that make coefficients, int32 `[entries, ENTRY]`."""
-        return self.gates_back[np.isin(self.gates_back[:, KIND], MAKERS)]
-
-
-# Kinds of entries that make numbers and touch no amplitude.
-MAKERS = [FORMS.index((kind, 1, 0)) for kind in ("rotation", "column")]
+        return self.gates_back[np.isin(self.gates_back[:, KIND], MAKER_KINDS)]
 
 
 @lru_cache(maxsize=512)
@@ -134,13 +132,19 @@ class LargeTable(Table):
 
 
 @lru_cache(maxsize=128)
-def large_table_of(circuit: Circuit, batched: frozenset[str]) -> LargeTable | None:
-    """Returns the table of a circuit on large states; None where the native code lacks something; see `table_of`."""
+def large_table_of(circuit: Circuit, batched: frozenset[str], with_controls: bool = True) -> LargeTable | None:
+    """Returns the table of a circuit on large states; None where the native code lacks something.
+
+    Args:
+      circuit: see `table_of`.
+      batched: likewise.
+      with_controls: whether gates under controls stay what they are; else they become wider matrices.
+    """
     program = compile_circuit(circuit, True, Blocks(1, take_permutations=False, num_all=circuit.num_qubits))
     assert program.start is not None
     try:
         is_real = all(part.is_real for part in (program.start, *program.stages))
-        level = level_of(replace(program, start=None), batched)
+        level = level_of(replace(program, start=None), batched, with_controls)
         table = LargeTable(circuit.num_qubits, level, not is_real, program.start)
         return table if all(is_linear((move,)) for move in table.moves) else None
     except Unsupported:
@@ -291,7 +295,7 @@ def pair_neighbours(entries: np.ndarray, num_qubits: int) -> np.ndarray:
 
 def _pair(first: np.ndarray, last: np.ndarray, num_qubits: int) -> np.ndarray | None:
     """Returns the entry of two gates on one qubit each, whose coefficients are neighbours; None where it can't be."""
-    if first[KIND] != _SINGLE or last[KIND] != _SINGLE or num_qubits < 2:
+    if first[KIND] != _SINGLE or last[KIND] != _SINGLE or num_qubits < 2 or first[MASK] == last[MASK]:
         return None
     apart = all((int(a[WEIGHTS]) & int(b[MASK])).bit_count() % 2 == 0 for a, b in ((first, last), (last, first)))
     if not apart or last[FIRST] != first[FIRST] + 2 * num_numbers(FORMS[_SINGLE]):
@@ -301,4 +305,5 @@ def _pair(first: np.ndarray, last: np.ndarray, num_qubits: int) -> np.ndarray | 
     entry[LOW : LOW + 2] = [2**bit - 1 for bit in pivots([int(first[MASK]), int(last[MASK])])]
     for place in (MASK, WEIGHTS, FLIP):
         entry[place + 1] = last[place]
+    entry[LANES] |= last[LANES] << 4
     return entry
