@@ -144,7 +144,7 @@ class Simulation(BatchLast):
 
     def _run_large(self, large: Large, operands: tuple[Array, ...]) -> Array:
         values = self._values(operands)
-        return large.run(large.first_states(large.begin(values)), *coefficients(large.table.level, values))
+        return large.run(large.begin(values), *coefficients(large.table.level, values))
 
     def _read_large(self, large: Large, final: Array) -> tuple[Array, ...]:
         return tuple(with_batch(x, large.batch) for x in large.read(self.readout, final))

@@ -59,9 +59,12 @@ FEW_NATIVE, FULL_VECTOR = 4, 16
 MAX_NATIVE_DIAGONALS = 4
 # On a GPU, whose blocks hold whole states, a state and its cotangent must fit into the memory of a multiprocessor.
 MAX_CUDA_QUBITS = 14
-# Larger states go through the memory in parts of 2**COSET_BITS amplitudes. On a GPU two such parts take 64 KiB.
-COSET_BITS = {"cpu": 13, "cuda": 12}
-MIN_LARGE_QUBITS, MAX_LARGE_QUBITS = {"cpu": 13, "cuda": 9}, 30
+# Other states go through the memory in cosets of 2**k amplitudes: on a GPU k = 12, two of which take 64 KiB, on a CPU
+# more for larger states, whose pages lie farther apart, in runs of 2**(k - 9) neighbours: k = 14 for n = 20 (gradient
+# of W2: k = 13 to 16 take 77, 73, 74, 78 ms), 15 for n = 22 (394, 375, 347, 363), 16 for n = 24 (W5: 746, 634, 608,
+# 558). Single states on a CPU: gradient of W2 for n = 10, 12, 16: 0.2, 0.7, 10 ms by XLA's code, 0.1, 0.2, 3.1 so.
+CUDA_COSET_BITS, MIN_COSET_BITS, MAX_COSET_BITS, RUN_BITS = 12, 14, 16, 9
+MIN_LARGE_QUBITS, MAX_LARGE_QUBITS = 9, 30
 # Less work than this, in tiles times rows times gates, is done before another thread has begun.
 MIN_SHARED_WORK = 2**14
 
@@ -154,7 +157,15 @@ def native_pays(platform: str, num_qubits: int, batch: int, num_coefficients: in
 def large_pays(platform: str, num_qubits: int, batch: int) -> bool:
     """Returns whether native code goes over large states pass by pass, where it does not hold whole ones."""
     possible = platform == "cuda" or batch == 1
-    return USE_NATIVE and possible and MIN_LARGE_QUBITS[platform] <= num_qubits <= MAX_LARGE_QUBITS
+    return USE_NATIVE and possible and MIN_LARGE_QUBITS <= num_qubits <= MAX_LARGE_QUBITS
+
+
+def coset_bits(platform: str, num_qubits: int) -> tuple[int, int]:
+    """Returns how many bits number the amplitudes of a coset, and how many of them are the lowest bits of a row."""
+    if platform == "cuda":
+        return min(CUDA_COSET_BITS, num_qubits), 0
+    bits = min(max(MIN_COSET_BITS, num_qubits // 2 + 4), MAX_COSET_BITS, num_qubits)
+    return bits, max(bits - RUN_BITS, 0)
 
 
 def native_workers(num_tiles: int, work: int) -> int:

@@ -155,7 +155,7 @@ def in_passes(emulated: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """No state is held whole; parts are small."""
     monkeypatch.setattr(adjoint, "native_of", lambda *_: None)
     monkeypatch.setattr(adjoint, "large_pays", lambda *_: True)
-    monkeypatch.setattr(large, "COSET_BITS", {"cuda": 8})
+    monkeypatch.setattr(large, "coset_bits", lambda *_: (8, 0))
     original = adjoint.large_of
     monkeypatch.setattr(adjoint, "large_of", lambda *facts: original(*facts[:4], "cuda"))
 

@@ -52,12 +52,32 @@ def _registered(dtype: str, backward: bool, is_complex: bool, platform: str, lar
         from qjax.quantum.native.cuda_build import handler_module
 
         module = handler_module(name, arithmetic, backward, large)
+    _register(name, compiled(module, "handler"), platform)
+    return name
+
+
+@cache
+def permute_target(dtype: str, is_complex: bool) -> str:
+    """Returns the name by which XLA calls what puts amplitudes elsewhere, on a CPU; see `target`."""
+    from llvmlite import ir
+
+    from qjax.quantum.native.code import Arithmetic
+    from qjax.quantum.native.permute_driver import PermuteDriver
+
+    name = f"qjax_permute_{'complex' if is_complex else 'real'}_{dtype}"
+    arithmetic = Arithmetic(ir.FloatType() if dtype == "float32" else ir.DoubleType(), is_complex)
+    with _LOCK:
+        _register(name, compiled(PermuteDriver(arithmetic).module, "handler"), "cpu")
+    return name
+
+
+def _register(name: str, address: int, platform: str) -> None:
+    """Makes a function known to XLA."""
     capsule = ctypes.pythonapi.PyCapsule_New
     capsule.restype, capsule.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
     # XLA's own name of that platform has capital letters.
     known = {"cpu": "cpu", "cuda": "CUDA"}[platform]
-    jax.ffi.register_ffi_target(name, capsule(compiled(module, "handler"), None, None), platform=known)
-    return name
+    jax.ffi.register_ffi_target(name, capsule(address, None, None), platform=known)
 
 
 def compiled(module: Any, function: str) -> int:

@@ -40,13 +40,10 @@ class Pass:
 
     def rows(self, low: int) -> np.ndarray:
         """Returns the rows of the coset of row 0 whose numbers are multiples of 2**low, int32."""
-        found = np.zeros(1, np.int64)
-        for mask in self.basis[low:]:
-            found = np.concatenate([found, found ^ mask])
-        return found.astype(np.int32)
+        return span(self.basis[low:]).astype(np.int32)
 
 
-class _Space:
+class Space:
     """A space of masks.
 
     Attributes:
@@ -85,11 +82,19 @@ class _Space:
         """Returns a basis in reduced form."""
         return [vector for vector, _ in self.vectors.values()]
 
-    def copy(self) -> "_Space":
+    def copy(self) -> "Space":
         """Returns one that can be changed by itself."""
-        other = _Space()
+        other = Space()
         other.low, other.basis, other.vectors = self.low, list(self.basis), dict(self.vectors)
         return other
+
+
+def span(basis: Sequence[int]) -> np.ndarray:
+    """Returns all sums of a basis, modulo 2: number k has those whose places are the bits of k, int64."""
+    found = np.zeros(1, np.int64)
+    for mask in basis:
+        found = np.concatenate([found, found ^ mask])
+    return found
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ class _Skipped:
 
     def __init__(self) -> None:
         self.groups: list[_Group] = []
-        self._masks, self._weights = _Space(), _Space()
+        self._masks, self._weights = Space(), Space()
 
     def add(self, group: _Group) -> None:
         self.groups.append(group)
@@ -140,7 +145,9 @@ def _odd(mask: int, weights: int) -> bool:
     return (mask & weights).bit_count() % 2 == 1
 
 
-def passes_of(entries: np.ndarray, num_qubits: int, size: int, low: int, lanes: bool = False) -> list[Pass]:
+def passes_of(
+    entries: np.ndarray, num_qubits: int, size: int, low: int, lanes: bool = False, run: int = 0
+) -> list[Pass]:
     """Returns the passes that apply all gates of a table.
 
     Args:
@@ -149,13 +156,14 @@ def passes_of(entries: np.ndarray, num_qubits: int, size: int, low: int, lanes: 
       size: dimension k of the spaces, at most n, and at least `low` and three more.
       low: so many lowest bits of a row are in every space, which makes neighbouring numbers neighbouring rows.
       lanes: whether these bits number what a vector holds. Then `size` is at least twice `low`, and three more.
+      run: so many lowest bits are in every space if that is more: longer runs of rows are fetched sooner.
 
     Raises:
       Unsupported: a gate cannot be done in any part.
     """
     waiting, found = _groups(entries), []
     while waiting:
-        draft, skipped = _Draft(num_qubits, size, low, lanes), _Skipped()
+        draft, skipped = _Draft(num_qubits, size, low, lanes, run), _Skipped()
         for place, group in enumerate(waiting):
             if skipped.is_full(num_qubits):
                 skipped.groups += waiting[place:]
@@ -187,10 +195,12 @@ def _groups(entries: np.ndarray) -> list[_Group]:
 class _Draft:
     """A pass while gates are taken into it."""
 
-    def __init__(self, num_qubits: int, size: int, low: int, lanes: bool) -> None:
+    def __init__(self, num_qubits: int, size: int, low: int, lanes: bool, run: int) -> None:
         self.num_qubits, self.size, self.low, self.lanes = num_qubits, size, low, lanes
         self.groups: list[_Group] = []
-        self._space = _Space(low)
+        self._space = Space(low)
+        for bit in range(low, run):
+            self._space.add(1 << bit)
         self._used = 0  # which of the basis those gates move along that reach into the lanes
 
     def take(self, group: _Group) -> bool:
@@ -265,7 +275,7 @@ class _Draft:
         return _with_cosets(found, len(order))
 
 
-def _places(space: _Space, group: _Group) -> int:
+def _places(space: Space, group: _Group) -> int:
     """Returns which of the basis a gate moves along."""
     found = 0
     for mask in group.needed:

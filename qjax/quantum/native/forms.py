@@ -68,6 +68,7 @@ class LargeFacts(IntEnum):
 
     TOTAL = 0  # qubits
     BITS = auto()  # of the rows of a coset
+    LOW_QUBITS = auto()  # of the second half of the first state
     BATCH = auto()
     PASSES = auto()
     SHARES = auto()

@@ -9,15 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qjax.quantum.choices import COSET_BITS, native_workers
+from qjax.quantum.choices import coset_bits, native_workers
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.loop_step import run
-from qjax.quantum.native.build import is_available, target
+from qjax.quantum.native.build import is_available, permute_target, target
 from qjax.quantum.native.cosets import Pass, passes_of
 from qjax.quantum.native.cuda_passes import LOW_BITS
 from qjax.quantum.native.cuda_shape import Shape, coset_shape, num_parts
 from qjax.quantum.native.forms import VECTOR_BYTES, LargeFacts, Launch
 from qjax.quantum.native.items import Unsupported
+from qjax.quantum.native.permute import LinearMap, moves_of, to_indices, to_rows
 from qjax.quantum.native.run import gpu, launch
 from qjax.quantum.native.table import LargeTable, large_table_of
 from qjax.quantum.plan import Plan, make_plan
@@ -54,9 +55,11 @@ class Large:
     @property
     def pays(self) -> bool:
         """Whether it can be done here."""
+        if not len(self.table.gates_back):
+            return False
         if self.platform == "cuda":
             return self.dtype.itemsize == 4 and gpu() is not None and self.num_coset_bits >= LOW_BITS + 3
-        return not self.table.level.counts[1] and self.num_coset_bits >= 2 * self._low + 3 and self.can_go
+        return not self.table.level.counts[1] and self.num_coset_bits > 2 * self._low and self.can_go
 
     def __str__(self) -> str:
         words = "complex" if self.table.is_complex else "real"
@@ -66,7 +69,7 @@ class Large:
     @property
     def num_coset_bits(self) -> int:
         """Bits of the rows of a part."""
-        return min(COSET_BITS[self.platform], self.num_qubits)
+        return coset_bits(self.platform, self.num_qubits)[0]
 
     @property
     def _low(self) -> int:
@@ -77,7 +80,8 @@ class Large:
     def passes(self) -> list[Pass]:
         """The passes, in order."""
         facts = self.table.gates_back, self.num_qubits, self.num_coset_bits, self._low
-        return passes_of(*facts, lanes=self.platform == "cpu")
+        run = coset_bits(self.platform, self.num_qubits)[1]
+        return passes_of(*facts, lanes=self.platform == "cpu", run=run)
 
     @property
     def can_go(self) -> bool:
@@ -125,12 +129,35 @@ class Large:
         moves = self.table.moves
         if moves and readout.folds:
             readout = readout.before(moves)
+        elif moves and self.platform == "cpu":
+            return readout(to_complex(self._permuted(final), self.layout))
         elif moves:
             plan = self._last_plan
             ordered = from_complex(to_complex(final, self.layout), plan.before)
             moved = run(plan.steps, ordered, tuple(() for _ in plan.steps))
             return readout(to_complex(moved, plan.after))
         return readout(to_complex(final, self.layout))
+
+    def _permuted(self, final: Array) -> Array:
+        """Returns the final states in the order of the basis; JAX can differentiate it once."""
+        maps = to_rows(self.table.frame), to_indices(self.table.frame)
+
+        @jax.custom_vjp
+        def ordered(states: Array) -> Array:
+            return self._moved(states, *maps)
+
+        ordered.defvjp(lambda states: (ordered(states), None), lambda _, ct: (self._moved(ct, *maps[::-1]),))
+        return ordered(final)
+
+    def _moved(self, states: Array, forth: LinearMap, back: LinearMap) -> Array:
+        moves = moves_of(forth, back, self.num_coset_bits, self._low)
+        columns = np.array([*forth.columns, forth.offset], np.int32)
+        facts = self._facts(1, 0)
+        each = states.T
+        results = [self._like(each), self._room(False, 0)]
+        tables = moves.pivots, moves.sources, moves.targets, moves.places, moves.steps, columns
+        call = jax.ffi.ffi_call(permute_target(self.dtype.name, self.table.is_complex), results)
+        return call(*tables, each, facts)[0].T
 
     @cached_property
     def _last_plan(self) -> Plan:
@@ -140,22 +167,21 @@ class Large:
 
     # The passes. ------------------------------------------------------------------------------------------------
 
-    def run(self, states: Array, shared: Array, own: Array) -> Array:
-        """Returns the states after all gates.
+    def run(self, tensors: Any, shared: Array, own: Array) -> Array:
+        """Returns the states after all gates, `[parts * 2**n, batch]`.
 
         Args:
-          states: before them, `[parts * 2**n, batch]`.
+          tensors: of the first states; see `begin`.
           shared: coefficients that all examples share, `[num_shared, 1]`.
           own: the others, `[num_own, batch]`.
         """
-        states = with_batch(states, self.batch)
-        if not self.passes:
-            return states
-        each = states.T
         operands = self._operands(False, shared, own)
         if self.platform == "cpu":
-            results = [self._like(each), self._room(False, len(operands[4]))]
-            return self._call_cpu(False, results, operands, each)[0].T
+            parts = 1 + self.table.is_complex
+            results = [self._shaped(self.batch, parts << self.num_qubits), self._room(False, len(operands[4]))]
+            halves = [jnp.pad(half[..., 0], ((0, parts - half.shape[0]), (0, 0))) for half in tensors]
+            return self._call_cpu(False, results, operands, *halves)[0].T
+        each = with_batch(self.first_states(tensors), self.batch).T
         results = [self._like(each), self._like(self._scratch(False))]
         return self._call(False, results, operands, each)[0].T
 
@@ -168,8 +194,6 @@ class Large:
           shared: see `run`.
           own: likewise.
         """
-        if not self.passes:
-            return cotangent, jnp.zeros_like(shared), jnp.zeros_like(own)
         each, operands = states.T, self._operands(True, shared, own)
         if self.platform == "cpu":
             count = len(operands[4])
@@ -185,7 +209,10 @@ class Large:
         return back.T, of_shared, of_own.reshape(own.shape[0], self.batch, cosets).sum(axis=-1)
 
     def _like(self, array: Any) -> Any:
-        return jax.ShapeDtypeStruct(array.shape, self.dtype)  # type: ignore[no-untyped-call]
+        return self._shaped(*array.shape)
+
+    def _shaped(self, *shape: int) -> Any:
+        return jax.ShapeDtypeStruct(shape, self.dtype)  # type: ignore[no-untyped-call]
 
     def _scratch(self, backward: bool) -> np.ndarray:
         blocks, count = self._shape(backward).blocks, self.table.num_made
@@ -211,14 +238,19 @@ class Large:
     def _call_cpu(
         self, backward: bool, results: Sequence[Any], operands: Sequence[Any], *states: Array
     ) -> list[Array]:
-        facts = np.zeros(len(LargeFacts), np.int32)
-        facts[LargeFacts.TOTAL], facts[LargeFacts.BITS] = self.num_qubits, self.num_coset_bits
-        facts[LargeFacts.BATCH], facts[LargeFacts.PASSES] = self.batch, len(self.passes)
-        facts[LargeFacts.SHARES], facts[LargeFacts.WORKERS] = self._num_shares, self._num_workers
-        facts[LargeFacts.NUM_COEFFICIENTS] = len(operands[4])
-        facts[LargeFacts.ROOM] = self._room_bytes(backward, len(operands[4]))
+        facts = self._facts(len(self.passes), len(operands[4]), backward)
+        facts[LargeFacts.LOW_QUBITS] = 0 if backward else states[1].shape[-1].bit_length() - 1
         name = target(self.dtype, backward, self.table.is_complex, "cpu", large=True)
         return list(jax.ffi.ffi_call(name, results)(*operands, *states, facts))
+
+    def _facts(self, num_passes: int, num_coefficients: int, backward: bool = False) -> np.ndarray:
+        facts = np.zeros(len(LargeFacts), np.int32)
+        facts[LargeFacts.TOTAL], facts[LargeFacts.BITS] = self.num_qubits, self.num_coset_bits
+        facts[LargeFacts.BATCH], facts[LargeFacts.PASSES] = self.batch, num_passes
+        facts[LargeFacts.SHARES], facts[LargeFacts.WORKERS] = self._num_shares, self._num_workers
+        facts[LargeFacts.NUM_COEFFICIENTS] = num_coefficients
+        facts[LargeFacts.ROOM] = self._room_bytes(backward, num_coefficients)
+        return facts
 
     @property
     def _num_workers(self) -> int:
@@ -236,7 +268,7 @@ class Large:
     def _room(self, backward: bool, num_coefficients: int) -> Any:
         """Returns the shape of the room: a vector of each coefficient, and each share's own."""
         whole = VECTOR_BYTES * num_coefficients + self._num_shares * self._room_bytes(backward, num_coefficients)
-        return jax.ShapeDtypeStruct((whole // self.dtype.itemsize,), self.dtype)  # type: ignore[no-untyped-call]
+        return self._shaped(whole // self.dtype.itemsize)
 
     # On a GPU. --------------------------------------------------------------------------------------------------
 
