@@ -17,6 +17,16 @@ OF_XLA = {
 }
 
 
+# Tests of the native code of a CPU, which are left out where JAX has a GPU.
+OF_CPU = {"test_large", "test_native", "test_passes"}
+
+
+@pytest.fixture(autouse=True)
+def on_a_cpu(request: pytest.FixtureRequest) -> None:
+    if request.module.__name__.rpartition(".")[2] in OF_CPU and jax.default_backend() != "cpu":
+        pytest.skip("of a CPU")
+
+
 @pytest.fixture(autouse=True)
 def strict_promotion() -> Iterator[None]:
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):

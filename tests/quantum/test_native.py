@@ -310,7 +310,7 @@ def test_it_is_used_where_it_pays_and_no_other_way_is_asked_for() -> None:
     assert "qjax_run_complex_float32" in text_of(measure, params, inputs)
     assert is_native(measure, params, inputs[0])
     large = plain(10)
-    for batch, expected in ((1, False), (3, False), (4, True)):
+    for batch, expected in ((1, True), (3, False), (4, True)):
         own = values_of(large, batch)
         assert is_native(lambda p, x: expectation(large, p, x, z_observables(10)), *own) == expected
     for way in ("store", "recompute"):
@@ -365,7 +365,7 @@ def test_explain_says_which_code_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert f"native    {found.native}" in str(found)
     assert Explanation.from_json(found.to_json()) == found
     assert explain(plain(4), batch=32, reverse_pass="store").native == ""
-    assert explain(plain(10)).native == ""
+    assert explain(plain(10), batch=3).native == ""
     monkeypatch.setattr(choices_module, "USE_NATIVE", False)
     assert explain(plain(4), batch=32).native == ""
 
