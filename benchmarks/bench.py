@@ -43,7 +43,8 @@ def main() -> int:
             print(f"error: --device=gpu: {reason}", file=sys.stderr)
             return 2
     places = report.Places(PLACE / "quick" if args.quick else ROOT / "benchmarks", args.device)
-    chosen = [case for case in cases(args.workloads, args.quick) if args.only in case.name]
+    offered = cases(args.workloads, args.quick, gpu=args.device == "gpu")
+    chosen = [case for case in offered if args.only in case.name]
     if not chosen:
         print(f"error: --only={args.only} is part of no case's name", file=sys.stderr)
         return 2

@@ -72,7 +72,7 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.workloads import cases
 
     _call_in_this_thread()
-    case = next(case for case in cases(quick=args.quick) if case.name == args.case)
+    case = next(case for case in cases(quick=args.quick, gpu=args.device == "gpu") if case.name == args.case)
     peer = PEERS[args.peer]
     module = importlib.import_module(peer.module)
     if args.device == "gpu" and module.backend() != "gpu":

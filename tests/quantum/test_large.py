@@ -303,6 +303,10 @@ def test_it_is_used_from_nine_qubits_on_and_where_no_other_way_is_asked_for(monk
         assert is_large(measure, values_of(circuit)) == expected
     with_three = chain(9, 2) + Circuit(9, (operation("ccx", (0, 1, 2)),))
     assert not is_large(lambda p: state(with_three, p), values_of(with_three))
+    with monkeypatch.context() as patched:
+        patched.setattr(large, "MAX_NATIVE_COEFFICIENTS", 100)
+        long = chain(9, 4)
+        assert not is_large(lambda p: state(long, p), values_of(long))
     only_a_start = Circuit(9, (operation("h", 0),))
     assert not is_large(lambda: state(only_a_start))
     assert "passes over the states" in explain(efficient_su2(14, 4)).native

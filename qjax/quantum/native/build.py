@@ -2,6 +2,7 @@
 
 import ctypes
 import importlib.util
+import os
 from functools import cache
 from threading import Lock
 from typing import Any
@@ -17,8 +18,9 @@ _ENGINES: list[Any] = []
 
 @cache
 def is_available() -> bool:
-    """Returns whether llvmlite is installed, and 64-bit addresses are what the code is written for."""
-    return importlib.util.find_spec("llvmlite") is not None and ctypes.sizeof(ctypes.c_void_p) == 8
+    """Returns whether llvmlite is installed, and the code is written for this system: 64-bit addresses, and POSIX."""
+    known = os.name == "posix" and ctypes.sizeof(ctypes.c_void_p) == 8
+    return known and importlib.util.find_spec("llvmlite") is not None
 
 
 def target(dtype: Any, backward: bool, is_complex: bool, platform: str = "cpu", large: bool = False) -> str:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qjax.quantum.choices import coset_bits, native_workers
+from qjax.quantum.choices import MAX_NATIVE_COEFFICIENTS, coset_bits, native_workers
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.loop_step import run
 from qjax.quantum.native.build import is_available, permute_target, target
@@ -54,8 +54,8 @@ class Large:
 
     @property
     def pays(self) -> bool:
-        """Whether it can be done here."""
-        if not len(self.table.gates_back):
+        """Whether it can be done here, and its table is not too long to be written out."""
+        if sum(self.table.level.counts) > MAX_NATIVE_COEFFICIENTS or not len(self.table.gates_back):
             return False
         if self.platform == "cuda":
             return self.dtype.itemsize == 4 and gpu() is not None and self.num_coset_bits >= LOW_BITS + 3
