@@ -103,23 +103,20 @@ class Simulation(BatchLast):
         return fixed
 
     def natively(self, platform: str, *operands: Array) -> tuple[Array, ...]:
-        shapes = shapes_of(operands)
-        native, large = self.native_form(platform, shapes), self.large_form(platform, shapes)
-        if native is None and large is not None:
-            return self._read_large(large, self._run_large(large, operands))
+        native = self.any_native_form(platform, shapes_of(operands))
         if native is None:
             return self(*operands)
+        if isinstance(native, Large):
+            return self._read_large(native, self._run_large(native, operands))
         return native.run(*coefficients(native.table.level, self._values(operands)))[0]
 
     def saving_natively(self, platform: str, *operands: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        shapes = shapes_of(operands)
-        native = self.native_form(platform, shapes) if self.native else None
-        large = self.large_form(platform, shapes) if self.native and native is None else None
-        if large is not None:
-            final = self._run_large(large, operands)
-            return self._read_large(large, final), (final,)
+        native = self.any_native_form(platform, shapes_of(operands)) if self.native else None
         if native is None:
             return self.saving(*operands)
+        if isinstance(native, Large):
+            final = self._run_large(native, operands)
+            return self._read_large(native, final), (final,)
         results, kept = native.run(*coefficients(native.table.level, self._values(operands)), self._keeps(operands))
         return results, (kept,)
 
@@ -133,12 +130,11 @@ class Simulation(BatchLast):
     ) -> tuple[Array, ...]:
         batch = batch_of((*operands, *cotangents))
         wide = tuple(with_batch(x, batch) for x in operands) if per_example else operands
-        native = self.native_form(platform, shapes_of(wide), batch) if self.native else None
-        large = self.large_form(platform, shapes_of(wide), batch) if self.native and native is None else None
-        if large is not None:
-            return self._pull_back_large(large, wide, with_batch(saved[0], batch), cotangents)
+        native = self.any_native_form(platform, shapes_of(wide), batch) if self.native else None
         if native is None:
             return self.pull_back(operands, saved, cotangents, per_example)
+        if isinstance(native, Large):
+            return self._pull_back_large(native, wide, with_batch(saved[0], batch), cotangents)
         numbers, pull = jax.vjp(lambda *xs: coefficients(native.table.level, self._values(xs)), *wide)
         return tuple(pull(native.pull_back(*numbers, saved[0], cotangents)))
 
@@ -219,6 +215,10 @@ class Simulation(BatchLast):
         elif cotangent.shape != state.shape:  # the first state is shared
             cotangent = cotangent.sum(axis=-1, keepdims=True)
         return self._pull_back_first(plan, first, cotangent), slopes
+
+    def any_native_form(self, platform: str, shapes: Shapes, batch: int | None = None) -> Native | Large | None:
+        """Returns the simulation by native code: of whole states where that can be, else pass by pass."""
+        return self.native_form(platform, shapes, batch) or self.large_form(platform, shapes, batch)
 
     def native_form(self, platform: str, shapes: Shapes, batch: int | None = None) -> Native | None:
         """Returns the simulation by the native code of a platform, where it can be and, unless settled, pays."""

@@ -221,7 +221,7 @@ def _describe_native(
     whole = (*shapes, ((circuit.num_inputs, batch), real))
     if platform is None:
         return ""
-    found = simulation.native_form(platform, whole) or simulation.large_form(platform, whole)
+    found = simulation.any_native_form(platform, whole)
     return "" if found is None else str(found)
 
 

@@ -33,53 +33,49 @@ def target(dtype: Any, backward: bool, is_complex: bool, platform: str = "cpu", 
       platform: 'cpu' or 'cuda'.
       large: whether it is the code for large states.
     """
+    kind = f"{'gradient' if backward else 'run'}{'_large' * large}"
     with _LOCK:
-        return _registered(jnp.dtype(dtype).name, backward, is_complex, platform, large)
+        return _registered(kind, jnp.dtype(dtype).name, is_complex, platform)
 
 
-@cache
-def _registered(dtype: str, backward: bool, is_complex: bool, platform: str, large: bool) -> str:
-    from llvmlite import ir
-
-    from qjax.quantum.native.code import Arithmetic
-
-    name = f"qjax_{'gradient' if backward else 'run'}_{'complex' if is_complex else 'real'}_{dtype}{'_large' * large}"
-    arithmetic = Arithmetic(ir.FloatType() if dtype == "float32" else ir.DoubleType(), is_complex)
-    if platform == "cpu":
-        from qjax.quantum.native.driver import Driver
-        from qjax.quantum.native.large_driver import LargeDriver
-
-        module = (LargeDriver if large else Driver)(arithmetic, backward).module
-    else:
-        from qjax.quantum.native.cuda_build import handler_module
-
-        module = handler_module(name, arithmetic, backward, large)
-    _register(name, compiled(module, "handler"), platform)
-    return name
-
-
-@cache
-def permute_target(dtype: str, is_complex: bool) -> str:
+def permute_target(dtype: Any, is_complex: bool) -> str:
     """Returns the name by which XLA calls what puts amplitudes elsewhere, on a CPU; see `target`."""
+    with _LOCK:
+        return _registered("permute", jnp.dtype(dtype).name, is_complex, "cpu")
+
+
+@cache
+def _registered(kind: str, dtype: str, is_complex: bool, platform: str) -> str:
+    """Returns the name of a function that XLA knows by now; for one caller at a time."""
     from llvmlite import ir
 
     from qjax.quantum.native.code import Arithmetic
-    from qjax.quantum.native.permute_driver import PermuteDriver
 
-    name = f"qjax_permute_{'complex' if is_complex else 'real'}_{dtype}"
+    name = f"qjax_{kind}_{'complex' if is_complex else 'real'}_{dtype}"
     arithmetic = Arithmetic(ir.FloatType() if dtype == "float32" else ir.DoubleType(), is_complex)
-    with _LOCK:
-        _register(name, compiled(PermuteDriver(arithmetic).module, "handler"), "cpu")
-    return name
-
-
-def _register(name: str, address: int, platform: str) -> None:
-    """Makes a function known to XLA."""
+    address = compiled(_module(kind, name, arithmetic, platform), "handler")
     capsule = ctypes.pythonapi.PyCapsule_New
     capsule.restype, capsule.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
     # XLA's own name of that platform has capital letters.
     known = {"cpu": "cpu", "cuda": "CUDA"}[platform]
     jax.ffi.register_ffi_target(name, capsule(address, None, None), platform=known)
+    return name
+
+
+def _module(kind: str, name: str, arithmetic: Any, platform: str) -> Any:
+    """Returns the module of a function, whose entry point is `handler`."""
+    from qjax.quantum.native.driver import Driver
+    from qjax.quantum.native.large_driver import LargeDriver
+    from qjax.quantum.native.permute_driver import PermuteDriver
+
+    backward, large = kind.startswith("gradient"), kind.endswith("_large")
+    if platform == "cuda":
+        from qjax.quantum.native.cuda_build import handler_module
+
+        return handler_module(name, arithmetic, backward, large)
+    if kind == "permute":
+        return PermuteDriver(arithmetic).module
+    return (LargeDriver if large else Driver)(arithmetic, backward).module
 
 
 def compiled(module: Any, function: str) -> int:

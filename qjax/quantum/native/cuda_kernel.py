@@ -56,12 +56,36 @@ class Follower:
 
     coefficients: Sequence[Piece]
     sums: Sequence[Piece]
+    num_arrays = 0, 0  # operands and results of a forward and of a reverse pass
 
-    def __init__(self, code: CudaCode) -> None:
+    def __init__(
+        self, module: ir.Module, name: str, arithmetic: Arithmetic, is_backward: bool, emulated: bool
+    ) -> None:
+        self.is_backward = is_backward
+        self.code = code = CudaCode(module, name, self.num_arrays[is_backward], arithmetic, emulated)
         b, planes = code.builder, 2 if code.is_complex else 1
-        self.code = code
+        self.num_shared, self.num_own, self.num_made = (
+            code.word(place) for place in (Launch.NUM_SHARED, Launch.NUM_OWN, Launch.NUM_MADE)
+        )
         self.tile = b.gep(code.shared, [code.lane_bytes])
         self.cotangent = b.gep(self.tile, [b.mul(b.shl(code.rows, code.row_shift), int64(planes))])
+
+        self._write()
+
+    def _write(self) -> None:
+        """Writes the kernel."""
+        raise NotImplementedError
+
+    def _do_tile(self, number: Value) -> None:
+        """Writes what is done to a tile."""
+        raise NotImplementedError
+
+    def _do_tiles(self) -> None:
+        """Does one tile after the other, at equal distances."""
+        code, b = self.code, self.code.builder
+        tiles = b.sub(b.add(self._count(Launch.TILES), b.sub(code.num_blocks, int32(1))), code.block)
+        with code.loop(b.udiv(tiles, code.num_blocks)) as loop:
+            self._do_tile(b.add(code.block, b.mul(loop.index, code.num_blocks)))
 
     def _count(self, place: Launch) -> Value:
         """Returns a number of the launch, 32 bits."""
@@ -128,18 +152,10 @@ class Follower:
 
 
 class _Kernel(Follower):
-    def __init__(
-        self, module: ir.Module, name: str, arithmetic: Arithmetic, is_backward: bool, emulated: bool
-    ) -> None:
-        self.is_backward = is_backward
-        super().__init__(CudaCode(module, name, NUM_BACKWARD if is_backward else NUM_FORWARD, arithmetic, emulated))
-        self._write()
+    num_arrays = NUM_FORWARD, NUM_BACKWARD
 
     def _write(self) -> None:
         code, b = self.code, self.code.builder
-        self.num_shared, self.num_own, self.num_made = (
-            code.word(place) for place in (Launch.NUM_SHARED, Launch.NUM_OWN, Launch.NUM_MADE)
-        )
         own_scratch = b.mul(b.zext(code.block, INT64), code.word(Launch.SCRATCH))
         scratch = b.gep(code.array(SCRATCH_BACK if self.is_backward else SCRATCH), [code.bytes_of(own_scratch)])
         self.made = b.gep(scratch, [code.lane_bytes])
@@ -148,9 +164,7 @@ class _Kernel(Follower):
         self.sums = [Piece(int64(0), self.all_sums, self.lane_stride)]
         if self.is_backward:
             self._zero_sums(int64(0), self.num_shared)
-        tiles = b.sub(b.add(self._count(Launch.TILES), b.sub(code.num_blocks, int32(1))), code.block)
-        with code.loop(b.udiv(tiles, code.num_blocks)) as loop:
-            self._do_tile(b.add(code.block, b.mul(loop.index, code.num_blocks)))
+        self._do_tiles()
         if self.is_backward:
             self._put_shared_sums()
         b.ret_void()

@@ -11,7 +11,7 @@ tile, `[., tiles]`, and room.
 from llvmlite import ir
 
 from qjax.quantum.native.code import INT32, INT64, Arithmetic, Value, int32, int64
-from qjax.quantum.native.cuda_code import CudaCode, Piece
+from qjax.quantum.native.cuda_code import Piece
 from qjax.quantum.native.cuda_kernel import Follower, finish
 from qjax.quantum.native.forms import Launch
 
@@ -31,18 +31,10 @@ def write_passes(name: str, arithmetic: Arithmetic, is_backward: bool, emulated:
 
 
 class _Passes(Follower):
-    def __init__(
-        self, module: ir.Module, name: str, arithmetic: Arithmetic, is_backward: bool, emulated: bool
-    ) -> None:
-        self.is_backward = is_backward
-        super().__init__(CudaCode(module, name, NUM_BACKWARD if is_backward else NUM_FORWARD, arithmetic, emulated))
-        self._write()
+    num_arrays = NUM_FORWARD, NUM_BACKWARD
 
     def _write(self) -> None:
         code, b = self.code, self.code.builder
-        self.num_shared, self.num_own, self.num_made = (
-            code.word(place) for place in (Launch.NUM_SHARED, Launch.NUM_OWN, Launch.NUM_MADE)
-        )
         block = b.zext(code.block, INT64)
         scratch = code.array(SCRATCH_BACK if self.is_backward else SCRATCH)
         self.made = b.gep(scratch, [code.bytes_of(b.mul(block, code.word(Launch.SCRATCH)))])
@@ -53,16 +45,14 @@ class _Passes(Follower):
             self.shared_sums = Piece(int64(0), shared_sums, stride)
             with b.if_then(self.begins):
                 self._zero(self.shared_sums, self.num_shared)
-        tiles = b.sub(b.add(self._count(Launch.TILES), b.sub(code.num_blocks, int32(1))), code.block)
-        with code.loop(b.udiv(tiles, code.num_blocks)) as loop:
-            self._do_tile(b.add(code.block, b.mul(loop.index, code.num_blocks)))
+        self._do_tiles()
         b.ret_void()
 
-    def _do_tile(self, tile: Value) -> None:
+    def _do_tile(self, number: Value) -> None:
         code, b = self.code, self.code.builder
         cosets_shift = b.sub(self._count(Launch.TOTAL), self._count(Launch.QUBITS))
-        example = b.lshr(tile, cosets_shift)
-        first = self._first_row(b.and_(tile, b.sub(b.shl(int32(1), cosets_shift), int32(1))))
+        example = b.lshr(number, cosets_shift)
+        first = self._first_row(b.and_(number, b.sub(b.shl(int32(1), cosets_shift), int32(1))))
         code.coset = b.or_(b.shl(first, int32(1)), int32(1))
         batch_bytes, own_end = code.bytes_of(code.word(Launch.BATCH)), b.add(self.num_shared, self.num_own)
         own = b.gep(code.array(OWN), [code.bytes_of(example)])
@@ -78,20 +68,20 @@ class _Passes(Follower):
         moved = [(self.tile, STATE, NEW_STATE)]
         if self.is_backward:
             moved = [(self.tile, STATE, NEW_STATE_BACK), (self.cotangent, COTANGENT, NEW_COTANGENT)]
-            self._start_sums(tile, own_end)
+            self._start_sums(number, own_end)
         for own_tile, old, new in moved:
             source = b.select(self.begins, code.array(old), code.array(new))
             self._move(own_tile, b.gep(source, [start]), load=True)
         code.synchronize()
         entries = self._entry(code.array(ENTRIES), self._count(Launch.FIRST_GATE))
-        number = self._count(Launch.NUM_GATES)
+        count = self._count(Launch.NUM_GATES)
         if self.is_backward:
             with b.if_then(b.icmp_signed("!=", self.num_made, int64(0))):
-                self._follow(entries, number, self._forward, False, makes_only=True)
-            self._follow(entries, number, self._backward, True)
+                self._follow(entries, count, self._forward, False, makes_only=True)
+            self._follow(entries, count, self._backward, True)
             code.synchronize()
         else:
-            self._follow(entries, number, self._forward, False)
+            self._follow(entries, count, self._forward, False)
         for own_tile, _, new in moved:
             self._move(own_tile, b.gep(code.array(new), [start]), load=False)
         code.synchronize()

@@ -156,7 +156,7 @@ class Large:
         each = states.T
         results = [self._like(each), self._room(False, 0)]
         tables = moves.pivots, moves.sources, moves.targets, moves.places, moves.steps, columns
-        call = jax.ffi.ffi_call(permute_target(self.dtype.name, self.table.is_complex), results)
+        call = jax.ffi.ffi_call(permute_target(self.dtype, self.table.is_complex), results)
         return call(*tables, each, facts)[0].T
 
     @cached_property
