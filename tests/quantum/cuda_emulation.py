@@ -21,6 +21,7 @@ from qjax.quantum.native.forms import Launch
 
 _LIBRARY = ctypes.CDLL(None)
 _WARP = 32
+_GUARD = 2**14  # numbers behind the shared memory that none may touch
 _BARRIER_BYTES = 64  # more than pthread_barrier_t takes anywhere
 
 
@@ -51,12 +52,13 @@ def _run(function: Any, arrays: Sequence[np.ndarray], sizes: np.ndarray) -> None
     """Runs the blocks one after the other."""
     blocks, threads = int(sizes[GRID]), int(sizes[BLOCK])
     numbers = [int(x) for x in sizes[NUM_SIZES:]]
+    assert int(sizes[MEMORY]) == 4 * (numbers[Launch.STAGING] + 2 * numbers[Launch.STAGING_SIZE])
     numbers[Launch.STAGING_SIZE] *= _WARP  # no warps add up first
     assert math.log2(threads) == numbers[Launch.LANES] + numbers[Launch.GROUPS]
     barrier = ctypes.create_string_buffer(_BARRIER_BYTES)
     assert _LIBRARY.pthread_barrier_init(barrier, None, threads) == 0
-    count = int(sizes[MEMORY]) // 4 + 2 * numbers[Launch.STAGING_SIZE]
-    memory = np.full(count, np.nan, np.float32)
+    count = numbers[Launch.STAGING] + 2 * numbers[Launch.STAGING_SIZE]
+    memory = np.full(count + _GUARD, np.nan, np.float32)
     start = memory.ctypes.data
     addresses = [array.ctypes.data for array in arrays]
     for block in range(blocks):
@@ -69,3 +71,4 @@ def _run(function: Any, arrays: Sequence[np.ndarray], sizes: np.ndarray) -> None
         for one in work:
             one.join()
     assert _LIBRARY.pthread_barrier_destroy(barrier) == 0
+    assert np.isnan(memory[count:]).all(), "a thread wrote behind the shared memory"

@@ -48,7 +48,8 @@ def emulated(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(module, "target", lambda _, *facts, large=False: f"{facts[0]} {facts[1]} {large}")
     for module in (adjoint, run):
         monkeypatch.setattr(module, "native_pays", lambda *_: True)
-    monkeypatch.setattr(cuda_shape, "RESIDENT_THREADS", getattr(request, "param", 64))
+    for name in ("RESIDENT_THREADS", "RESIDENT_THREADS_BACK"):
+        monkeypatch.setattr(cuda_shape, name, getattr(request, "param", 64))
 
 
 def both(function: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
@@ -211,7 +212,7 @@ def test_kernels_are_written_for_the_kind_of_gpu(backward: bool, capability: int
     text = cuda_build.assembly("kernel", Arithmetic(ir.FloatType(), True), backward, capability)
     assert f".target sm_{min(capability, 100)}" in text
     assert ".visible .entry kernel(" in text
-    assert ".maxntid 512" in text
+    assert f".maxntid {256 if backward else 512}" in text
 
 
 @pytest.fixture

@@ -177,8 +177,12 @@ class Code:
         self.store_numbers(numbers, [self.add(old, value) for old, value in pairs])
 
     def place(self, row: Value) -> Value:
-        """Returns where in a tile a row of amplitudes begins, given its 32-bit number."""
+        """Returns where in a tile a row of amplitudes begins, given its number, of 32 or 64 bits."""
         return self.builder.shl(self.builder.zext(row, INT64), self.row_shift)
+
+    def real_place(self, row: Value) -> Value:
+        """Returns where a row of real numbers begins, given its number."""
+        return self.builder.shl(self.builder.zext(row, INT64), self.real_shift)
 
     def load_rows(self, tile: Value, places: Sequence[Value]) -> list[Complex]:
         """Returns rows of a tile."""

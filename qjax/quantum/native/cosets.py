@@ -98,7 +98,7 @@ def span(basis: Sequence[int]) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _Group:
+class Group:
     """A gate's entry, after those that make its numbers.
 
     Attributes:
@@ -114,21 +114,21 @@ class _Group:
     weights: tuple[int, ...]
 
 
-class _Skipped:
+class Skipped:
     """Gates that come later; others may pass them where they commute with all of them."""
 
     def __init__(self) -> None:
-        self.groups: list[_Group] = []
+        self.groups: list[Group] = []
         self._masks, self._weights = Space(), Space()
 
-    def add(self, group: _Group) -> None:
+    def add(self, group: Group) -> None:
         self.groups.append(group)
         for mask in group.masks:
             self._masks.add(mask)
         for weight in group.weights:
             self._weights.add(weight)
 
-    def lets_pass(self, group: _Group) -> bool:
+    def lets_pass(self, group: Group) -> bool:
         return not _meet(group.masks, self._weights.masks()) and not _meet(group.weights, self._masks.masks())
 
     def is_full(self, num_qubits: int) -> bool:
@@ -161,9 +161,9 @@ def passes_of(
     Raises:
       Unsupported: a gate cannot be done in any part.
     """
-    waiting, found = _groups(entries), []
+    waiting, found = groups_of(entries), []
     while waiting:
-        draft, skipped = _Draft(num_qubits, size, low, lanes, run), _Skipped()
+        draft, skipped = _Draft(num_qubits, size, low, lanes, run), Skipped()
         for place, group in enumerate(waiting):
             if skipped.is_full(num_qubits):
                 skipped.groups += waiting[place:]
@@ -177,8 +177,8 @@ def passes_of(
     return found
 
 
-def _groups(entries: np.ndarray) -> list[_Group]:
-    found: list[_Group] = []
+def groups_of(entries: np.ndarray) -> list[Group]:
+    found: list[Group] = []
     makers: list[np.ndarray] = []
     for entry in entries:
         if entry[KIND] in MAKER_KINDS:
@@ -187,7 +187,7 @@ def _groups(entries: np.ndarray) -> list[_Group]:
         kind, targets, controls = FORMS[entry[KIND]]
         needed = tuple(int(mask) for mask in entry[MASK : MASK + targets + controls])
         weights = tuple(int(x) for x in entry[WEIGHTS : WEIGHTS + targets + controls])
-        found.append(_Group((*makers, entry), needed, () if kind == "diagonal" else needed[:targets], weights))
+        found.append(Group((*makers, entry), needed, () if kind == "diagonal" else needed[:targets], weights))
         makers = []
     return found
 
@@ -197,13 +197,13 @@ class _Draft:
 
     def __init__(self, num_qubits: int, size: int, low: int, lanes: bool, run: int) -> None:
         self.num_qubits, self.size, self.low, self.lanes = num_qubits, size, low, lanes
-        self.groups: list[_Group] = []
+        self.groups: list[Group] = []
         self._space = Space(low)
         for bit in range(low, run):
             self._space.add(1 << bit)
         self._used = 0  # which of the basis those gates move along that reach into the lanes
 
-    def take(self, group: _Group) -> bool:
+    def take(self, group: Group) -> bool:
         """Takes a gate if there is room for it."""
         grown = self._space.copy()
         for mask in group.needed:
@@ -232,7 +232,7 @@ class _Draft:
         basis = tuple(self._space.basis[place] for place in order)
         return Pass(basis, whole, pair_neighbours(whole, self.size - self.low * self.lanes))
 
-    def _reaches(self, group: _Group) -> bool:
+    def _reaches(self, group: Group) -> bool:
         """Whether a gate turns bits over that number what a vector holds."""
         return self.lanes and any(mask % (1 << self.low) for mask in group.needed)
 
@@ -245,7 +245,7 @@ class _Draft:
         waiting, is_turned = self.groups, False
         found: list[np.ndarray] = []
         while waiting or is_turned:
-            skipped = _Skipped()
+            skipped = Skipped()
             for group in waiting:
                 here = not _places(self._space, group) & away if is_turned else not self._reaches(group)
                 if here and skipped.lets_pass(group):
@@ -272,10 +272,10 @@ class _Draft:
             found[MASK + k] = sum((places >> place & 1) << j for j, place in enumerate(order))
             found[WEIGHTS + k] = sum(_odd(self._space.basis[place], weights) << j for j, place in enumerate(order))
             found[FLIP + k] = int(entry[FLIP + k]) | weights << 1
-        return _with_cosets(found, len(order))
+        return with_cosets(found, _masks(found), len(order))
 
 
-def _places(space: Space, group: _Group) -> int:
+def _places(space: Space, group: Group) -> int:
     """Returns which of the basis a gate moves along."""
     found = 0
     for mask in group.needed:
@@ -283,11 +283,15 @@ def _places(space: Space, group: _Group) -> int:
     return found
 
 
-def _with_cosets(entry: np.ndarray, num_bits: int) -> np.ndarray:
-    """Returns an entry with what says where its cosets begin among rows of so many bits."""
+def _masks(entry: np.ndarray) -> list[int]:
     count = sum(FORMS[entry[KIND]][1:])
-    lows = pivots([int(mask) for mask in entry[MASK : MASK + count]])
-    entry[LOW : LOW + count], entry[COUNT] = [2**bit - 1 for bit in lows], 2 ** (num_bits - count)
+    return [int(mask) for mask in entry[MASK : MASK + count]]
+
+
+def with_cosets(entry: np.ndarray, masks: Sequence[int], num_bits: int) -> np.ndarray:
+    """Returns an entry with what says where the cosets of these masks begin among rows of so many bits."""
+    lows = pivots(masks)
+    entry[LOW : LOW + len(masks)], entry[COUNT] = [2**bit - 1 for bit in lows], 2 ** (num_bits - len(masks))
     return entry
 
 
@@ -312,7 +316,7 @@ def _in_vectors(entries: np.ndarray, low: int, size: int) -> np.ndarray:
             assert not mask & below
             changed[MASK + k], changed[WEIGHTS + k] = mask >> low, weights >> low
             changed[LANES] |= (weights & below) << 4 * k
-        found.append(_with_cosets(changed, size - low))
+        found.append(with_cosets(changed, _masks(changed), size - low))
     return np.array(found, np.int32).reshape(-1, ENTRY)
 
 

@@ -28,9 +28,10 @@ from qjax.quantum.native.code import (
 )
 from qjax.quantum.native.forms import Launch
 
+BIT = ir.IntType(1)
 GLOBAL, SHARED = 1, 3  # address spaces
 WARP_SHIFT = 5
-MAX_THREADS = 512
+_BANK_BITS = 5  # of the number of a bank of the shared memory
 # How many rows a thread loads before it stores the first one, and of how many cosets at most.
 _ROWS_AT_ONCE, _COSETS_AT_ONCE = 8, 4
 
@@ -98,7 +99,7 @@ class CudaCode(Code):
             memory.linkage, memory.align = "external", 16
             self.shared = b.bitcast(memory, ir.IntType(8).as_pointer(SHARED))
             self.warp_shift = WARP_SHIFT
-        self.lanes_shift, self.groups_shift = (b.trunc(self.word(w), INT32) for w in (Launch.LANES, Launch.GROUPS))
+        self.lanes_shift, self.groups_shift = self._lanes(), b.trunc(self.word(Launch.GROUPS), INT32)
         self.num_lanes_here = b.shl(int32(1), self.lanes_shift)
         self.lane = b.and_(self.thread, b.sub(self.num_lanes_here, int32(1)))
         self.group = b.lshr(self.thread, self.lanes_shift)
@@ -106,9 +107,15 @@ class CudaCode(Code):
         self.row_shift = b.add(b.zext(self.lanes_shift, INT64), int64(2))
         self.real_shift = self.row_shift
         self.to_imag = b.shl(self.rows, self.row_shift)
+        self._bank_bits = b.sub(int32(_BANK_BITS), self.lanes_shift)
+        self._bank_mask = b.sub(b.shl(int32(1), self._bank_bits), int32(1))
         parity = b.alloca(INT32)  # which half of the staging memory is next
         b.store(int32(0), parity)
         self._parity = parity
+
+    def _lanes(self) -> Value:
+        """Returns the binary logarithm of the examples of a tile, 32 bits."""
+        return self.builder.trunc(self.word(Launch.LANES), INT32)
 
     # What a launch is about. ----------------------------------------------------------------------------------
 
@@ -141,6 +148,19 @@ class CudaCode(Code):
     def splat(self, value: Value) -> Value:
         return value
 
+    def place(self, row: Value) -> Value:
+        """Returns where a row is, linear in the bits of its number: no few bits alone say in which bank that is.
+
+        So threads whose rows differ in any few bits seldom wait for each other.
+        """
+        b = self.builder
+        row = b.trunc(row, INT32) if row.type != INT32 else row
+        bank = b.and_(b.lshr(row, self._bank_bits), self._bank_mask)
+        return b.zext(b.shl(b.xor(row, bank), b.add(self.lanes_shift, int32(2))), INT64)
+
+    def real_place(self, row: Value) -> Value:
+        return self.place(row)
+
     def of_entry(self, entry: Value, word: int, base: Sequence[Piece]) -> tuple[Value, Value]:
         b = self.builder
         place = b.sext(self.load_int32(entry, word), INT64)
@@ -160,6 +180,17 @@ class CudaCode(Code):
 
     def store_real(self, value: Value, numbers: tuple[Value, Value], index: Value) -> None:
         self.store(value, numbers[0], self.builder.mul(index, numbers[1]))
+
+    def load_numbers(self, numbers: tuple[Value, Value], count: int) -> list[Complex]:
+        pointer, stride = numbers  # one step after the other: 64-bit products are expensive
+        step = stride if self.is_complex else self.builder.shl(stride, int64(1))
+        parts = []
+        for _ in range(count * (1 + self.is_complex)):
+            parts.append(self.load(pointer, int64(0)))
+            pointer = self.builder.gep(pointer, [step])
+        if not self.is_complex:
+            return [(part, None) for part in parts]
+        return list(zip(parts[::2], parts[1::2], strict=True))
 
     # Threads. -------------------------------------------------------------------------------------------------
 
@@ -214,28 +245,27 @@ class CudaCode(Code):
         return found
 
     def add_sums(self, numbers: tuple[Value, Value], values: Sequence[Complex]) -> None:
-        """Adds what all threads of an example have found, in the same order in every run."""
+        self.add_all_sums([numbers], [values])
+
+    def add_all_sums(self, numbers: Sequence[tuple[Value, Value]], values: Sequence[Sequence[Complex]]) -> None:
+        """Adds what all threads of an example have found, in the same order in every run.
+
+        Args:
+          numbers: where those of each gate begin.
+          values: what this thread has found for each gate, equally many.
+        """
         b = self.builder
-        parts = [self._over_warp(part) for value in values for part in value if part is not None]
+        parts = [self._over_warp(part) for own in values for value in own for part in value if part is not None]
         warp_lanes = b.and_(self.thread, int32((1 << self.warp_shift) - 1))
         total_shift = b.add(self.lanes_shift, self.groups_shift)
         warps_shift = b.sub(total_shift, self._stage_shift())
-        staging = self._next_staging(len(parts), warps_shift)
+        staging = self._next_staging()
         warp = b.lshr(self.thread, self._stage_shift())
         own = b.add(b.shl(warp, self.lanes_shift), self.lane)
-        writes = b.icmp_signed("<", warp_lanes, self.num_lanes_here) if not self.emulated else None
         row_shift = b.add(warps_shift, self.lanes_shift)
-
-        def put() -> None:
+        with b.if_then(b.or_(ir.Constant(BIT, self.emulated), b.icmp_signed("<", warp_lanes, self.num_lanes_here))):
             for k, part in enumerate(parts):
-                place = b.add(b.shl(int32(k), row_shift), own)
-                self.store(part, staging, self.bytes_of(place))
-
-        if writes is None:
-            put()
-        else:
-            with b.if_then(writes):
-                put()
+                self.store(part, staging, self.bytes_of(b.add(b.shl(int32(k), row_shift), own)))
         self.synchronize()
         items = b.shl(int32(len(parts)), self.lanes_shift)
         threads = b.shl(int32(1), total_shift)
@@ -247,15 +277,25 @@ class CudaCode(Code):
             with self.loop(b.shl(int32(1), warps_shift), [self.zero]) as inner:
                 place = b.add(base, b.shl(inner.index, self.lanes_shift))
                 inner.next = [b.fadd(inner.values[0], self.load(staging, self.bytes_of(place)))]
-            index = b.zext(part if self.is_complex else b.shl(part, int32(1)), INT64)
-            self.store_real(b.fadd(self.load_real(numbers, index), inner.values[0]), numbers, index)
+            self.add_part(numbers, part, len(parts) // len(values), inner.values[0])
+
+    def add_part(self, numbers: Sequence[tuple[Value, Value]], part: Value, each: int, value: Value) -> None:
+        """Adds a sum to one of several gates' numbers, given which it is, each gate having so many."""
+        b = self.builder
+        gate, index = b.udiv(part, int32(each)), b.urem(part, int32(each))
+        pointer, stride = numbers[0]
+        for k, (other, its) in enumerate(numbers[1:], 1):
+            here = b.icmp_unsigned("==", gate, int32(k))
+            pointer, stride = b.select(here, other, pointer), b.select(here, its, stride)
+        number = b.zext(index if self.is_complex else b.shl(index, int32(1)), INT64)
+        self.store_real(b.fadd(self.load_real((pointer, stride), number), value), (pointer, stride), number)
 
     def _stage_shift(self) -> Value:
         """Returns the binary logarithm of the threads that put one number together: a warp, or those of a group."""
         b, warp = self.builder, int32(self.warp_shift)
         return b.select(b.icmp_signed(">", self.lanes_shift, warp), self.lanes_shift, warp)
 
-    def _next_staging(self, num_parts: int, warps_shift: Value) -> Value:
+    def _next_staging(self) -> Value:
         """Returns one half of the memory for sums, in turns: so one barrier for each gate is enough."""
         b = self.builder
         parity = b.load(self._parity)

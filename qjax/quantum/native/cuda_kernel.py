@@ -5,19 +5,33 @@ block, `[., blocks]`. What the blocks do does not depend on each other, nor its 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from llvmlite import ir
 
 from qjax.quantum.native.code import INT32, INT64, Arithmetic, Value, int32, int64
-from qjax.quantum.native.cuda_code import MAX_THREADS, CudaCode, Piece
-from qjax.quantum.native.forms import ENTRY, FORMS, KIND, MAKER_KINDS, RIGHT, Launch
+from qjax.quantum.native.cuda_code import CudaCode, Piece
+from qjax.quantum.native.cuda_several import Several
+from qjax.quantum.native.cuda_shape import RESIDENT_THREADS, RESIDENT_THREADS_BACK
+from qjax.quantum.native.forms import (
+    ENTRY,
+    FORMS,
+    KIND,
+    MAKER_KINDS,
+    MAX_SEVERAL,
+    MAX_SEVERAL_BACK,
+    MEMBERS,
+    RIGHT,
+    SEVERAL,
+    Form,
+    Launch,
+)
 from qjax.quantum.native.kernels import backward, forward, squares, walsh_hadamard, weighting
 
 # Places of operands and results: those of both passes, and then those of either.
 GATES, GATES_BACK, READ, SHARED, OWN = range(5)
 VALUES, KEPT, SCRATCH, NUM_FORWARD = 5, 6, 7, 8
 KEPT_BACK, VALUES_BACK, SHARED_SUMS, OWN_SUMS, SCRATCH_BACK, NUM_BACKWARD = 5, 6, 7, 8, 9, 10
+MAX_THREADS = RESIDENT_THREADS, RESIDENT_THREADS_BACK
 _ROTATION, _COLUMN = MAKER_KINDS
 
 
@@ -31,15 +45,17 @@ def write_kernel(name: str, arithmetic: Arithmetic, is_backward: bool, emulated:
       emulated: see `CudaCode`.
     """
     module = ir.Module(name)
-    finish(module, _Kernel(module, name, arithmetic, is_backward, emulated))
+    finish(module, _Kernel(module, name, arithmetic, is_backward, emulated), MAX_THREADS[is_backward], 1)
     return module
 
 
-def finish(module: ir.Module, kernel: "Follower") -> None:
-    """Says for what the module is written, and how many threads a block of its kernel has at most."""
-    if not kernel.code.emulated:
-        module.triple = "nvptx64-nvidia-cuda"
-        facts = [kernel.code.function, ir.MetaDataString(module, "maxntidx"), int32(MAX_THREADS)]
+def finish(module: ir.Module, kernel: "Follower", threads: int, blocks: int) -> None:
+    """Says for what the module is written: so many blocks, of so many threads at most, must have registers."""
+    if kernel.code.emulated:
+        return
+    module.triple = "nvptx64-nvidia-cuda"
+    for name, count in (("maxntidx", threads), ("minctasm", blocks)):
+        facts = [kernel.code.function, ir.MetaDataString(module, name), int32(count)]
         module.add_named_metadata("nvvm.annotations", module.add_metadata(facts))
 
 
@@ -57,12 +73,13 @@ class Follower:
     coefficients: Sequence[Piece]
     sums: Sequence[Piece]
     num_arrays = 0, 0  # operands and results of a forward and of a reverse pass
+    code_class: type[CudaCode] = CudaCode
 
     def __init__(
         self, module: ir.Module, name: str, arithmetic: Arithmetic, is_backward: bool, emulated: bool
     ) -> None:
         self.is_backward = is_backward
-        self.code = code = CudaCode(module, name, self.num_arrays[is_backward], arithmetic, emulated)
+        self.code = code = self.code_class(module, name, self.num_arrays[is_backward], arithmetic, emulated)
         b, planes = code.builder, 2 if code.is_complex else 1
         self.num_shared, self.num_own, self.num_made = (
             code.word(place) for place in (Launch.NUM_SHARED, Launch.NUM_OWN, Launch.NUM_MADE)
@@ -71,6 +88,13 @@ class Follower:
         self.cotangent = b.gep(self.tile, [b.mul(b.shl(code.rows, code.row_shift), int64(planes))])
 
         self._write()
+
+    @property
+    def _forms(self) -> dict[int, Form]:
+        """What entries say, by their kinds."""
+        most = MAX_SEVERAL_BACK if self.is_backward else MAX_SEVERAL
+        several = {kind: ("several", count, 0) for count, kind in SEVERAL.items() if count <= most}
+        return {kind: form for kind, form in enumerate(FORMS) if form[0] != "pair"} | several
 
     def _write(self) -> None:
         """Writes the kernel."""
@@ -96,17 +120,25 @@ class Follower:
     def _follow(
         self, table: Value, number: Value, do: Callable[..., None], reverse: bool, makes_only: bool = False
     ) -> None:
-        """Does so many entries of a table, or those alone that make numbers."""
+        """Does so many entries, one after the other, or those alone that make numbers.
+
+        Args:
+          table: where the first entry is.
+          number: how many are done; those of gates that are done at once count as one.
+          do: writes what is done, given the form and the entry.
+          reverse: whether it takes the amplitudes back.
+          makes_only: whether entries that do something to amplitudes are left out.
+        """
         code, b = self.code, self.code.builder
         last = b.sub(number, int32(1))
-        with code.loop(number) as loop:
-            index = b.sub(last, loop.index) if reverse else loop.index
+        with code.loop(number, [int32(0)]) as loop:
+            index = loop.values[0]
             entry = self._entry(table, index)
             kind = code.load_int32(entry, KIND)
             done = b.append_basic_block("gate_done")
             switch = b.switch(kind, done)
-            for k, form in enumerate(FORMS):
-                if (reverse and form[0] == "pair") or (makes_only and k not in (_ROTATION, _COLUMN)):
+            for k, form in self._forms.items():
+                if makes_only and k not in (_ROTATION, _COLUMN):
                     continue
                 block = b.append_basic_block(f"form_{k}")
                 switch.add_case(int32(k), block)
@@ -121,8 +153,8 @@ class Follower:
                 b.branch(done)
             b.position_at_end(done)
             beyond = b.icmp_signed("==", loop.index, last)
-            following = b.select(beyond, index, b.sub(index, int32(1)) if reverse else b.add(index, int32(1)))
-            following = code.load_int32(self._entry(table, following), KIND)
+            loop.next = [b.add(index, b.add(code.load_int32(entry, MEMBERS), int32(1)))]
+            following = code.load_int32(self._entry(table, b.select(beyond, index, loop.next[0])), KIND)
             with b.if_then(b.or_(beyond, self._must_wait(kind, following, reverse))):
                 code.synchronize()
 
@@ -144,11 +176,18 @@ class Follower:
         b = self.code.builder
         return b.gep(table, [b.mul(b.sext(index, INT64), int64(4 * ENTRY))])
 
-    def _forward(self, form: Any, entry: Value) -> None:
-        forward(self.code, form, self.tile, entry, self.coefficients)
+    def _forward(self, form: Form, entry: Value) -> None:
+        if form[0] == "several":
+            Several(self.code, form[1], entry, self.coefficients).forward(self.tile)
+        else:
+            forward(self.code, form, self.tile, entry, self.coefficients)
 
-    def _backward(self, form: Any, entry: Value) -> None:
-        backward(self.code, form, self.tile, self.cotangent, entry, self.coefficients, self.sums)
+    def _backward(self, form: Form, entry: Value) -> None:
+        tiles = self.tile, self.cotangent
+        if form[0] == "several":
+            Several(self.code, form[1], entry, self.coefficients).backward(*tiles, self.sums)
+        else:
+            backward(self.code, form, *tiles, entry, self.coefficients, self.sums)
 
 
 class _Kernel(Follower):
@@ -224,7 +263,7 @@ class _Kernel(Follower):
         kept = self._of_example(KEPT_BACK if self.is_backward else KEPT)
         with b.if_then(b.icmp_signed("!=", code.word(Launch.KEPT), int64(0))):
             with code.each(code.rows) as loop:
-                place = b.shl(loop.index, code.row_shift)
+                place = code.place(loop.index)
                 rows = [loop.index, b.add(code.rows, loop.index)][: 1 + code.is_complex]
                 if self.is_backward:
                     parts = [self._take(kept, row) for row in rows]
@@ -245,7 +284,7 @@ class _Kernel(Follower):
         values, count = self._of_example(VALUES), code.word(Launch.NUM_READ)
         with b.if_else(b.icmp_signed("!=", code.word(Launch.STATE), int64(0))) as (amplitudes, strings):
             with amplitudes, code.each(count) as loop:
-                place = b.shl(self._row_to_read(loop.index), code.row_shift)
+                place = code.place(self._row_to_read(loop.index))
                 ((real, imag),) = code.load_rows(self.tile, [place])
                 self._put(real, values, loop.index)
                 self._put(code.zero if imag is None else imag, values, b.add(count, loop.index))
@@ -254,7 +293,7 @@ class _Kernel(Follower):
                 code.synchronize()
                 walsh_hadamard(code, self.tile, code.rows, code.word(Launch.QUBITS))
                 with code.each(count) as loop:
-                    place = b.shl(self._row_to_read(loop.index), code.real_shift)
+                    place = code.real_place(self._row_to_read(loop.index))
                     self._put(code.load(self.tile, place), values, loop.index)
 
     def _read_back(self) -> None:
@@ -262,16 +301,16 @@ class _Kernel(Follower):
         values, count = self._of_example(VALUES_BACK), code.word(Launch.NUM_READ)
         with b.if_else(b.icmp_signed("!=", code.word(Launch.STATE), int64(0))) as (amplitudes, strings):
             with amplitudes, code.each(count) as loop:
-                place = b.shl(self._row_to_read(loop.index), code.row_shift)
+                place = code.place(self._row_to_read(loop.index))
                 real = self._take(values, loop.index)
                 imag = self._take(values, b.add(count, loop.index)) if code.is_complex else None
                 code.store_rows(self.cotangent, [place], [(real, imag)])
             with strings:
                 with code.each(code.rows) as loop:
-                    code.store(code.zero, self.cotangent, b.shl(loop.index, code.real_shift))
+                    code.store(code.zero, self.cotangent, code.real_place(loop.index))
                 code.synchronize()
                 with code.each(count) as loop:  # each string has a row of its own
-                    place = b.shl(self._row_to_read(loop.index), code.real_shift)
+                    place = code.real_place(self._row_to_read(loop.index))
                     code.store(self._take(values, loop.index), self.cotangent, place)
                 code.synchronize()
                 walsh_hadamard(code, self.cotangent, code.rows, code.word(Launch.QUBITS))

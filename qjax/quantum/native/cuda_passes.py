@@ -13,6 +13,8 @@ from llvmlite import ir
 from qjax.quantum.native.code import INT32, INT64, Arithmetic, Value, int32, int64
 from qjax.quantum.native.cuda_code import Piece
 from qjax.quantum.native.cuda_kernel import Follower, finish
+from qjax.quantum.native.cuda_several import PassCode
+from qjax.quantum.native.cuda_shape import COSET_BLOCKS, COSET_BLOCKS_BACK, COSET_THREADS
 from qjax.quantum.native.forms import Launch
 
 ENTRIES, PIVOTS, ROWS, SHARED, OWN, STATE = range(6)
@@ -20,18 +22,22 @@ NEW_STATE, SCRATCH, NUM_FORWARD = 6, 7, 8
 COTANGENT, NEW_STATE_BACK, NEW_COTANGENT, SHARED_SUMS, OWN_SUMS, SCRATCH_BACK, NUM_BACKWARD = 6, 7, 8, 9, 10, 11, 12
 # So many bits of a row's number are those of the row itself: a warp reads rows in one piece.
 LOW_BITS = 5
-_AT_ONCE = 4  # rows of a thread that are on their way
+# A thread moves so many neighbouring rows at once, as a binary logarithm, and has so many of these on their way.
+_ROWS_SHIFT, _AT_ONCE = 2, 8
 
 
 def write_passes(name: str, arithmetic: Arithmetic, is_backward: bool, emulated: bool = False) -> ir.Module:
     """Returns the module of a pass, whose kernel has that name; see `write_kernel`."""
     module = ir.Module(name)
-    finish(module, _Passes(module, name, arithmetic, is_backward, emulated))
+    blocks = COSET_BLOCKS_BACK if is_backward else COSET_BLOCKS
+    finish(module, _Passes(module, name, arithmetic, is_backward, emulated), COSET_THREADS, blocks)
     return module
 
 
 class _Passes(Follower):
     num_arrays = NUM_FORWARD, NUM_BACKWARD
+    code_class = PassCode
+    code: PassCode
 
     def _write(self) -> None:
         code, b = self.code, self.code.builder
@@ -78,7 +84,7 @@ class _Passes(Follower):
         if self.is_backward:
             with b.if_then(b.icmp_signed("!=", self.num_made, int64(0))):
                 self._follow(entries, count, self._forward, False, makes_only=True)
-            self._follow(entries, count, self._backward, True)
+            self._follow(entries, count, self._backward, True)  # the entries are in reverse order
             code.synchronize()
         else:
             self._follow(entries, count, self._forward, False)
@@ -97,29 +103,45 @@ class _Passes(Follower):
         return loop.values[0]
 
     def _move(self, tile: Value, array: Value, load: bool) -> None:
-        """Gets the coset from an example's state, or puts it there; several rows of a thread are on their way."""
+        """Gets the coset from an example's state, or puts it there, four neighbouring rows of a thread at once."""
         code, b = self.code, self.code.builder
         table_size = b.lshr(code.rows, int64(LOW_BITS))
         table = b.gep(code.array(ROWS), [code.bytes_of(b.mul(code.word(Launch.PASS), table_size))])
-        group, shift = b.zext(code.group, INT64), b.zext(code.groups_shift, INT64)
-        rounds = b.lshr(code.rows, b.add(shift, int64(_AT_ONCE.bit_length() - 1)))
-        with code.loop(rounds) as loop:
-            begin = b.mul(loop.index, int64(_AT_ONCE))
-            numbers = [b.add(group, b.shl(b.add(begin, int64(k)), shift)) for k in range(_AT_ONCE)]
-            near, far = [code.bytes_of(number) for number in numbers], []
-            for number in numbers:
-                row = b.load(code.at(table, code.bytes_of(b.lshr(number, int64(LOW_BITS))), INT32))
-                low = b.and_(b.trunc(number, INT32), int32(2**LOW_BITS - 1))
-                real = code.bytes_of(b.xor(self.first, b.or_(row, low)))
-                far.append([real, b.add(real, self.plane_bytes)][: 1 + code.is_complex])
-            if load:
-                got = [[code.load(array, part) for part in parts] for parts in far]
-                for place, values in zip(near, got, strict=True):
-                    code.store_rows(tile, [place], [(values[0], values[1] if code.is_complex else None)])
-            else:
-                for parts, held in zip(far, code.load_rows(tile, near), strict=True):
-                    for part, value in zip(parts, held, strict=False):
-                        code.store(value, array, part)
+        rounds = b.lshr(b.trunc(code.rows, INT32), b.add(code.groups_shift, int32(_ROWS_SHIFT)))
+        many = b.udiv(rounds, int32(_AT_ONCE))
+        with code.loop(many) as loop:
+            self._move_some(tile, array, table, b.mul(loop.index, int32(_AT_ONCE)), _AT_ONCE, load)
+        done = b.mul(many, int32(_AT_ONCE))
+        with code.loop(b.sub(rounds, done)) as loop:
+            self._move_some(tile, array, table, b.add(done, loop.index), 1, load)
+
+    def _move_some(self, tile: Value, array: Value, table: Value, begin: Value, count: int, load: bool) -> None:
+        """Moves what a thread has in so many rounds; all of it is read before any of it is written."""
+        code, b = self.code, self.code.builder
+        firsts = [
+            b.shl(b.add(code.group, b.shl(b.add(begin, int32(k)), code.groups_shift)), int32(_ROWS_SHIFT))
+            for k in range(count)
+        ]
+        far = [self._far(table, first) for first in firsts]
+        near = [[code.place(b.add(first, int32(k))) for k in range(1 << _ROWS_SHIFT)] for first in firsts]
+        if load:
+            got = [[code.load_wide(array, part) for part in parts] for parts in far]
+            for places, own in zip(near, got, strict=True):
+                rows = [*zip(*own, strict=True)] if code.is_complex else [(x, None) for x in own[0]]
+                code.store_rows(tile, places, rows)
+        else:
+            held = [code.load_rows(tile, places) for places in near]
+            for parts, rows in zip(far, held, strict=True):
+                for part, values in zip(parts, zip(*rows, strict=True), strict=False):
+                    code.store_wide(values, array, part)
+
+    def _far(self, table: Value, number: Value) -> list[Value]:
+        """Returns where in a state the real part of a coset's row is, and the imaginary part."""
+        code, b = self.code, self.code.builder
+        row = b.load(code.at(table, code.bytes_of(b.lshr(number, int32(LOW_BITS))), INT32))
+        low = b.and_(number, int32(2**LOW_BITS - 1))
+        real = code.bytes_of(b.xor(self.first, b.or_(row, low)))
+        return [real, b.add(real, self.plane_bytes)][: 1 + code.is_complex]
 
     def _start_sums(self, tile: Value, own_end: Value) -> None:
         """Says where sums are, and sets those to 0 that begin with this tile."""

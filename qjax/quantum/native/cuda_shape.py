@@ -6,10 +6,11 @@ import numpy as np
 
 from qjax.quantum.native.forms import FORMS, KIND, num_numbers
 
-# Threads of a multiprocessor with as many registers as the kernels take.
-RESIDENT_THREADS = 512
-# Several blocks of a multiprocessor take turns: while one waits for the memory, another one computes.
-COSET_THREADS = 128
+# Threads of a multiprocessor with as many registers as the kernels take, forwards and backwards.
+RESIDENT_THREADS, RESIDENT_THREADS_BACK = 512, 256
+# Of large states several blocks of a multiprocessor take turns: while one waits for the memory, another one computes.
+# So many of so many threads have registers, forwards and backwards.
+COSET_THREADS, COSET_BLOCKS, COSET_BLOCKS_BACK = 128, 4, 3
 _WARP, _MAX_BLOCKS, _BLOCK_OVERHEAD = 32, 32, 1024
 _NUMBER = 4  # bytes
 
@@ -42,13 +43,13 @@ def shape_of(num_qubits: int, batch: int, numbers: int, parts: int, multiprocess
       num_qubits: of each state.
       batch: number of examples.
       numbers: real numbers for each amplitude, those of its cotangent with it.
-      parts: real numbers that a gate adds up at most; 0 for none.
+      parts: real numbers that are added up at once at most; 0 for none, on the way forward.
       multiprocessors: of the GPU.
       limit: bytes that a block can have.
     """
     rows = 1 << num_qubits
     fewest = max(1, 2 * _WARP // rows)  # so that a warp has work
-    lanes = _WARP
+    lanes, most = _WARP, RESIDENT_THREADS_BACK if parts else RESIDENT_THREADS
     # Few examples are spread over most multiprocessors.
     while lanes > fewest and 4 * -(-batch // lanes) < 3 * multiprocessors:
         lanes //= 2
@@ -56,8 +57,8 @@ def shape_of(num_qubits: int, batch: int, numbers: int, parts: int, multiprocess
         tiles = -(-batch // lanes)
         size = numbers * rows * lanes
         resident = min(_MAX_BLOCKS, max(1, limit // (_NUMBER * size + _BLOCK_OVERHEAD)))
-        wanted = RESIDENT_THREADS // min(resident, -(-tiles // multiprocessors))
-        threads = max(_WARP, min(RESIDENT_THREADS, _power_of_two(wanted), rows // 4 * lanes))
+        wanted = most // min(resident, -(-tiles // multiprocessors))
+        threads = max(_WARP, min(most, _power_of_two(wanted), rows // 4 * lanes))
         staging = parts * (threads // _WARP) * lanes
         memory = _NUMBER * (size + 2 * staging)
         if memory <= limit:
@@ -65,7 +66,7 @@ def shape_of(num_qubits: int, batch: int, numbers: int, parts: int, multiprocess
         if lanes == 1:
             return None
         lanes //= 2
-    resident = min(limit // (memory + _BLOCK_OVERHEAD) or 1, RESIDENT_THREADS // threads, _MAX_BLOCKS)
+    resident = min(limit // (memory + _BLOCK_OVERHEAD) or 1, most // threads, _MAX_BLOCKS)
     return Shape(lanes, threads // lanes, min(tiles, multiprocessors * resident), memory, size, staging)
 
 
@@ -85,14 +86,25 @@ def coset_shape(num_bits: int, num_tiles: int, numbers: int, parts: int, multipr
         threads //= 2
     size, staging = numbers * rows, parts * threads // _WARP
     memory = _NUMBER * (size + 2 * staging)
-    resident = min(limit // (memory + _BLOCK_OVERHEAD) or 1, RESIDENT_THREADS // threads or 1, _MAX_BLOCKS)
+    blocks = COSET_BLOCKS_BACK if parts else COSET_BLOCKS
+    resident = min(limit // (memory + _BLOCK_OVERHEAD) or 1, blocks)
     return Shape(1, threads, min(num_tiles, multiprocessors * resident), memory, size, staging)
 
 
-def num_parts(gates: np.ndarray, is_complex: bool) -> int:
-    """Returns how many real numbers a gate of a table adds up at most on the way back."""
+def num_parts(gates: np.ndarray, is_complex: bool, several: int = 1) -> int:
+    """Returns how many real numbers are added up at most on the way back, rounded up to a power of two.
+
+    Args:
+      gates: of a table.
+      is_complex: whether the amplitudes are.
+      several: how many gates on one qubit each are applied at once.
+    """
     forms = [FORMS[kind] for kind in set(gates[:, KIND].tolist())]
-    return max((num_numbers(form) * (1 + is_complex) for form in forms if form[0] != "column"), default=0)
+    numbers = [
+        num_numbers(form) * (several if form == ("dense", 1, 0) else 1) for form in forms if form[0] != "column"
+    ]
+    parts = max(numbers, default=0) * (1 + is_complex)
+    return _power_of_two(parts) if parts else 0
 
 
 def _power_of_two(number: int) -> int:

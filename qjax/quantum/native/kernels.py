@@ -68,7 +68,7 @@ def backward(
         places = [gate.places(first) for first in firsts]
         states = [code.load_rows(tile, own) for own in places]
         cotangents = [code.load_rows(cotangent, own) for own in places]
-        added = _paired(values, parts) if kept else code.load_numbers(total, count)
+        added = paired(values, parts) if kept else code.load_numbers(total, count)
         for own, after, known in zip(places, states, cotangents, strict=True):
             before, back = gate.undo(after), gate.undo(known)
             for k, (row, column) in enumerate(gate.products()):
@@ -83,7 +83,7 @@ def backward(
     initial = [code.zero] * (parts * count) if kept else []
     found = code.each_coset(code.load_int32(entry, COUNT), gate.first_row, 2 * 2 ** form[1], body, initial)
     if kept:
-        code.add_sums(total, code.orient(form, entry, _paired(found, parts)))
+        code.add_sums(total, code.orient(form, entry, paired(found, parts)))
 
 
 def _product_back(code: Code, entry: Value, coefficients: Any, sums: Any) -> None:
@@ -100,7 +100,7 @@ def _factors(code: Code, entry: Value, coefficients: Any) -> tuple[list[list[Com
     return [numbers[:2], numbers[2:]], code.load_numbers(code.of_entry(entry, RIGHT, coefficients), 2)
 
 
-def _paired(values: Sequence[Value], parts: int) -> list[Complex]:
+def paired(values: Sequence[Value], parts: int) -> list[Complex]:
     """Returns values as numbers of two parts, or of real ones alone."""
     return [(values[k], values[k + 1] if parts == 2 else None) for k in range(0, len(values), parts)]
 
@@ -187,18 +187,18 @@ def squares(code: Code, tile: Value, probabilities: Value, rows: Value) -> None:
     """Writes what makes the squared magnitudes, rows of real numbers."""
     b = code.builder
     with code.each(rows) as loop:
-        ((re, im),) = code.load_rows(tile, [b.shl(loop.index, code.row_shift)])
+        ((re, im),) = code.load_rows(tile, [code.place(loop.index)])
         value = b.fmul(re, re) if im is None else code.multiply_add(re, re, b.fmul(im, im))
-        code.store(value, probabilities, b.shl(loop.index, code.real_shift))
+        code.store(value, probabilities, code.real_place(loop.index))
 
 
 def weighting(code: Code, tile: Value, weights: Value, cotangent: Value, rows: Value) -> None:
     """Writes the transpose of `squares`: 2 * weight * amplitude."""
     b = code.builder
     with code.each(rows) as loop:
-        place = b.shl(loop.index, code.row_shift)
+        place = code.place(loop.index)
         ((re, im),) = code.load_rows(tile, [place])
-        weight = code.load(weights, b.shl(loop.index, code.real_shift))
+        weight = code.load(weights, code.real_place(loop.index))
         weight = b.fadd(weight, weight)
         code.store_rows(cotangent, [place], [(b.fmul(re, weight), None if im is None else b.fmul(im, weight))])
 
@@ -224,7 +224,7 @@ def _butterflies(code: Code, data: Value, count: Value, low: Value, bits: int) -
     with code.each(count) as loop:
         below = b.and_(loop.index, b.sub(low, int64(1)))
         row = b.add(b.mul(b.sub(loop.index, below), int64(2**bits)), below)
-        places = [b.shl(b.add(row, b.mul(low, int64(k))), code.real_shift) for k in range(2**bits)]
+        places = [code.real_place(b.add(row, b.mul(low, int64(k)))) for k in range(2**bits)]
         values = [code.load(data, place) for place in places]
         for bit in range(bits):
             for k in range(2**bits):

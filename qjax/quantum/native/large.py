@@ -16,10 +16,11 @@ from qjax.quantum.native.build import is_available, permute_target, target
 from qjax.quantum.native.cosets import Pass, passes_of
 from qjax.quantum.native.cuda_passes import LOW_BITS
 from qjax.quantum.native.cuda_shape import Shape, coset_shape, num_parts
-from qjax.quantum.native.forms import VECTOR_BYTES, LargeFacts, Launch
+from qjax.quantum.native.forms import MAX_SEVERAL_BACK, VECTOR_BYTES, LargeFacts, Launch
 from qjax.quantum.native.items import Unsupported
 from qjax.quantum.native.permute import LinearMap, moves_of, to_indices, to_rows
 from qjax.quantum.native.run import gpu, launch
+from qjax.quantum.native.several import pieces_of
 from qjax.quantum.native.table import LargeTable, large_table_of
 from qjax.quantum.plan import Plan, make_plan
 from qjax.quantum.planes import Layout, from_complex, to_complex
@@ -66,10 +67,14 @@ class Large:
         count, bits = len(self.passes), self.num_coset_bits
         return f"{count} pass{'es' * (count != 1)} over the states, {words} amplitudes, in parts of 2**{bits}"
 
-    @property
+    @cached_property
     def num_coset_bits(self) -> int:
-        """Bits of the rows of a part."""
-        return coset_bits(self.platform, self.num_qubits)[0]
+        """Bits of the rows of a part; a GPU with little memory in its multiprocessors takes smaller ones."""
+        bits = coset_bits(self.platform, self.num_qubits)[0]
+        device = gpu() if self.platform == "cuda" else None
+        while device is not None and bits > LOW_BITS and self._shape(True, bits).memory > device[1]:
+            bits -= 1
+        return bits
 
     @property
     def _low(self) -> int:
@@ -220,14 +225,26 @@ class Large:
 
     def _operands(self, backward: bool, shared: Array, own: Array) -> tuple[Any, ...]:
         passes = self.passes
-        entries = np.concatenate([one.entries if backward else one.paired for one in passes])
+        entries, places = self._entries(backward)
         lows = np.array([[2**pivot - 1 for pivot in one.pivots] for one in passes], np.int32)
         rows = np.stack([one.rows(self._low) for one in passes])
         whole = jnp.concatenate([shared, self.table.constants.astype(self.dtype)])
         if self.platform == "cuda":
             return entries, lows, rows, whole, own
-        counts = [len(one.entries if backward else one.paired) for one in passes]
-        return entries, np.stack([np.cumsum([0, *counts[:-1]]), counts], axis=1).astype(np.int32), lows, rows, whole
+        return entries, places, lows, rows, whole
+
+    def _entries(self, backward: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the entries of all passes, and of each pass the first one, and how many are done one by one."""
+        found = []
+        for one in self.passes:
+            if self.platform == "cpu":
+                entries = one.entries if backward else one.paired
+                found.append((entries, len(entries)))
+            else:
+                found.append(pieces_of(one.entries, self.num_coset_bits, backward))
+        firsts = np.cumsum([0, *(len(entries) for entries, _ in found[:-1])])
+        places = np.stack([firsts, [count for _, count in found]], axis=1)
+        return np.concatenate([entries for entries, _ in found]), places.astype(np.int32)
 
     def _call(self, backward: bool, results: Sequence[Any], operands: Sequence[Any], *states: Array) -> list[Array]:
         name = target(self.dtype, backward, self.table.is_complex, "cuda", large=True)
@@ -279,9 +296,8 @@ class Large:
         words[:, Launch.QUBITS], words[:, Launch.TOTAL] = self.num_coset_bits, self.num_qubits
         words[:, Launch.BATCH], words[:, Launch.TILES] = self.batch, self._num_tiles
         words[:, Launch.GROUPS] = shape.groups.bit_length() - 1
-        counts = [len(one.entries if backward else one.paired) for one in self.passes]
-        words[:, Launch.NUM_GATES], words[:, Launch.PASS] = counts, np.arange(len(counts))
-        words[:, Launch.FIRST_GATE] = np.cumsum([0, *counts[:-1]])
+        words[:, [Launch.FIRST_GATE, Launch.NUM_GATES]] = self._entries(backward)[1]
+        words[:, Launch.PASS] = np.arange(len(self.passes))
         words[:, Launch.NUM_SHARED], words[:, Launch.NUM_OWN] = operands[3].shape[0], operands[4].shape[0]
         words[:, Launch.NUM_MADE], words[:, Launch.SCRATCH] = self.table.num_made, self._scratch(backward).shape[1]
         words[:, Launch.STAGING], words[:, Launch.STAGING_SIZE] = shape.staging, shape.staging_size
@@ -294,12 +310,13 @@ class Large:
     def _num_tiles(self) -> int:
         return self.batch << (self.num_qubits - self.num_coset_bits)
 
-    def _shape(self, backward: bool) -> Shape:
-        device = gpu()
+    def _shape(self, backward: bool, bits: int | None = None) -> Shape:
+        device, bits = gpu(), bits or self.num_coset_bits
         assert device is not None
-        parts = num_parts(self.table.gates_back, self.table.is_complex) if backward else 0
+        parts = num_parts(self.table.gates_back, self.table.is_complex, MAX_SEVERAL_BACK) if backward else 0
         numbers = (1 + self.table.is_complex) * (1 + backward)
-        return coset_shape(self.num_coset_bits, self._num_tiles, numbers, parts, *device)
+        tiles = self.batch << (self.num_qubits - bits)
+        return coset_shape(bits, tiles, numbers, parts, *device)
 
 
 @lru_cache(maxsize=128)

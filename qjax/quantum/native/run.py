@@ -16,7 +16,8 @@ from qjax.quantum.choices import native_pays, native_workers
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.native.build import is_available, target
 from qjax.quantum.native.cuda_shape import Shape, num_parts, shape_of
-from qjax.quantum.native.forms import FORMS, KIND, VECTOR_BYTES, Facts, Launch, room_bytes
+from qjax.quantum.native.forms import FORMS, KIND, MAX_SEVERAL_BACK, VECTOR_BYTES, Facts, Launch, room_bytes
+from qjax.quantum.native.several import pieces_of
 from qjax.quantum.native.table import Table, table_of
 from qjax.quantum.primitive import with_batch
 from qjax.quantum.readouts import ExpectationReadout, Readout, StateReadout
@@ -113,13 +114,22 @@ class Native:
     def _call(self, backward: bool, shapes: Sequence[Any], shared: Array, own: Array, *more: Array) -> list[Array]:
         results = [jax.ShapeDtypeStruct(shape, self.dtype) for shape in shapes]  # type: ignore[no-untyped-call]
         whole = jnp.concatenate([shared, self.table.constants.astype(self.dtype)])
-        gates = self.table.makers if backward and more[0].shape[0] else self.table.gates
-        operands = gates, self.table.gates_back, self._rows, whole, own
+        kept = bool((more[0] if backward else results[1]).shape[0])
+        gates = self.table.makers if backward and kept else self._gates[0]
+        operands = gates, self._gates[2], self._rows, whole, own
         name = target(self.dtype, backward, self.table.is_complex, self.platform)
         if self.platform == "cpu":
             return list(jax.ffi.ffi_call(name, results)(*operands, self._facts(backward), *more))
-        kept = more[0].shape[0] if backward else shapes[1][0]
-        return launch(name, results, self._launch(backward, operands, bool(kept)), *operands, *more)
+        return launch(name, results, self._launch(backward, operands, kept), *operands, *more)
+
+    @cached_property
+    def _gates(self) -> tuple[np.ndarray, int, np.ndarray, int]:
+        """The entries of both passes, each with the number of those that are done one after the other."""
+        table = self.table
+        if self.platform == "cpu":
+            return table.gates, len(table.gates), table.gates_back, len(table.gates_back)
+        forth, back = (pieces_of(table.gates_back, table.num_qubits, backward) for backward in (False, True))
+        return *forth, *back
 
     def _facts(self, backward: bool) -> np.ndarray:
         """Returns what the native code of a CPU is told."""
@@ -139,6 +149,9 @@ class Native:
         words[Launch.LANES], words[Launch.GROUPS] = shape.lanes.bit_length() - 1, shape.groups.bit_length() - 1
         places = Launch.NUM_GATES, Launch.NUM_GATES_BACK, Launch.NUM_READ, Launch.NUM_SHARED, Launch.NUM_OWN
         words[list(places)] = [operand.shape[0] for operand in operands]
+        words[Launch.NUM_GATES_BACK] = self._gates[3]
+        if not (backward and kept):
+            words[Launch.NUM_GATES] = self._gates[1]
         words[Launch.NUM_MADE], words[Launch.KEPT] = self.table.num_made, kept
         words[Launch.STATE], words[Launch.SCRATCH] = self._strings is None, self._scratch_shape(backward)[1]
         words[Launch.STAGING], words[Launch.STAGING_SIZE] = shape.staging, shape.staging_size
@@ -172,7 +185,7 @@ class Native:
             return None
         table = self.table
         numbers = (1 + table.is_complex) * (1 + backward)
-        parts = num_parts(table.gates_back, table.is_complex) if backward else 0
+        parts = num_parts(table.gates_back, table.is_complex, MAX_SEVERAL_BACK) if backward else 0
         return shape_of(table.num_qubits, self.batch, numbers, parts, *device)
 
     def _scratch_shape(self, backward: bool) -> tuple[int, int]:
