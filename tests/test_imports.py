@@ -189,3 +189,18 @@ def test_importing_every_module_starts_no_backend_and_no_heavy_library():
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
     )
     assert result.stdout == "no backend was started\n", result.stderr
+
+
+def test_circuits_run_without_llvmlite():
+    """XLA's code takes over: llvmlite is not on every machine."""
+    program = """
+import sys
+sys.modules["llvmlite"] = None  # as if it were not there
+import jax
+from qjax.quantum import expectation, real_amplitudes, z_observables
+circuit = real_amplitudes(3, 1)
+params = {name: jax.numpy.ones(shape) for name, shape in circuit.parameter_shapes.items()}
+print(jax.grad(lambda p: expectation(circuit, p, None, z_observables(3)).sum())(params))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -30,7 +30,8 @@ from qjax.quantum.circuit import Circuit
 from qjax.quantum.costs import check_memory, settle
 from qjax.quantum.loop_step import run, run_back, run_saving
 from qjax.quantum.native.coefficients import coefficients
-from qjax.quantum.native.large import Large, large_of
+from qjax.quantum.native.large import large_of
+from qjax.quantum.native.large_base import Large
 from qjax.quantum.native.run import Native, native_of
 from qjax.quantum.native.table import table_of
 from qjax.quantum.plan import Plan, make_plan

@@ -13,10 +13,10 @@ from llvmlite import ir
 
 from qjax.quantum.native.build import compiled
 from qjax.quantum.native.code import Arithmetic
-from qjax.quantum.native.cuda_build import num_arrays
-from qjax.quantum.native.cuda_driver import BLOCK, GRID, MEMORY, NUM_SIZES
-from qjax.quantum.native.cuda_kernel import write_kernel
-from qjax.quantum.native.cuda_passes import write_passes
+from qjax.quantum.native.cuda.build import num_arrays
+from qjax.quantum.native.cuda.driver import BLOCK, GRID, MEMORY, NUM_SIZES
+from qjax.quantum.native.cuda.kernel import write_kernel
+from qjax.quantum.native.cuda.passes import write_passes
 from qjax.quantum.native.forms import Launch
 
 _LIBRARY = ctypes.CDLL(None)

@@ -26,11 +26,16 @@ from qjax.quantum import (
     state,
     z_observables,
 )
-from qjax.quantum.native import cuda_build, cuda_shape, large, run
+from qjax.quantum.native import run
 from qjax.quantum.native.build import compiled
-from qjax.quantum.native.cuda_driver import NUM_SIZES, write_handler
-from qjax.quantum.native.cuda_shape import shape_of
+from qjax.quantum.native.cuda import build as cuda_build
+from qjax.quantum.native.cuda import device
+from qjax.quantum.native.cuda import large as cuda_large
+from qjax.quantum.native.cuda import shape as cuda_shape
+from qjax.quantum.native.cuda.driver import NUM_SIZES, write_handler
+from qjax.quantum.native.cuda.shape import shape_of
 from qjax.quantum.native.forms import Launch
+from qjax.quantum.native.large import large_of
 
 ATOL = 1e-5
 
@@ -40,11 +45,9 @@ def emulated(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     """What can go to a GPU goes to one of three multiprocessors that have 16 KiB each."""
     original = adjoint.native_of
     monkeypatch.setattr(adjoint, "native_of", lambda *facts: original(*facts[:5], "cuda"))
-    monkeypatch.setattr(run, "gpu", lambda: (3, 2**14))
-    monkeypatch.setattr(run, "launch", cuda_emulation.launch)
-    monkeypatch.setattr(large, "launch", cuda_emulation.launch)
-    monkeypatch.setattr(large, "gpu", lambda: (3, 2**14))
-    for module in (run, large):
+    monkeypatch.setattr(device, "gpu", lambda: (3, 2**14))
+    monkeypatch.setattr(device, "launch", cuda_emulation.launch)
+    for module in (run, cuda_large):
         monkeypatch.setattr(module, "target", lambda _, *facts, large=False: f"{facts[0]} {facts[1]} {large}")
     for module in (adjoint, run):
         monkeypatch.setattr(module, "native_pays", lambda *_: True)
@@ -156,7 +159,7 @@ def in_passes(emulated: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """No state is held whole; parts are small."""
     monkeypatch.setattr(adjoint, "native_of", lambda *_: None)
     monkeypatch.setattr(adjoint, "large_pays", lambda *_: True)
-    monkeypatch.setattr(large, "coset_bits", lambda *_: (8, 0))
+    monkeypatch.setattr(cuda_large, "coset_bits", lambda *_: (8, 0))
     original = adjoint.large_of
     monkeypatch.setattr(adjoint, "large_of", lambda *facts: original(*facts[:4], "cuda"))
 
@@ -177,6 +180,16 @@ def test_passes_are_xlas_code(make: Callable[..., Circuit], n: int, batch: int) 
     params, inputs = values_of(circuit, batch)
     weights = jnp.asarray(np.random.default_rng(1).normal(size=(batch, n)), jnp.float32)
     assert_alike(*both(loss_of(circuit, weights), params, inputs))
+
+
+def test_parts_are_smaller_where_multiprocessors_have_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    circuit, found = classifier(16), []
+    for memory in (232448, 65536, 49152):
+        monkeypatch.setattr(device, "gpu", lambda memory=memory: (40, memory))
+        large = large_of.__wrapped__(circuit, frozenset(), 1, np.dtype(np.float32), "cuda")
+        found.append(large.num_coset_bits)
+        assert large._shape(True).memory <= memory
+    assert found == [12, 11, 11]
 
 
 # How a launch is made. ------------------------------------------------------------------------------------------
@@ -203,16 +216,18 @@ def test_states_too_large_for_a_multiprocessor_have_no_shape() -> None:
 
 
 @pytest.mark.parametrize("backward", [False, True])
-@pytest.mark.parametrize("capability", [70, 75, 90, 103])
-def test_kernels_are_written_for_the_kind_of_gpu(backward: bool, capability: int) -> None:
+@pytest.mark.parametrize(("capability", "large"), [(70, False), (75, True), (90, False), (103, True)])
+def test_kernels_are_written_for_the_kind_of_gpu(backward: bool, capability: int, large: bool) -> None:
     from llvmlite import ir
 
     from qjax.quantum.native.code import Arithmetic
 
-    text = cuda_build.assembly("kernel", Arithmetic(ir.FloatType(), True), backward, capability)
+    text = cuda_build.assembly("kernel", Arithmetic(ir.FloatType(), True), backward, capability, large)
+    threads, blocks = (128, 3 if backward else 4) if large else (256 if backward else 512, 1)
     assert f".target sm_{min(capability, 100)}" in text
     assert ".visible .entry kernel(" in text
-    assert f".maxntid {256 if backward else 512}" in text
+    assert f".maxntid {threads}" in text
+    assert f".minnctapersm {blocks}" in text
 
 
 @pytest.fixture
@@ -283,11 +298,11 @@ def test_without_a_driver_xla_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(f"{name}: cannot open shared object file")
 
     monkeypatch.setattr(cuda_build.ctypes, "CDLL", missing)
-    for cached in (cuda_build._driver, cuda_build.device_facts, run.gpu):
+    for cached in (cuda_build._driver, cuda_build.device_facts, device.gpu):
         cached.cache_clear()
     with pytest.warns(UserWarning, match=r"XLA's code, which is slower: the driver of CUDA 12 or later was expected"):
-        assert run.gpu() is None
-    for cached in (cuda_build._driver, cuda_build.device_facts, run.gpu):
+        assert device.gpu() is None
+    for cached in (cuda_build._driver, cuda_build.device_facts, device.gpu):
         cached.cache_clear()
 
 

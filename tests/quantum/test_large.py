@@ -26,7 +26,7 @@ from qjax.quantum import (
     z_observables,
 )
 from qjax.quantum.frame import Frame
-from qjax.quantum.native import large
+from qjax.quantum.native import large_base, large_cpu
 from qjax.quantum.native.cosets import Pass, Space, passes_of, span
 from qjax.quantum.native.forms import FORMS, KIND, LANES, MASK, TURN, WEIGHTS
 from qjax.quantum.native.large import large_of
@@ -185,7 +185,7 @@ def dtype(request: pytest.FixtureRequest) -> Any:
 def small_cosets(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Cosets of a few rows, so that there are several of them."""
     large_of.cache_clear()
-    monkeypatch.setattr(large, "coset_bits", lambda _, n: (min(10, n), 5))
+    monkeypatch.setattr(large_cpu, "coset_bits", lambda _, n: (min(10, n), 5))
     yield
     large_of.cache_clear()
 
@@ -271,7 +271,7 @@ def test_several_threads_find_what_one_does_in_every_run(monkeypatch: pytest.Mon
     loss = lambda p: expectation(circuit, p, None, z_observables(13)).sum()  # noqa: E731
     found = []
     for workers in (1, 3):
-        monkeypatch.setattr(large, "native_workers", lambda *_, workers=workers: workers)
+        monkeypatch.setattr(large_cpu, "native_workers", lambda *_, workers=workers: workers)
         jax.clear_caches()
         function = jax.jit(jax.value_and_grad(loss))
         runs = [jax.tree.leaves(function(params)) for _ in range(5)]
@@ -304,7 +304,7 @@ def test_it_is_used_from_nine_qubits_on_and_where_no_other_way_is_asked_for(monk
     with_three = chain(9, 2) + Circuit(9, (operation("ccx", (0, 1, 2)),))
     assert not is_large(lambda p: state(with_three, p), values_of(with_three))
     with monkeypatch.context() as patched:
-        patched.setattr(large, "MAX_NATIVE_COEFFICIENTS", 100)
+        patched.setattr(large_base, "MAX_NATIVE_COEFFICIENTS", 100)
         long = chain(9, 4)
         assert not is_large(lambda p: state(long, p), values_of(long))
     only_a_start = Circuit(9, (operation("h", 0),))

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qjax.quantum.frame import Frame
+from qjax.quantum.native.cuda.pieces import in_several, pieces_of
 from qjax.quantum.native.forms import (
     COUNT,
     ENTRY,
@@ -25,7 +26,6 @@ from qjax.quantum.native.forms import (
     SEVERAL,
     WEIGHTS,
 )
-from qjax.quantum.native.several import in_several, pieces_of
 
 _SINGLE, _ROTATION = FORMS.index(("dense", 1, 0)), FORMS.index(("rotation", 1, 0))
 _OTHERS = [("dense", 1, 1), ("dense", 2, 0), ("diagonal", 1, 0), ("diagonal", 2, 0)]

@@ -70,7 +70,7 @@ def _module(kind: str, name: str, arithmetic: Any, platform: str) -> Any:
 
     backward, large = kind.startswith("gradient"), kind.endswith("_large")
     if platform == "cuda":
-        from qjax.quantum.native.cuda_build import handler_module
+        from qjax.quantum.native.cuda.build import handler_module
 
         return handler_module(name, arithmetic, backward, large)
     if kind == "permute":

@@ -40,11 +40,13 @@ MAKER_KINDS = tuple(FORMS.index((kind, 1, 0)) for kind in ("rotation", "column")
 TURN = len(FORMS)
 # Where an entry has the bits of a place in a vector whose parity a qubit depends on, four for each qubit.
 LANES = 15
-# The kinds of an entry that says that so many gates on one qubit each follow, to be applied at once (`several.py`): a
-# thread of a GPU has registers for the 16 rows of four qubits, on the way back, with their cotangents, for those of
-# three. Such an entry has the bits below as many pivots, and last how many gates follow.
+# The kinds of an entry that says that so many gates on one qubit each follow, to be applied at once
+# (`cuda/pieces.py`): a thread of a GPU has registers for the 16 rows of four qubits, on the way back, with their
+# cotangents, for those of three. Such an entry has the bits below as many pivots, and last how many gates follow.
 MAX_SEVERAL, MAX_SEVERAL_BACK, MEMBERS = 4, 3, 15
 SEVERAL = {count: TURN - 1 + count for count in range(2, MAX_SEVERAL + 1)}
+# On a GPU so many bits of a row's number in a coset are those of the row itself: a warp reads rows in one piece.
+LOW_BITS = 5
 # Where the entry of a product has the places of its factors.
 LEFT, RIGHT = LOW, MASK
 

@@ -1,10 +1,9 @@
 """A simulation by the native code: the values that are read, and the cotangents of the coefficients."""
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import jax
@@ -15,9 +14,10 @@ from jax import lax
 from qjax.quantum.choices import native_pays, native_workers
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.native.build import is_available, target
-from qjax.quantum.native.cuda_shape import Shape, num_parts, shape_of
+from qjax.quantum.native.cuda import device
+from qjax.quantum.native.cuda.pieces import pieces_of
+from qjax.quantum.native.cuda.shape import Shape, num_parts, shape_of
 from qjax.quantum.native.forms import FORMS, KIND, MAX_SEVERAL_BACK, VECTOR_BYTES, Facts, Launch, room_bytes
-from qjax.quantum.native.several import pieces_of
 from qjax.quantum.native.table import Table, table_of
 from qjax.quantum.primitive import with_batch
 from qjax.quantum.readouts import ExpectationReadout, Readout, StateReadout
@@ -120,7 +120,7 @@ class Native:
         name = target(self.dtype, backward, self.table.is_complex, self.platform)
         if self.platform == "cpu":
             return list(jax.ffi.ffi_call(name, results)(*operands, self._facts(backward), *more))
-        return launch(name, results, self._launch(backward, operands, kept), *operands, *more)
+        return device.launch(name, results, self._launch(backward, operands, kept), *operands, *more)
 
     @cached_property
     def _gates(self) -> tuple[np.ndarray, int, np.ndarray, int]:
@@ -180,13 +180,13 @@ class Native:
 
     def _shape(self, backward: bool) -> Shape | None:
         """Returns the shape of a launch on a GPU; None where it cannot be."""
-        device = gpu()
-        if self.dtype.itemsize != 4 or device is None:
+        gpu = device.gpu()
+        if self.dtype.itemsize != 4 or gpu is None:
             return None
         table = self.table
         numbers = (1 + table.is_complex) * (1 + backward)
         parts = num_parts(table.gates_back, table.is_complex, MAX_SEVERAL_BACK) if backward else 0
-        return shape_of(table.num_qubits, self.batch, numbers, parts, *device)
+        return shape_of(table.num_qubits, self.batch, numbers, parts, *gpu)
 
     def _scratch_shape(self, backward: bool) -> tuple[int, int]:
         if self.platform == "cuda":
@@ -219,23 +219,6 @@ class Native:
         return self.table.frame.rows() if self._strings is None else self._strings[0]
 
 
-def launch(name: str, results: Sequence[Any], sizes: np.ndarray, *operands: Array | np.ndarray) -> list[Array]:
-    """Returns what a kernel of a GPU does; see `cuda_driver.py` for the sizes."""
-    return list(jax.ffi.ffi_call(name, results)(*operands, sizes=sizes))
-
-
-@cache
-def gpu() -> tuple[int, int] | None:
-    """Returns the number of a GPU's multiprocessors and the bytes that a block can have; None where CUDA is not."""
-    from qjax.quantum.native.cuda_build import CudaError, device_facts
-
-    try:
-        return device_facts()[1:]
-    except CudaError as error:
-        warnings.warn(f"circuits run by XLA's code, which is slower: {error}", stacklevel=2)
-        return None
-
-
 def _combined(matrix: np.ndarray, values: Array) -> Array:
     """Returns matrix @ values; one product for each row where the matrix is diagonal."""
     if matrix.shape[0] == matrix.shape[1] and np.array_equal(matrix, np.diag(np.diag(matrix))):
@@ -262,6 +245,6 @@ def native_of(
       dtype: real dtype, as NumPy has it.
       platform: 'cpu' or 'cuda'.
     """
-    usable = is_available() and (platform == "cpu" or gpu() is not None)
+    usable = is_available() and (platform == "cpu" or device.gpu() is not None)
     table = table_of(circuit, batched) if usable else None
     return None if table is None else Native(table, readout, batch, dtype, platform)

@@ -1,6 +1,6 @@
 """Several gates on one qubit each at once, on a GPU: a thread has the rows that they mix in its registers.
 
-So all of them read and write the tile once. See `several.py` for which gates these are.
+So all of them read and write the tile once. See `pieces.py` for which gates these are.
 """
 
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from llvmlite import ir
 
 from qjax.quantum.native.code import INT32, Complex, Value, int32, int64
-from qjax.quantum.native.cuda_code import WARP_SHIFT, CudaCode, Piece
+from qjax.quantum.native.cuda.code import WARP_SHIFT, CudaCode, Piece
 from qjax.quantum.native.forms import COUNT, ENTRY, FIRST, FLIP, LOW, MASK, WEIGHTS
 from qjax.quantum.native.kernels import paired
 

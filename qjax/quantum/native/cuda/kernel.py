@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from llvmlite import ir
 
 from qjax.quantum.native.code import INT32, INT64, Arithmetic, Value, int32, int64
-from qjax.quantum.native.cuda_code import CudaCode, Piece
-from qjax.quantum.native.cuda_several import Several
-from qjax.quantum.native.cuda_shape import RESIDENT_THREADS, RESIDENT_THREADS_BACK
+from qjax.quantum.native.cuda.code import CudaCode, Piece
+from qjax.quantum.native.cuda.several import Several
+from qjax.quantum.native.cuda.shape import RESIDENT_THREADS, RESIDENT_THREADS_BACK
 from qjax.quantum.native.forms import (
     ENTRY,
     FORMS,

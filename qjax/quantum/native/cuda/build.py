@@ -4,10 +4,11 @@ import ctypes
 from functools import cache
 from typing import Any
 
-from qjax.quantum.native import cuda_kernel, cuda_passes
 from qjax.quantum.native.build import optimized
 from qjax.quantum.native.code import Arithmetic
-from qjax.quantum.native.cuda_driver import write_handler
+from qjax.quantum.native.cuda import kernel as cuda_kernel
+from qjax.quantum.native.cuda import passes as cuda_passes
+from qjax.quantum.native.cuda.driver import write_handler
 
 # Kinds of GPU that LLVM writes for, by compute capability: what it writes for one runs on later ones, too.
 _CAPABILITIES = (70, 75, 80, 86, 89, 90, 100, 120)

@@ -11,17 +11,15 @@ tile, `[., tiles]`, and room.
 from llvmlite import ir
 
 from qjax.quantum.native.code import INT32, INT64, Arithmetic, Value, int32, int64
-from qjax.quantum.native.cuda_code import Piece
-from qjax.quantum.native.cuda_kernel import Follower, finish
-from qjax.quantum.native.cuda_several import PassCode
-from qjax.quantum.native.cuda_shape import COSET_BLOCKS, COSET_BLOCKS_BACK, COSET_THREADS
-from qjax.quantum.native.forms import Launch
+from qjax.quantum.native.cuda.code import Piece
+from qjax.quantum.native.cuda.kernel import Follower, finish
+from qjax.quantum.native.cuda.several import PassCode
+from qjax.quantum.native.cuda.shape import COSET_BLOCKS, COSET_BLOCKS_BACK, COSET_THREADS
+from qjax.quantum.native.forms import LOW_BITS, Launch
 
 ENTRIES, PIVOTS, ROWS, SHARED, OWN, STATE = range(6)
 NEW_STATE, SCRATCH, NUM_FORWARD = 6, 7, 8
 COTANGENT, NEW_STATE_BACK, NEW_COTANGENT, SHARED_SUMS, OWN_SUMS, SCRATCH_BACK, NUM_BACKWARD = 6, 7, 8, 9, 10, 11, 12
-# So many bits of a row's number are those of the row itself: a warp reads rows in one piece.
-LOW_BITS = 5
 # A thread moves so many neighbouring rows at once, as a binary logarithm, and has so many of these on their way.
 _ROWS_SHIFT, _AT_ONCE = 2, 8
 

@@ -1,0 +1,1 @@
+"""What NVIDIA's GPUs have of their own: how kernels are written, compiled, launched, and shared among threads."""

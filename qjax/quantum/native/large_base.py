@@ -1,0 +1,167 @@
+"""What a simulation of large states by native code is on any device: passes over cosets, between JAX's first states
+and readouts."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qjax.quantum.choices import MAX_NATIVE_COEFFICIENTS
+from qjax.quantum.native.cosets import Pass
+from qjax.quantum.native.table import LargeTable
+from qjax.quantum.plan import Plan, make_plan
+from qjax.quantum.planes import Layout, to_complex
+from qjax.quantum.program import Program
+from qjax.quantum.readouts import Readout
+from qjax.quantum.values import Values
+from qjax.types import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Large(ABC):
+    """A simulation that the native code does, pass by pass.
+
+    Attributes:
+      table: what is done to the states.
+      batch: number of examples.
+      dtype: real dtype.
+    """
+
+    table: LargeTable
+    batch: int
+    dtype: np.dtype[Any]
+
+    @property
+    def num_qubits(self) -> int:
+        """The number of qubits, n."""
+        return self.table.num_qubits
+
+    @property
+    def pays(self) -> bool:
+        """Whether it can be done here, and its table is not too long to be written out."""
+        is_short = sum(self.table.level.counts) <= MAX_NATIVE_COEFFICIENTS and len(self.table.gates_back) > 0
+        return is_short and self.can_go
+
+    def __str__(self) -> str:
+        words = "complex" if self.table.is_complex else "real"
+        count, bits = len(self.passes), self.num_coset_bits
+        return f"{count} pass{'es' * (count != 1)} over the states, {words} amplitudes, in parts of 2**{bits}"
+
+    # What devices differ in. --------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def can_go(self) -> bool:
+        """Whether the device has code for it, and each gate can be done in some part."""
+
+    @property
+    @abstractmethod
+    def num_coset_bits(self) -> int:
+        """Bits of the rows of a part."""
+
+    @property
+    @abstractmethod
+    def passes(self) -> list[Pass]:
+        """The passes, in order."""
+
+    @abstractmethod
+    def run(self, tensors: Any, shared: Array, own: Array) -> Array:
+        """Returns the states after all gates, `[parts * 2**n, batch]`.
+
+        Args:
+          tensors: of the first states; see `begin`.
+          shared: coefficients that all examples share, `[num_shared, 1]`.
+          own: the others, `[num_own, batch]`.
+        """
+
+    @abstractmethod
+    def pull_back(self, states: Array, cotangent: Array, shared: Array, own: Array) -> tuple[Array, Array, Array]:
+        """Returns the cotangents of the first states, and of the coefficients.
+
+        Args:
+          states: after all gates, `[parts * 2**n, batch]`.
+          cotangent: of these.
+          shared: see `run`.
+          own: likewise.
+        """
+
+    @abstractmethod
+    def ordered(self, final: Array) -> Array:
+        """Returns the amplitudes of the final states in the order of the basis, complex `[2**n, batch]`."""
+
+    # From parameters to the first state, and from the final one to what is read. --------------------------------
+
+    @cached_property
+    def layout(self) -> Layout:
+        """All real parts before all imaginary ones."""
+        return Layout(self.num_qubits, 0 if self.table.is_complex else None)
+
+    @cached_property
+    def _first_plan(self) -> Plan:
+        return make_plan(Program(self.num_qubits, self.table.start, ()))
+
+    def begin(self, values: Values) -> Any:
+        """Returns the tensors of the first states; see `first_states`."""
+        return self._first_plan.start_tensors(values)
+
+    def first_states(self, tensors: Any) -> Array:
+        """Returns the first states, `[parts * 2**n, batch]`."""
+        made = self._first_plan.prepare(tensors)
+        return self._wide(made, self._first_plan.before)
+
+    def pull_back_first(self, tensors: Any, cotangent: Array) -> Any:
+        """Returns the cotangents of the tensors, given that of the first states."""
+        plan = self._first_plan
+        if plan.before.place is None and self.table.is_complex:
+            cotangent = cotangent[: 2**self.num_qubits]
+        return plan.pull_back_start(tensors, cotangent)
+
+    def _wide(self, state: Array, layout: Layout) -> Array:
+        if layout.place is None and self.table.is_complex:
+            return jnp.concatenate([state, jnp.zeros_like(state)])
+        assert layout.place in (None, 0)
+        return state
+
+    def read(self, readout: Readout, final: Array) -> tuple[Array, ...]:
+        """Returns what is read from the final states, `[parts * 2**n, batch]`."""
+        moves = self.table.moves
+        if moves and not readout.folds:
+            return readout(self.ordered(final))
+        return (readout.before(moves) if moves else readout)(to_complex(final, self.layout))
+
+    # For the passes. ----------------------------------------------------------------------------------------------
+
+    @property
+    def num_tiles(self) -> int:
+        """The number of parts of all examples."""
+        return self.batch << (self.num_qubits - self.num_coset_bits)
+
+    def tables(self, entries: Sequence[tuple[np.ndarray, int]], low: int) -> tuple[np.ndarray, ...]:
+        """Returns what the code is told of the passes.
+
+        Args:
+          entries: of each pass, and how many of them are done one after the other.
+          low: so many lowest bits of a row are in every part.
+
+        Returns:
+          The entries of all passes, of each pass the first one and how many are done, int32 `[passes, 2]`, the bits
+          below its pivots, and the rows of its first part whose numbers are multiples of 2**low.
+        """
+        firsts = np.cumsum([0, *(len(own) for own, _ in entries[:-1])])
+        places = np.stack([firsts, [count for _, count in entries]], axis=1).astype(np.int32)
+        lows = np.array([[2**pivot - 1 for pivot in one.pivots] for one in self.passes], np.int32)
+        rows = np.stack([one.rows(low) for one in self.passes])
+        return np.concatenate([own for own, _ in entries]), places, lows, rows
+
+    def with_constants(self, shared: Array) -> Array:
+        """Returns the coefficients that all examples share, and what is the same in each call."""
+        return jnp.concatenate([shared, self.table.constants.astype(self.dtype)])
+
+    def shaped(self, *shape: int) -> Any:
+        """Returns what stands for an array of real numbers."""
+        return jax.ShapeDtypeStruct(shape, self.dtype)  # type: ignore[no-untyped-call]
