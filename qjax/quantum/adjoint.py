@@ -27,8 +27,9 @@ from qjax.quantum.choices import (
 )
 from qjax.quantum.chunks import batch_of_tree, in_chunks
 from qjax.quantum.circuit import Circuit
-from qjax.quantum.costs import check_memory, settle
+from qjax.quantum.costs import check_memory, part_size, settle
 from qjax.quantum.loop_step import run, run_back, run_saving
+from qjax.quantum.memory import check_bytes
 from qjax.quantum.native.coefficients import coefficients
 from qjax.quantum.native.large import large_of
 from qjax.quantum.native.large_base import Large
@@ -95,13 +96,27 @@ class Simulation(BatchLast):
         if platform is not None and self.native_form(platform, operands) is not None:
             return replace(self, reverse_pass="rerun", native=True, batching=(self._batched(operands), batch))
         fixed = replace(self, batching=(self._batched(operands), batch))
+        large = self.large_form(platform, operands) if platform is not None else None
+        if large is not None:
+            advice = "a smaller batch" if batch > 1 else "fewer qubits"
+            check_bytes(large.bytes_held(True), large.num_qubits, batch, True, advice)
+            return replace(fixed, reverse_pass="recompute", native=True)
         plan, dtype = fixed._plan(operands), operands[-1][1]
+        reverse_pass = settle(plan, batch, dtype, self.reverse_pass)
+        check_memory(plan, batch, dtype, True, reverse_pass)
+        return replace(fixed, reverse_pass=reverse_pass)
+
+    def examples_at_once(self, operands: Shapes) -> int:
+        """Returns of how many examples a run has the states in the memory at once."""
+        batch = max((shape[-1] for shape, _ in operands), default=1)
+        if self.given or not isinstance(self.readout, ExpectationReadout):
+            return batch
+        platform = native_platform()
+        if platform is not None and self.native_form(platform, operands) is not None:
+            return 1  # as many as a thread has, or a multiprocessor
         if platform is not None and self.large_form(platform, operands) is not None:
-            fixed = replace(fixed, reverse_pass="recompute", native=True)
-        else:
-            fixed = replace(fixed, reverse_pass=settle(plan, batch, dtype, self.reverse_pass))
-        check_memory(plan, batch, dtype, True, fixed.reverse_pass)
-        return fixed
+            return batch
+        return part_size(self.circuit.num_qubits, batch, self.reverse_pass)  # type: ignore[arg-type]
 
     def natively(self, platform: str, *operands: Array) -> tuple[Array, ...]:
         native = self.any_native_form(platform, shapes_of(operands))

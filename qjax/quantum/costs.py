@@ -10,11 +10,10 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from qjax.checks import fail
 from qjax.quantum.choices import chunk_size, saves_states
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.loop_step import LoopStep
-from qjax.quantum.memory import device_bytes
+from qjax.quantum.memory import check_bytes
 from qjax.quantum.observables import Observable, PauliString, PauliSum
 from qjax.quantum.operation_step import OperationStep
 from qjax.quantum.passes import passes_of
@@ -373,26 +372,7 @@ def check_memory(
     what: Plan | Circuit, batch: int, dtype: Any, gradient: bool, reverse_pass: ReversePass = "auto"
 ) -> None:
     """Raises a `UserError` where a run cannot be in the device's memory; see `peak_bytes` for the arguments."""
-    needed, available = peak_bytes(what, batch, dtype, gradient, reverse_pass), device_bytes()
-    if needed <= available:
-        return
-    run = "a gradient" if gradient else "a run"
     advice = "a smaller batch" if batch > 1 else "fewer qubits"
     if gradient and reverse_pass == "store":
         advice = f"reverse_pass='recompute' or {advice}"
-    fail(
-        "num_qubits",
-        f"leave {run} within this device's memory of {show_bytes(available)} ({advice} takes less)",
-        f"{what.num_qubits} qubits with a batch of {batch}, which need about {show_bytes(needed)}",
-    )
-
-
-def show_bytes(count: int) -> str:
-    """Returns the count in the unit that suits it.
-
-    >>> show_bytes(3 * 2**20)
-    '3.0 MiB'
-    """
-    units = ("bytes", "KiB", "MiB", "GiB", "TiB")
-    power = min(max(count.bit_length() - 1, 0) // 10, len(units) - 1)
-    return f"{count / 2 ** (10 * power):,.1f} {units[power]}" if power else f"{count} bytes"
+    check_bytes(peak_bytes(what, batch, dtype, gradient, reverse_pass), what.num_qubits, batch, gradient, advice)

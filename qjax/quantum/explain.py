@@ -24,10 +24,9 @@ from qjax.quantum.costs import (
     plan_costs,
     readout_cost,
     settle,
-    show_bytes,
 )
 from qjax.quantum.loop_step import LoopStep
-from qjax.quantum.memory import device_bytes, state_bytes
+from qjax.quantum.memory import device_bytes, show_bytes, state_bytes
 from qjax.quantum.observables import Observable, check_observables
 from qjax.quantum.plan import LoopSource, Plan
 from qjax.quantum.readouts import ExpectationReadout, StateReadout
@@ -222,7 +221,10 @@ def _describe_native(
     if platform is None:
         return ""
     found = simulation.any_native_form(platform, whole)
-    return "" if found is None else str(found)
+    if found is None:
+        return ""
+    run, gradient = (show_bytes(found.bytes_held(gradient)) for gradient in (False, True))
+    return f"{found}; memory: a run {run}, a gradient {gradient}"
 
 
 def _name_of(dtype: Any) -> str:

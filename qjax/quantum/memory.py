@@ -65,3 +65,34 @@ def check_fits(num_qubits: int, batch: int, dtype: Any) -> None:
             f"be at most {largest} with a batch of {batch} on this device, which has {available / 2**30:,.1f} GiB",
             f"{num_qubits} qubits, which need {needed / 2**30:,.1f} GiB ({STATES_IN_USE} states at once)",
         )
+
+
+def check_bytes(needed: int, num_qubits: int, batch: int, gradient: bool, advice: str) -> None:
+    """Raises a `UserError` where the device's memory has not so many bytes.
+
+    Args:
+      needed: bytes that a run holds at its peak.
+      num_qubits: that it has.
+      batch: number of examples.
+      gradient: whether the reverse pass is part of it.
+      advice: what takes less.
+    """
+    available = device_bytes()
+    if needed > available:
+        run = "a gradient" if gradient else "a run"
+        fail(
+            "num_qubits",
+            f"leave {run} within this device's memory of {show_bytes(available)} ({advice} takes less)",
+            f"{num_qubits} qubits with a batch of {batch}, which need about {show_bytes(needed)}",
+        )
+
+
+def show_bytes(count: int) -> str:
+    """Returns the count in the unit that suits it.
+
+    >>> show_bytes(3 * 2**20)
+    '3.0 MiB'
+    """
+    units = ("bytes", "KiB", "MiB", "GiB", "TiB")
+    power = min(max(count.bit_length() - 1, 0) // 10, len(units) - 1)
+    return f"{count / 2 ** (10 * power):,.1f} {units[power]}" if power else f"{count} bytes"

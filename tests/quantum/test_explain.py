@@ -20,13 +20,13 @@ from qjax.quantum import (
     explain,
     hardware_efficient,
     input_angle,
+    memory,
     parameter,
     unitary_gate,
     z_observables,
 )
-from qjax.quantum import costs as costs_module
 from qjax.quantum.adjoint import Simulation, plan_of
-from qjax.quantum.costs import StepCost, check_memory, peak_bytes, settle, show_bytes, step_costs
+from qjax.quantum.costs import StepCost, check_memory, peak_bytes, settle, step_costs
 from qjax.quantum.explain import show_qubits
 from qjax.quantum.planes import Layout
 from qjax.quantum.readouts import StateReadout
@@ -225,7 +225,7 @@ def test_peak_bytes_by_hand() -> None:
 def test_a_run_that_cannot_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     circuit = angle_encoding(10) + hardware_efficient(10, 3)
     check_memory(circuit, 64, "float32", True)
-    monkeypatch.setattr(costs_module, "device_bytes", lambda: 2**20)
+    monkeypatch.setattr(memory, "device_bytes", lambda: 2**20)
     expected = (
         r"`num_qubits` must leave a gradient within .* memory of 1\.0 MiB \(reverse_pass='recompute' or a smaller"
     )
@@ -305,7 +305,7 @@ def test_stages_in_words() -> None:
 
 
 def test_small_formats() -> None:
-    assert [show_bytes(count) for count in (0, 1023, 1024, 3 * 2**30)] == [
+    assert [memory.show_bytes(count) for count in (0, 1023, 1024, 3 * 2**30)] == [
         "0 bytes",
         "1023 bytes",
         "1.0 KiB",

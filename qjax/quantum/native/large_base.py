@@ -52,6 +52,15 @@ class Large(ABC):
         count, bits = len(self.passes), self.num_coset_bits
         return f"{count} pass{'es' * (count != 1)} over the states, {words} amplitudes, in parts of 2**{bits}"
 
+    def bytes_held(self, gradient: bool) -> int:
+        """Returns an estimate of the bytes that are held at once, arguments and results left out.
+
+        Args:
+          gradient: whether the reverse pass follows, which has state and cotangent before and after the passes.
+        """
+        parts = (1 + self.table.is_complex) * self.dtype.itemsize
+        return (4 if gradient else 2) * (parts * self.batch << self.num_qubits) + self.room_bytes(gradient)
+
     # What devices differ in. --------------------------------------------------------------------------------------
 
     @property
@@ -89,6 +98,10 @@ class Large(ABC):
           shared: see `run`.
           own: likewise.
         """
+
+    @abstractmethod
+    def room_bytes(self, gradient: bool) -> int:
+        """Returns the bytes of the room in which a run, or its reverse pass, works."""
 
     @abstractmethod
     def ordered(self, final: Array) -> Array:

@@ -113,6 +113,10 @@ class LargeOnCpu(Large):
         """A few for each thread, so that none waits long for another one."""
         return min(self.num_tiles, 4 * self._num_workers)
 
+    def room_bytes(self, gradient: bool) -> int:
+        count = self.table.level.counts[0] + len(self.table.constants)
+        return int(self._room(gradient, count).shape[0] * self.dtype.itemsize)
+
     def _room_bytes(self, backward: bool, num_coefficients: int) -> int:
         tile = (1 + self.table.is_complex) * self.dtype.itemsize << self.num_coset_bits
         return int(tile * (1 + backward) + VECTOR_BYTES * num_coefficients * backward)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from qjax.quantum.choices import native_pays, native_workers
+from qjax.quantum.choices import native_pays, native_workers, saves_states
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.native.build import is_available, target
 from qjax.quantum.native.cuda import device
@@ -53,6 +53,18 @@ class Native:
         else:
             room = math.prod(self._scratch_shape(True)) * self.dtype.itemsize
         return native_pays(self.platform, table.num_qubits, self.batch, table.num_coefficients, room)
+
+    def bytes_held(self, gradient: bool) -> int:
+        """Returns an estimate of the bytes that are held at once, arguments and results left out.
+
+        Args:
+          gradient: whether the reverse pass follows; then coefficients have cotangents, and final states may be kept.
+        """
+        own, read = self.table.level.counts[1], len(self._rows) * (2 if self._strings is None else 1)
+        rows = (own + read) * (1 + gradient)
+        if gradient and saves_states(1, self.table.num_qubits, self.batch, self.dtype):
+            rows += self.table.num_kept
+        return (rows * self.batch + math.prod(self._scratch_shape(gradient))) * self.dtype.itemsize
 
     def __str__(self) -> str:
         kinds = [FORMS[kind][0] for kind in self.table.gates[:, KIND]]

@@ -1,5 +1,6 @@
 """Large states on a GPU: a launch for each pass."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -75,6 +76,9 @@ class LargeOnGpu(Large):
         """The plan that puts every amplitude where it belongs."""
         stages = (Permutation(tuple(self.table.moves)),)
         return make_plan(Program(self.num_qubits, None, stages), real_start=not self.table.is_complex)
+
+    def room_bytes(self, gradient: bool) -> int:
+        return math.prod(self._scratch(gradient)) * self.dtype.itemsize
 
     def _scratch(self, backward: bool) -> tuple[int, int]:
         """Returns the shape of the room to work in."""

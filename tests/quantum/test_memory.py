@@ -1,0 +1,88 @@
+"""What the native code holds, against XLA's own account; and that no more is refused than what cannot fit."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from qjax.checks import UserError
+from qjax.quantum import (
+    Circuit,
+    angle_encoding,
+    expectation,
+    hardware_efficient,
+    memory,
+    probabilities,
+    state,
+    z_observables,
+)
+from qjax.quantum import choices as choices_module
+from qjax.quantum.adjoint import Simulation
+from qjax.quantum.choices import native_platform
+from qjax.quantum.memory import state_bytes
+from qjax.quantum.primitive import shapes_of
+from qjax.quantum.readouts import ExpectationReadout
+
+pytestmark = pytest.mark.skipif(native_platform() != "cpu", reason="the native code of a CPU is what is counted")
+
+
+def case(n: int, batch: int, dtype: Any = jnp.float32) -> tuple[Circuit, Any, Any]:
+    circuit = angle_encoding(n) + hardware_efficient(n, 3)
+    params = {name: jnp.ones(shape, dtype) for name, shape in circuit.parameter_shapes.items()}
+    return circuit, params, jnp.ones((batch, n), dtype)
+
+
+def native_form(circuit: Circuit, params: Any, inputs: Any) -> Any:
+    simulation = Simulation(circuit=circuit, readout=ExpectationReadout(z_observables(circuit.num_qubits)))
+    shapes = shapes_of([*(x[..., None] for x in params.values()), inputs.T])
+    return simulation.any_native_form("cpu", shapes)
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+@pytest.mark.parametrize(
+    ("n", "batch", "x64"), [(4, 512, False), (8, 64, True), (12, 64, False), (12, 1, False), (16, 1, True)]
+)
+def test_the_native_code_holds_what_xla_plans_within_a_factor_of_two(
+    n: int, batch: int, x64: bool, gradient: bool
+) -> None:
+    with jax.enable_x64(x64):
+        circuit, params, inputs = case(n, batch, jnp.float64 if x64 else jnp.float32)
+        run = lambda p, x: expectation(circuit, p, x, z_observables(n)).sum()  # noqa: E731
+        function = jax.grad(run, (0, 1)) if gradient else run
+        analysis: Any = jax.jit(function).lower(params, inputs).compile().memory_analysis()
+        estimate = native_form(circuit, params, inputs).bytes_held(gradient)
+    assert 0.5 < estimate / analysis.temp_size_in_bytes < 2
+
+
+@pytest.mark.parametrize("use_native", [True, False])
+def test_a_batch_that_goes_through_in_parts_may_be_larger_than_the_memory(
+    use_native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    circuit, params, inputs = case(8, 1024)
+    monkeypatch.setattr(choices_module, "USE_NATIVE", use_native)
+    expected = expectation(circuit, params, inputs, z_observables(8))
+    monkeypatch.setattr(memory, "device_bytes", lambda: memory.STATES_IN_USE * state_bytes(8, 512, np.float32))
+    np.testing.assert_allclose(expectation(circuit, params, inputs, z_observables(8)), expected, atol=1e-6)
+    for whole in (state, probabilities):  # these have as many numbers as the states
+        with pytest.raises(UserError, match="`num_qubits` must be at most 7 with a batch of 1024 on this device"):
+            whole(circuit, params, inputs)
+    first = jnp.zeros(256).at[0].set(1.0)
+    with pytest.raises(UserError, match="with a batch of 1024"):
+        expectation(circuit, params, inputs, z_observables(8), initial_state=first)
+
+
+def test_a_gradient_of_a_large_state_is_refused_where_the_native_code_cannot_hold_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    circuit, params, inputs = case(16, 1)
+    needed = native_form(circuit, params, inputs).bytes_held(True)
+    gradient = jax.jit(jax.grad(lambda p: expectation(circuit, p, inputs, z_observables(16)).sum()))
+    monkeypatch.setattr(memory, "device_bytes", lambda: needed)
+    assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(gradient(params)))
+    jax.clear_caches()
+    monkeypatch.setattr(memory, "device_bytes", lambda: needed - 1)
+    expected = r"`num_qubits` must leave a gradient within this device's memory of .*\(fewer qubits takes less\)"
+    with pytest.raises(UserError, match=expected):
+        gradient(params)
