@@ -16,7 +16,7 @@ from qjax.quantum.choices import native_pays, native_workers
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.native.build import is_available, target
 from qjax.quantum.native.cuda_shape import Shape, num_parts, shape_of
-from qjax.quantum.native.forms import FORMS, KIND, VECTOR_BYTES, Facts, Launch, room_bytes
+from qjax.quantum.native.forms import FORMS, KIND, PLACES, VECTOR_BYTES, Facts, Launch, room_bytes
 from qjax.quantum.native.table import Table, table_of
 from qjax.quantum.primitive import with_batch
 from qjax.quantum.readouts import ExpectationReadout, Readout, StateReadout
@@ -51,7 +51,8 @@ class Native:
             return False
         else:
             room = math.prod(self._scratch_shape(True)) * self.dtype.itemsize
-        return native_pays(self.platform, table.num_qubits, self.batch, table.num_coefficients, room)
+        count = table.num_coefficients - table.level.num_shared_angles
+        return native_pays(self.platform, table.num_qubits, self.batch, count, room)
 
     def __str__(self) -> str:
         kinds = [FORMS[kind][0] for kind in self.table.gates[:, KIND]]
@@ -64,7 +65,7 @@ class Native:
                 f"{len(kinds)} entries of the table, no pass over the device's memory; {words} amplitudes, "
                 f"{shape.blocks} blocks of {shape.lanes * shape.groups} threads for {shape.lanes} at a time"
             )
-        lanes, threads = VECTOR_BYTES // self.dtype.itemsize, self._num_workers
+        lanes, threads = self._num_lanes, self._num_workers
         return (
             f"{len(kinds)} entries of the table, {passes} passes over the states; {lanes} examples at a time, "
             f"{words} amplitudes, {threads} thread{'s' * (threads > 1)}"
@@ -90,7 +91,7 @@ class Native:
             values = jnp.concatenate(known)
         else:
             (values,) = jax.vjp(self._finish, self._values(shared, own, False)[0])[1](known)
-        count = shared.shape[0] + len(self.table.constants)
+        count = shared.shape[0] + len(self.table.constants) * (self.platform == "cuda")
         shapes = (count, self._num_sums), (own.shape[0], self.batch), self._scratch_shape(True)
         kept = with_batch(kept, self.batch)
         found = self._call(True, shapes, shared, own, kept, values)
@@ -112,23 +113,32 @@ class Native:
 
     def _call(self, backward: bool, shapes: Sequence[Any], shared: Array, own: Array, *more: Array) -> list[Array]:
         results = [jax.ShapeDtypeStruct(shape, self.dtype) for shape in shapes]  # type: ignore[no-untyped-call]
-        whole = jnp.concatenate([shared, self.table.constants.astype(self.dtype)])
         gates = self.table.makers if backward and more[0].shape[0] else self.table.gates
-        operands = gates, self.table.gates_back, self._rows, whole, own
-        name = target(self.dtype, backward, self.table.is_complex, self.platform)
         if self.platform == "cpu":
-            return list(jax.ffi.ffi_call(name, results)(*operands, self._facts(backward), *more))
+            name = target(self.dtype, backward, self.table.is_complex, "cpu", wide=self._is_wide)
+            return list(jax.ffi.ffi_call(name, results)(self._plan(backward, gates), shared, own, *more))
+        whole = jnp.concatenate([shared, self.table.constants.astype(self.dtype)])
+        operands = gates, self.table.gates_back, self._rows, whole, own
         kept = more[0].shape[0] if backward else shapes[1][0]
+        name = target(self.dtype, backward, self.table.is_complex, self.platform)
         return launch(name, results, self._launch(backward, operands, bool(kept)), *operands, *more)
 
-    def _facts(self, backward: bool) -> np.ndarray:
-        """Returns what the native code of a CPU is told."""
-        facts = np.zeros(len(Facts), np.int32)
-        facts[Facts.QUBITS], facts[Facts.BATCH] = self.table.num_qubits, self.batch
+    def _plan(self, backward: bool, gates: np.ndarray) -> np.ndarray:
+        """Returns what the native code of a CPU is told; see `driver.py`."""
+        table, facts = self.table, np.zeros(len(Facts), np.int32)
+        facts[Facts.QUBITS], facts[Facts.BATCH] = table.num_qubits, self.batch
         facts[Facts.TILES], facts[Facts.WORKERS] = self._num_tiles, self._num_workers
         facts[Facts.ROOM], facts[Facts.STATE] = self._room(backward), self._strings is None
-        facts[Facts.NUM_MADE] = self.table.num_made
-        return facts
+        facts[Facts.NUM_MADE], facts[Facts.NUM_COMPOSED] = table.num_made, table.num_composed
+        recipes = np.concatenate([np.zeros(0, np.int32), *table.recipes])
+        constants = table.constants.reshape(-1)
+        parts = [gates, table.gates_back, self._rows, recipes, constants.view(np.int32)]
+        counts = [len(gates), len(table.gates_back), len(self._rows), len(table.recipes), len(constants)]
+        end = len(facts)
+        for place, part, count in zip(PLACES, parts, counts, strict=True):
+            facts[place], facts[place + 1] = end, count
+            end += part.size
+        return np.concatenate([facts, *(part.reshape(-1) for part in parts)])
 
     def _launch(self, backward: bool, operands: Sequence[Array | np.ndarray], kept: bool) -> np.ndarray:
         """Returns the shape of a launch on a GPU, and then what the kernel is told."""
@@ -149,7 +159,17 @@ class Native:
 
     @property
     def _num_tiles(self) -> int:
-        return int(-(-self.batch * self.dtype.itemsize // VECTOR_BYTES))
+        return -(-self.batch // self._num_lanes)
+
+    @property
+    def _num_lanes(self) -> int:
+        """Number of examples in a vector."""
+        return int(VECTOR_BYTES // (8 if self._is_wide else self.dtype.itemsize))
+
+    @property
+    def _is_wide(self) -> bool:
+        """Whether a CPU computes in float64: so few examples leave half of a vector of float32 empty."""
+        return self.platform == "cpu" and self.dtype.itemsize == 4 and self.batch <= VECTOR_BYTES // 8
 
     @property
     def _num_workers(self) -> int:
@@ -250,5 +270,5 @@ def native_of(
       platform: 'cpu' or 'cuda'.
     """
     usable = is_available() and (platform == "cpu" or gpu() is not None)
-    table = table_of(circuit, batched) if usable else None
+    table = table_of(circuit, batched, platform == "cpu") if usable else None
     return None if table is None else Native(table, readout, batch, dtype, platform)
