@@ -74,6 +74,7 @@ class Driver:
         stored = self.arithmetic.stored or self.arithmetic.real
         exact = Arithmetic(ir.DoubleType(), True, stored)
         code = Code(self.module, name, VOID, [POINTER] * num_pointers + [INT64], exact)
+        code.function.attributes.add("optsize")  # unrolled, its short loops would take LLVM 0.1 s, and save none
         write(code, self.arithmetic.real, *code.arguments)
         code.builder.ret_void()
         return code.function
