@@ -185,6 +185,16 @@ def test_errors_of_deep_circuits_do_not_add_up() -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=10 * ROUNDED, rtol=0), slopes, of_weights)
 
 
+def test_constants_of_gates_have_no_error_that_adds_up() -> None:
+    """The norm of a state is as much off as its gates are from unitary ones, 6e-17 each if pi is taken for exact."""
+    count = 2000
+    circuit = Circuit(2, (Repeat(Circuit(2).append("ry", 0, parameter("w")).append("cx", (0, 1)), count),))
+    with jax.enable_x64(True):
+        params = values_of(circuit, dtype=np.float64)
+        norm = jnp.linalg.norm(run_compiled(lambda p: state(circuit, p), params))
+    np.testing.assert_allclose(norm, 1.0, atol=2e-14, rtol=0)
+
+
 def test_transformations_compose() -> None:
     circuit = gates_of(3)["several"].append("ry", 1, parameter("v"))
     params, other = (values_of(circuit, seed) for seed in (0, 1))

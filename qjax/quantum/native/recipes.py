@@ -11,13 +11,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from qjax.quantum.angle import Angle
+from qjax.quantum.custom_gates import in_float64
 from qjax.quantum.gates import gate
-from qjax.quantum.matrices import constant_matrix
+from qjax.quantum.matrices import constant_matrix, with_matrix
 from qjax.quantum.native.forms import MAX_NUMBERS, Form, Recipe
 from qjax.quantum.operation import Operation
 
 # Gates of several angles as gates of one each, the first that acts first: (gate, which of the angles).
 _PARTS = {"u": (("p", 2), ("ry", 0), ("p", 1))}
+
+# What cosine and sine of multiples of pi / 2 are off by at most.
+_ROUNDING = 1e-15
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ def constants_of(
     scale = _frequencies(turning[0])[0] if turning else 0.0
 
     def at(angle: float) -> np.ndarray:
-        return numbers(tuple(replace(op, angles=(Angle(angle),)) if op in turning else op for op in operations))
+        return numbers(tuple(_turned(op, angle) if op in turning else op for op in operations))
 
     if turning:
         ends = at(0.0), at(np.pi / scale)
@@ -67,6 +71,16 @@ def constants_of(
         cosine = sine = np.zeros_like(constant)
     parts = [part for value in (constant, cosine, sine) for part in (value.real, value.imag)]
     return np.concatenate([[scale], np.stack(parts, axis=1).reshape(-1)])
+
+
+def _turned(op: Operation, angle: float) -> Operation:
+    """Returns the operation at a multiple of pi / 2, whose cosine and sine are exact, as pi is not.
+
+    What a gate is off by adds up where it is repeated: 1000 layers were off by 6e-13.
+    """
+    found = in_float64(op.gate.matrix, [angle]).view(np.float64)
+    exact = np.where(np.abs(found - np.round(found)) < _ROUNDING, np.round(found), found)
+    return with_matrix(op, exact.view(np.complex128))
 
 
 def has_one_frequency(op: Operation) -> bool:
