@@ -12,7 +12,6 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from qjax.quantum.gates import Gate
 from qjax.quantum.operation import Operation
 from qjax.quantum.rows import source_rows
 from qjax.quantum.values import Values
@@ -153,15 +152,15 @@ def _constant_part(operations: Sequence[Operation], places: tuple[int, ...]) -> 
     for op in operations:
         angles = [angle.shift for angle in op.angles]
         gate = in_float64(op.gate.matrix, angles)
-        known = replace(op, gate=_known(op, gate), angles=()) if op.angles else op
+        known = with_matrix(op, gate) if op.angles else op
         factor = _operation_matrix(known, (), np.complex128, 0)
         matrix = factor * matrix if factor.shape[0] == 1 else factor @ matrix
     return matrix
 
 
-def _known(op: Operation, matrix: np.ndarray) -> Gate:
-    """Returns the operation's gate with its angles fixed."""
-    return replace(op.gate, num_angles=0, matrix=lambda: matrix)
+def with_matrix(op: Operation, matrix: np.ndarray) -> Operation:
+    """Returns the operation with its gate's angles fixed, so that its matrix is this one."""
+    return replace(op, gate=replace(op.gate, num_angles=0, matrix=lambda: matrix), angles=())
 
 
 def block_parts(qubits: tuple[int, ...], operations: Sequence[Operation]) -> list[Part]:

@@ -5,6 +5,7 @@ to be handed over, and their cosines and sines need not be written to memory and
 """
 
 from collections.abc import Sequence
+from math import factorial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,11 @@ from qjax.quantum.native.code import INT64, Code, Value, int32, int64
 from qjax.quantum.native.forms import COUNT, FIRST, LEFT, RIGHT
 from qjax.quantum.trigonometry import COSINE, HALF_PI, SINE
 
+# What `trigonometry.py` has for float32, for float64: pi / 2 in parts, the first of 26 bits, and 1 / k!.
+_HALF_PI_64 = (1.5707963109016418, 1.5893254712295857e-08, 6.123233995736766e-17)
+_SINE_64 = tuple((-1) ** k / factorial(2 * k + 1) for k in range(1, 7))
+_COSINE_64 = tuple((-1) ** k / factorial(2 * k) for k in range(2, 8))
+
 # Vectors that the constants of a number take: real and imaginary parts of C, A and B.
 _PER_NUMBER = 6
 
@@ -22,7 +28,7 @@ def write_rotation(code: Code, entry: Value, coefficients: Any) -> None:
     """Writes what makes the coefficients, then their cosine and sine."""
     made, constants, angle = (code.of_entry(entry, word, coefficients) for word in (FIRST, LEFT, RIGHT))
     scale = code.load_real(constants, int64(0))
-    cosine, sine = _cos_sin(code, code.builder.fmul(code.load_real(angle, int64(0)), scale))
+    cosine, sine = cos_sin(code, code.builder.fmul(code.load_real(angle, int64(0)), scale))
     count = code.builder.sext(code.load_int32(entry, COUNT), INT64)
     with code.loop(count) as loop:
         number = _Number(code, constants, loop.index)
@@ -69,21 +75,25 @@ class _Number:
         self.parts = [first, b.add(first, int64(1))]
 
 
-def _cos_sin(code: Code, phases: Value) -> tuple[Value, Value]:
-    """Returns cosine and sine as `trigonometry.cos_sin` has them; in float64 those of the C library."""
+def cos_sin(code: Code, phases: Value) -> tuple[Value, Value]:
+    """Returns cosine and sine as `trigonometry.cos_sin` has them; in float64 those of the C library.
+
+    Of float32 phases in float64 arithmetic they are Taylor's polynomials, off by at most 2e-14.
+    """
     b = code.builder
-    if code.itemsize != 4:
+    if code.stored_itemsize != 4:
         functions = [code.intrinsic(name, code.vector, [code.vector]) for name in ("cos", "sin")]
         return b.call(functions[0], [phases]), b.call(functions[1], [phases])
+    single = code.itemsize == 4
     nearest = code.intrinsic("rint", code.vector, [code.vector])
     quarters = b.call(nearest, [b.fmul(phases, _constant(code, 2 / np.pi))])
     y = phases
-    for part in HALF_PI:
+    for part in HALF_PI if single else _HALF_PI_64:
         y = code.multiply_add(quarters, _constant(code, -part), y)
     z = b.fmul(y, y)
-    sine = code.multiply_add(b.fmul(y, z), _polynomial(code, z, SINE), y)
+    sine = code.multiply_add(b.fmul(y, z), _polynomial(code, z, SINE if single else _SINE_64), y)
     near = code.multiply_add(z, _constant(code, -0.5), code.one)
-    cosine = code.multiply_add(b.fmul(z, z), _polynomial(code, z, COSINE), near)
+    cosine = code.multiply_add(b.fmul(z, z), _polynomial(code, z, COSINE if single else _COSINE_64), near)
     turn = b.fptosi(quarters, code.flags())
     one, two, none = (code.splat(int32(value)) for value in (1, 2, 0))
     swapped = b.icmp_signed("!=", b.and_(turn, one), none)
@@ -101,4 +111,4 @@ def _polynomial(code: Code, z: Value, coefficients: Sequence[float]) -> Value:
 
 
 def _constant(code: Code, value: float) -> ir.Constant:
-    return code.constant(float(np.float32(value)))
+    return code.constant(float(np.float32(value)) if code.itemsize == 4 else value)

@@ -23,7 +23,9 @@ def is_available() -> bool:
     return known and importlib.util.find_spec("llvmlite") is not None
 
 
-def target(dtype: Any, backward: bool, is_complex: bool, platform: str = "cpu", large: bool = False) -> str:
+def target(
+    dtype: Any, backward: bool, is_complex: bool, platform: str = "cpu", large: bool = False, wide: bool = False
+) -> str:
     """Returns the name by which XLA calls the code of a pass, which is compiled where it is not yet there.
 
     Args:
@@ -32,8 +34,9 @@ def target(dtype: Any, backward: bool, is_complex: bool, platform: str = "cpu", 
       is_complex: whether the amplitudes are.
       platform: 'cpu' or 'cuda'.
       large: whether it is the code for large states.
+      wide: whether it computes in float64 what comes, and goes, in float32.
     """
-    kind = f"{'gradient' if backward else 'run'}{'_large' * large}"
+    kind = f"{'gradient' if backward else 'run'}{'_large' * large}{'_wide' * wide}"
     with _LOCK:
         return _registered(kind, jnp.dtype(dtype).name, is_complex, platform)
 
@@ -52,7 +55,8 @@ def _registered(kind: str, dtype: str, is_complex: bool, platform: str) -> str:
     from qjax.quantum.native.code import Arithmetic
 
     name = f"qjax_{kind}_{'complex' if is_complex else 'real'}_{dtype}"
-    arithmetic = Arithmetic(ir.FloatType() if dtype == "float32" else ir.DoubleType(), is_complex)
+    stored = ir.FloatType() if dtype == "float32" else ir.DoubleType()
+    arithmetic = Arithmetic(ir.DoubleType() if kind.endswith("_wide") else stored, is_complex, stored)
     address = compiled(_module(kind, name, arithmetic, platform), "handler")
     capsule = ctypes.pythonapi.PyCapsule_New
     capsule.restype, capsule.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]

@@ -52,10 +52,12 @@ class Arithmetic:
     Attributes:
       real: type of real numbers, float or double.
       is_complex: whether they have imaginary parts.
+      stored: type of the numbers in the arrays of the caller, where it is another: float where `real` is double.
     """
 
     real: Any
     is_complex: bool = True
+    stored: Any = None
 
 
 class Code:
@@ -81,6 +83,8 @@ class Code:
         """
         self.module, self.real, self.is_complex = module, arithmetic.real, arithmetic.is_complex
         self.itemsize = 4 if isinstance(self.real, ir.FloatType) else 8
+        self.stored = arithmetic.stored or self.real
+        self.stored_itemsize = 4 if isinstance(self.stored, ir.FloatType) else 8
         self.function = ir.Function(module, ir.FunctionType(returns, arguments), name)
         self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
         self.arguments = self.function.args
@@ -198,6 +202,18 @@ class Code:
             self.store(real, tile, place)
             if imag is not None:
                 self.store(imag, tile, self.builder.add(place, self.to_imag))
+
+    def load_stored(self, base: Value, index: Value) -> Value:
+        """Returns a number of an array of the caller, as a number of this code."""
+        place = self.at(base, self.builder.mul(index, int64(self.stored_itemsize)), self.stored)
+        return self.cast(self.builder.load(place), self.real)
+
+    def cast(self, value: Value, kind: Any) -> Value:
+        """Returns real numbers, or a vector of them, as another type has them."""
+        if value.type == kind:
+            return value
+        narrow = isinstance(getattr(kind, "element", kind), ir.FloatType)
+        return self.builder.fptrunc(value, kind) if narrow else self.builder.fpext(value, kind)
 
     # Control. -------------------------------------------------------------------------------------------------
 

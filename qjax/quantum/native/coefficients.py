@@ -17,12 +17,14 @@ from qjax.types import Array
 
 
 def coefficients(level: Level, values: Values) -> tuple[Array, Array]:
-    """Returns what all examples share, `[., 1]`, and the angles and then coefficients of each, `[., batch]`."""
+    """Returns angles and then coefficients that all examples share, `[., 1]`, and those of each, `[., batch]`."""
     shared, own = _of_level(level, values)
     return _joined(shared, 1, values.dtype), _joined(own, values.batch, values.dtype)
 
 
 def _joined(parts: Sequence[Array], batch: int, dtype: Any) -> Array:
+    if len(parts) == 1 and parts[0].shape[-1] == batch:
+        return parts[0]
     if not parts:
         return jnp.zeros((0, batch), dtype)
     return jnp.concatenate([jnp.broadcast_to(part, (part.shape[0], batch)) for part in parts])
@@ -30,7 +32,7 @@ def _joined(parts: Sequence[Array], batch: int, dtype: Any) -> Array:
 
 def _of_level(level: Level, values: Values) -> tuple[list[Array], list[Array]]:
     """Returns the coefficients of a level's groups and loops in order, `[., 1]` and `[., batch]`."""
-    shared: list[Array] = []
+    shared: list[Array] = [_angles(group, values) for group in level.shared_angles]
     own: list[Array] = [_angles(group, values) for group in level.angles]
     for group in level.groups:
         (own if group[0].own else shared).append(_as_rows(_of_group(group, values), len(group)))

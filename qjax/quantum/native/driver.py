@@ -3,12 +3,16 @@
 A share is tiles at equal distances, whichever thread does it, and has sums of its own: so no result depends on which
 thread was quicker.
 
-Operands, for the forward pass: the table of the gates, int32 `[gates, ENTRY]`; the table for the way back; the rows
-to read, int32; the coefficients that all examples share, `[., 1]`, and those of each, `[., batch]`; the `Facts`.
-Results: the values read, `[., batch]`; the final states, `[parts * rows, batch]`, or `[0, batch]` where these are not
-kept; and room to work in. For the reverse pass what was kept and the cotangents of the values follow the operands,
-and the results are the cotangents of the coefficients, shared and of each example, and room to work in. Where states
-were kept, the table of the gates has those entries alone that make coefficients.
+Operands, for the forward pass: the plan, int32 (below); what all examples share, `[., 1]`, and what each has,
+`[., batch]`, angles and then coefficients. Results: the values read, `[., batch]`; the final states,
+`[parts * rows, batch]`, or `[0, batch]` where these are not kept; and room to work in. For the reverse pass what was
+kept and the cotangents of the values follow the operands, and the results are the cotangents of what is shared and of
+what each example has, and room to work in.
+
+The plan is one array, as XLA spends time on each: the `Facts`; the table of the gates, `[gates, ENTRY]`; the table
+for the way back; the rows to read; the recipes of the gates that all examples share; and constants of float64, from
+which those of each example are made. Where states were kept, the first table of the reverse pass has those entries
+alone that make coefficients.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +29,8 @@ from qjax.quantum.native.call_frame import (
     answer_version,
 )
 from qjax.quantum.native.code import INT32, INT64, POINTER, VOID, Arithmetic, Code, Complex, Value, int32, int64
-from qjax.quantum.native.forms import ENTRY, FORMS, KIND, VECTOR_SHIFT, Facts, Form
+from qjax.quantum.native.composing import write_compose, write_compose_back
+from qjax.quantum.native.forms import ENTRY, FORMS, KIND, PLACES, VECTOR_SHIFT, Facts, Form
 from qjax.quantum.native.job import Job, change, release, schedule_workers
 from qjax.quantum.native.kernels import backward, forward, squares, walsh_hadamard, weighting
 
@@ -49,6 +54,8 @@ class Driver:
         self.squares = self._function("squares", 2, squares, 1)
         self.weighting = self._function("weighting", 3, weighting, 1)
         self.walsh_hadamard = self._function("walsh_hadamard", 1, walsh_hadamard, 2)
+        self.compose = self._composing("compose", 3, write_compose)
+        self.compose_back = self._composing("compose_back", 4, write_compose_back) if backward else None
         self.worker = _Worker(self).function
         self._write_handler()
 
@@ -59,6 +66,16 @@ class Driver:
         kinds = [POINTER] * num_pointers + [INT64] * num_integers
         code = Code(self.module, name, VOID, kinds, self.arithmetic)
         write(code, *code.arguments)
+        code.builder.ret_void()
+        return code.function
+
+    def _composing(self, name: str, num_pointers: int, write: Callable[..., None]) -> ir.Function:
+        """Returns the function, written in float64, that makes shared gates or goes back through that."""
+        stored = self.arithmetic.stored or self.arithmetic.real
+        exact = Arithmetic(ir.DoubleType(), True, stored)
+        code = Code(self.module, name, VOID, [POINTER] * num_pointers + [INT64], exact)
+        code.function.attributes.add("optsize")  # unrolled, its short loops would take LLVM 0.1 s, and save none
+        write(code, self.arithmetic.real, *code.arguments)
         code.builder.ret_void()
         return code.function
 
@@ -91,15 +108,17 @@ class Driver:
         def length(index: int, array: Value = arguments) -> Value:
             return code.load_int64(code.load_pointer(code.load_pointer(array, index), BUFFER_SHAPE), 0)
 
-        places = ((Job.GATES, Job.NUM_GATES), (Job.GATES_BACK, Job.NUM_GATES_BACK), (Job.READ, Job.NUM_READ))
-        for index, (place, count) in enumerate((*places, (Job.SHARED, Job.NUM_SHARED), (Job.OWN, Job.NUM_OWN))):
+        for index, (place, count) in enumerate(((Job.SHARED, Job.NUM_SHARED), (Job.OWN, Job.NUM_OWN)), 1):
             code.store_int64(data(arguments, index), job, place)
             code.store_int64(length(index), job, count)
-        facts = code.load_pointer(code.load_pointer(arguments, 5), BUFFER_DATA)
+        plan = code.load_pointer(code.load_pointer(arguments, 0), BUFFER_DATA)
         for fact in Facts:
-            code.store_int64(code.builder.sext(code.load_int32(facts, fact), INT64), job, Job[fact.name])
+            value = code.builder.sext(code.load_int32(plan, fact), INT64)
+            if fact in PLACES:
+                value = code.builder.add(data(arguments, 0), code.builder.shl(value, int64(2)))
+            code.store_int64(value, job, Job[fact.name])
         if self.backward:
-            kept, values, sums = (arguments, 6), data(arguments, 7), [data(results, 0), data(results, 1)]
+            kept, values, sums = (arguments, 3), data(arguments, 4), [data(results, 0), data(results, 1)]
         else:
             kept, values, sums = (results, 1), data(results, 0), [int64(0), int64(0)]
         last = (values, *sums, data(results, 2), data(*kept), length(kept[1], kept[0]))
@@ -138,7 +157,8 @@ def _add_up(code: Code, job: Value) -> None:
             inner.next = [b.fadd(inner.values[0], code.load(parts.sums, here))]
         nothing = ir.Constant(code.real, 0.0)
         total = b.call(add, [nothing, inner.values[0]], fastmath=("reassoc",))
-        b.store(total, code.at(sums, b.mul(loop.index, int64(code.itemsize)), code.real))
+        place = code.at(sums, b.mul(loop.index, int64(code.stored_itemsize)), code.stored)
+        b.store(code.cast(total, code.stored), place)
 
 
 class _Room:
@@ -147,9 +167,13 @@ class _Room:
     def __init__(self, code: Code, job: Value, share: Value) -> None:
         b = code.builder
         rows = b.shl(int64(1), code.load_int64(job, Job.QUBITS))
-        counts = [code.load_int64(job, place) for place in (Job.NUM_SHARED, Job.NUM_OWN, Job.NUM_MADE)]
-        count = b.add(b.add(counts[0], counts[1]), counts[2])
-        numbers = b.shl(count, int64(VECTOR_SHIFT))
+        # What lies among the coefficients, in this order.
+        kinds = (Job.NUM_SHARED, Job.NUM_CONSTANTS, Job.NUM_COMPOSED, Job.NUM_OWN, Job.NUM_MADE)
+        self.starts = [int64(0)]
+        for place in kinds:
+            count = b.shl(code.load_int64(job, place), int64(VECTOR_SHIFT))
+            self.starts.append(b.add(self.starts[-1], count))
+        numbers = self.starts[-1]
         place = b.mul(share, code.load_int64(job, Job.ROOM))
         self.tile = b.gep(code.load_pointer(job, Job.SCRATCH), [place])
         self.probabilities = b.gep(self.tile, [b.shl(rows, code.row_shift)])
@@ -180,27 +204,46 @@ class _Worker:
         b.cbranch(b.icmp_signed("<", share, workers), some, none)
         b.position_at_end(some)
         self.room = _Room(code, self.job, share)
-        self.num_shared = self._get(Job.NUM_SHARED)
-        self.own_offset = b.shl(self.num_shared, int64(VECTOR_SHIFT))
-        self._spread_shared()
+        self.own_offset = self.room.starts[3]
+        self._begin()
         left = b.sub(b.add(self._get(Job.TILES), b.sub(workers, int64(1))), share)
         with code.loop(b.udiv(left, workers)) as loop:
             self._do_tile(b.add(share, b.mul(loop.index, workers)))
+        if self.driver.backward:
+            b.call(self.driver.compose_back, [*self._composed, self.room.sums, self._get(Job.NUM_RECIPES)])
         change(code, self.job, Job.DONE, 1)
         b.branch(take)
         b.position_at_end(none)
         release(code, self.job)
         b.ret_void()
 
-    def _spread_shared(self) -> None:
-        """Makes a vector of each shared coefficient."""
-        code, b, shared = self.code, self.code.builder, self.code.load_pointer(self.job, Job.SHARED)
-        with code.loop(self.num_shared) as loop:
-            value = b.load(code.at(shared, b.mul(loop.index, int64(code.itemsize)), code.real))
-            place = b.shl(loop.index, int64(VECTOR_SHIFT))
-            code.store(code.splat(value), self.room.coefficients, place)
-            if self.driver.backward:
-                code.store(code.zero, self.room.sums, place)
+    @property
+    def _composed(self) -> list[Value]:
+        """What the functions that compose gates are given first."""
+        recipes, shared = (self.code.load_pointer(self.job, place) for place in (Job.RECIPES, Job.SHARED))
+        return [recipes, shared, self.room.coefficients]
+
+    def _begin(self) -> None:
+        """Makes a vector of each coefficient that all examples share."""
+        code, b, room = self.code, self.code.builder, self.room
+        shared, constants = (code.load_pointer(self.job, place) for place in (Job.SHARED, Job.CONSTANTS))
+        with code.loop(self._get(Job.NUM_SHARED)) as loop:
+            value = code.splat(code.load_stored(shared, loop.index))
+            code.store(value, room.coefficients, b.shl(loop.index, int64(VECTOR_SHIFT)))
+        with code.loop(self._get(Job.NUM_CONSTANTS)) as loop:
+            place = code.at(constants, b.shl(loop.index, int64(3)), ir.DoubleType())
+            value = code.splat(code.cast(b.load(place, align=4), code.real))
+            offset = b.add(room.starts[1], b.shl(loop.index, int64(VECTOR_SHIFT)))
+            code.store(value, room.coefficients, offset)
+        b.call(self.driver.compose, [*self._composed, self._get(Job.NUM_RECIPES)])
+        if self.driver.backward:
+            self._clear(int64(0), self.own_offset)
+
+    def _clear(self, start: Value, end: Value) -> None:
+        """Sets sums to 0."""
+        code, b = self.code, self.code.builder
+        with code.loop(b.lshr(b.sub(end, start), int64(VECTOR_SHIFT))) as loop:
+            code.store(code.zero, self.room.sums, b.add(start, b.shl(loop.index, int64(VECTOR_SHIFT))))
 
     def _do_tile(self, number: Value) -> None:
         code, b, room = self.code, self.code.builder, self.room
@@ -210,8 +253,7 @@ class _Worker:
             place = b.add(self.own_offset, b.shl(loop.index, int64(VECTOR_SHIFT)))
             code.store(lanes.take(own, loop.index), room.coefficients, place)
         if self.driver.backward:
-            with code.loop(b.add(self._get(Job.NUM_OWN), self._get(Job.NUM_MADE))) as loop:
-                code.store(code.zero, room.sums, b.add(self.own_offset, b.shl(loop.index, int64(VECTOR_SHIFT))))
+            self._clear(self.own_offset, room.starts[-1])
         code.store_rows(room.tile, [int64(0)], [(code.one, code.zero if code.is_complex else None)])
         gates = code.load_pointer(self.job, Job.GATES), self._get(Job.NUM_GATES)
         self._follow(*gates, self.driver.apply, [room.tile], [room.coefficients], False)
@@ -320,7 +362,9 @@ class _Lanes:
     def __init__(self, code: Code, first: Value, batch: Value) -> None:
         b = code.builder
         self.code = code
-        self.start, self.stride = (b.mul(value, int64(code.itemsize)) for value in (first, batch))
+        self.start, self.stride = (b.mul(value, int64(code.stored_itemsize)) for value in (first, batch))
+        self.kind = ir.VectorType(code.stored, code.num_lanes)
+        self.suffix = f"v{code.num_lanes}f{8 * code.stored_itemsize}"
         numbers = ir.Constant(ir.VectorType(INT32, code.num_lanes), list(range(code.num_lanes)))
         self.mask = b.icmp_signed("<", numbers, code.splat(b.trunc(b.sub(batch, first), INT32)))
 
@@ -330,12 +374,17 @@ class _Lanes:
 
     def take(self, array: Value, row: Value) -> Value:
         """Returns the tile's part of a row; 0 where there is no example."""
-        code, kinds = self.code, [POINTER, INT32, self.mask.type, self.code.vector]
-        load = code.intrinsic("masked.load", code.vector, kinds)
-        return code.builder.call(load, [self._place(array, row), int32(code.itemsize), self.mask, code.zero])
+        code, kinds = self.code, [POINTER, INT32, self.mask.type, self.kind]
+        load = code.external(f"llvm.masked.load.{self.suffix}", self.kind, kinds)
+        nothing = ir.Constant(self.kind, [0.0] * code.num_lanes)
+        alignment = int32(code.stored_itemsize)
+        return code.cast(
+            code.builder.call(load, [self._place(array, row), alignment, self.mask, nothing]), code.vector
+        )
 
     def put(self, value: Value, array: Value, row: Value) -> None:
         """Sets the tile's part of a row."""
-        code, kinds = self.code, [self.code.vector, POINTER, INT32, self.mask.type]
-        store = code.intrinsic("masked.store", VOID, kinds)
-        code.builder.call(store, [value, self._place(array, row), int32(code.itemsize), self.mask])
+        code, kinds = self.code, [self.kind, POINTER, INT32, self.mask.type]
+        store = code.external(f"llvm.masked.store.{self.suffix}", VOID, kinds)
+        alignment = int32(code.stored_itemsize)
+        code.builder.call(store, [code.cast(value, self.kind), self._place(array, row), alignment, self.mask])

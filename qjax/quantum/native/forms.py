@@ -59,15 +59,52 @@ def num_numbers(form: Form) -> int:
 
 
 class Facts(IntEnum):
-    """What the last operand says of a call, in 32-bit integers."""
+    """What the first integers of a plan for a CPU say: facts, and where what follows begins."""
 
     QUBITS = 0
     BATCH = auto()
     TILES = auto()
     WORKERS = auto()
     ROOM = auto()  # bytes for each worker
-    NUM_MADE = auto()  # coefficients that are made of others
+    NUM_MADE = auto()  # coefficients that are made of others, of each example
+    NUM_COMPOSED = auto()  # those that all examples share
     STATE = auto()  # 1 where the amplitudes are read, 0 where strings of I and Z are
+    GATES = auto()
+    NUM_GATES = auto()
+    GATES_BACK = auto()
+    NUM_GATES_BACK = auto()
+    READ = auto()
+    NUM_READ = auto()
+    RECIPES = auto()
+    NUM_RECIPES = auto()
+    CONSTANTS = auto()
+    NUM_CONSTANTS = auto()
+
+
+# Facts that are places, each before the number of what lies there.
+PLACES = (Facts.GATES, Facts.GATES_BACK, Facts.READ, Facts.RECIPES, Facts.CONSTANTS)
+
+
+class Recipe(IntEnum):
+    """What a recipe begins with, in 32-bit integers; then come the constants of its factors, and places.
+
+    The constants of a factor are float64: s, then real and imaginary parts of C, A, B of each number, the blocks one
+    after the other. Places are of the coefficients of each gate, then of the first factor's angle for each gate, and
+    so on; -1 where a factor has no angle.
+    """
+
+    SIZE = 0  # of the whole recipe
+    BLOCKS = auto()  # on the diagonal of each factor
+    DIM_SHIFT = auto()  # binary logarithm of the rows of a block
+    COLUMN_SHIFT = auto()  # of the columns of the product
+    FACTORS = auto()
+    ITEMS = auto()  # gates
+    PLACES = auto()  # where the places begin
+    UNUSED = auto()  # so that float64 follows at a multiple of its size
+
+
+# Complex numbers of the largest product.
+MAX_NUMBERS = 16
 
 
 class LargeFacts(IntEnum):

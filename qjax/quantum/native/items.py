@@ -1,7 +1,8 @@
 """From a compiled circuit to the gates of the native code, and what the coefficients of each are made from."""
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,17 @@ from qjax.quantum.choices import MAX_NATIVE_DIAGONALS
 from qjax.quantum.gates import gate
 from qjax.quantum.matrices import constant_matrix
 from qjax.quantum.native.forms import FORMS, Form, num_numbers
+from qjax.quantum.native.recipes import Factor, constants_of, factors_of, has_one_frequency
 from qjax.quantum.operation import Operation
 from qjax.quantum.program import Blocks, Program
 from qjax.quantum.stages import Dense, Flip, Loop, Permutation, Phase, ProductState, Single, Stage
 
 # Gates of the table that are others under controls, as (gate, number of its qubits that are controls).
 _CONTROLLED = {"cx": ("x", 1), "ccx": ("x", 2), "cswap": ("swap", 1)}
+
+
+# Of shared numbers, those of each example, what is made of these, and what is composed of shared ones.
+Counts = tuple[int, int, int, int]
 
 
 class Unsupported(Exception):
@@ -35,9 +41,12 @@ class Item:
       controls: that it acts under.
       control_values: 0 or 1 for each control.
       kind: equal for items that differ in their angles alone.
-      angle: of each example, from which the native code makes the coefficients; None where JAX makes them.
-      first: place of the coefficients, or of the angle, among those of its level: shared or of each example.
-      made: place among what the native code makes.
+      angle: of each example, from which the native code makes the coefficients; None where it does not.
+      factors: that all examples share, whose product the native code makes; none where JAX makes the coefficients.
+      first: place of the coefficients, or of the angle, among those of its level: shared, of each example, or made
+        of factors.
+      made: place among what the native code makes of each example's angles.
+      rows: places of the factors' angles among what all examples share; -1 where there is none.
     """
 
     form: Form | None
@@ -48,8 +57,10 @@ class Item:
     control_values: tuple[int, ...] = ()
     kind: Hashable = None
     angle: Angle | None = None
+    factors: tuple[Factor, ...] = ()
     first: int = 0
     made: int = 0
+    rows: tuple[int, ...] = ()
 
     @property
     def size(self) -> int:
@@ -77,6 +88,21 @@ class TurnedStart:
     made: int = 0
 
 
+@dataclass(frozen=True)
+class Rules:
+    """How a program becomes items.
+
+    Attributes:
+      blocks: says which operations differ between examples.
+      with_controls: whether gates under controls stay what they are; else they become wider matrices.
+      composes: whether the native code makes the coefficients that all examples share, where it can.
+    """
+
+    blocks: Blocks
+    with_controls: bool = True
+    composes: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Level:
     """The gates of a circuit, or of the body of a loop.
@@ -84,86 +110,90 @@ class Level:
     Attributes:
       items: in order; a level stands for a loop, `reps` times.
       groups: items whose coefficients JAX makes, those of one kind together.
-      angles: from which the native code makes the others, those that are built alike together.
+      angles: of each example, from which the native code makes others, those that are built alike together.
+      shared_angles: likewise, of all examples.
       reps: repetitions.
       reverse: whether the last slice of the parameters comes first.
       names: parameters of which each repetition has a slice.
-      counts: of one repetition: coefficients that all examples share; angles, and then coefficients, of each example;
-        what the native code makes.
+      counts: of one repetition: angles, and then coefficients, that all examples share; those of each example; what
+        the native code makes of these, and of the former.
       firsts: the places of these among those of the level around it.
     """
 
     items: tuple["Item | TurnedStart | Level", ...]
     groups: tuple[tuple[Item, ...], ...]
     angles: tuple[tuple[Angle, ...], ...]
+    shared_angles: tuple[tuple[Angle, ...], ...]
     reps: int
     reverse: bool
     names: tuple[str, ...]
-    counts: tuple[int, int, int]
-    firsts: tuple[int, int, int] = (0, 0, 0)
+    counts: Counts
+    firsts: Counts = (0, 0, 0, 0)
 
     @property
     def slices(self) -> int:
         """Number of repetitions that have coefficients of their own."""
         return self.reps if self.names else 1
 
+    @property
+    def num_shared_angles(self) -> int:
+        """Number of angles that all examples share, of one repetition."""
+        inner = [item for item in self.items if isinstance(item, Level)]
+        return sum(map(len, self.shared_angles)) + sum(one.slices * one.num_shared_angles for one in inner)
 
-def level_of(program: Program, batched: frozenset[str], with_controls: bool = True) -> Level:
+
+def level_of(program: Program, rules: Rules) -> Level:
     """Returns the gates of a program.
 
     Args:
       program: compiled so that no gate is wider than it must be.
-      batched: names of the parameters that differ between examples, and 'inputs' where these do.
-      with_controls: whether gates under controls stay what they are; else they become wider matrices.
+      rules: how.
 
     Raises:
       Unsupported: it has something else.
     """
-    blocks = Blocks(batched=batched)
     items: list[Item | TurnedStart | Level] = []
-    items += _start_items(program.start, blocks) if program.start is not None else ()
-    return _level([*items, *_items(program.stages, program.num_qubits, blocks, with_controls)])
+    items += _start_items(program.start, rules) if program.start is not None else ()
+    return _level([*items, *_items(program.stages, program.num_qubits, rules)])
 
 
 # Stages to items. -------------------------------------------------------------------------------------------
 
 
-def _start_items(start: ProductState, blocks: Blocks) -> Iterator[Item | TurnedStart]:
+def _start_items(start: ProductState, rules: Rules) -> Iterator[Item | TurnedStart]:
     """Yields what makes the state of each qubit, in the order of their bits of the row."""
     for qubit, run in enumerate(start.runs):
-        last = max((i + 1 for i, op in enumerate(run) if blocks.is_batched(op)), default=len(run))
-        column = _item(("start", 1, 0), (qubit,), run[:last], blocks)
+        last = max((i + 1 for i, op in enumerate(run) if rules.blocks.is_batched(op)), default=len(run))
+        column = _item(("start", 1, 0), (qubit,), run[:last], rules)
         if last == len(run):
             yield column
         else:
-            yield TurnedStart(column, _item(("dense", 1, 0), (qubit,), run[last:], blocks))
+            yield TurnedStart(column, _item(("dense", 1, 0), (qubit,), run[last:], rules))
 
 
-def _items(stages: Sequence[Stage], num_qubits: int, blocks: Blocks, with_controls: bool) -> Iterator[Item | Level]:
+def _items(stages: Sequence[Stage], num_qubits: int, rules: Rules) -> Iterator[Item | Level]:
     for stage in stages:
         if isinstance(stage, Dense):
-            yield _item(("dense", len(stage.qubits), 0), stage.qubits, stage.operations, blocks)
+            yield _item(("dense", len(stage.qubits), 0), stage.qubits, stage.operations, rules)
         elif isinstance(stage, Phase | Flip):
             if len(stage.operations) > MAX_NATIVE_DIAGONALS * num_qubits:
                 raise Unsupported
             for op in stage.operations:
                 qubits = op.all_qubits or (0,)  # a global phase is qubit 0's
-                yield _item(("diagonal", len(qubits), 0), qubits, (op,), blocks)
+                yield _item(("diagonal", len(qubits), 0), qubits, (op,), rules)
         elif isinstance(stage, Permutation):
             for op in stage.operations:
-                yield _permutation(op, blocks, with_controls)
+                yield _permutation(op, rules)
         elif isinstance(stage, Single):
             op = stage.operation
-            yield _under_controls(op, op.controls, op.control_values, blocks, with_controls)
+            yield _under_controls(op, op.controls, op.control_values, rules)
         elif isinstance(stage, Loop):
-            yield _level(
-                list(_items(stage.body, num_qubits, blocks, with_controls)), stage.reps, stage.reverse, stage.names
-            )
+            yield _level(list(_items(stage.body, num_qubits, rules)), stage.reps, stage.reverse, stage.names)
         else:
             raise Unsupported
 
 
-def _permutation(op: Operation, blocks: Blocks, with_controls: bool) -> Item:
+def _permutation(op: Operation, rules: Rules) -> Item:
     """Returns the item of a permutation: of X, CX and SWAP without any gate, of others as a matrix under controls."""
     inner, count = _CONTROLLED.get(op.gate.name, (op.gate.name, 0))
     qubits, controls = op.qubits[count:], (*op.controls, *op.qubits[:count])
@@ -171,34 +201,31 @@ def _permutation(op: Operation, blocks: Blocks, with_controls: bool) -> Item:
     if (inner == "x" and len(controls) <= 1) or (inner == "swap" and not controls):
         return Item(None, qubits, (op,), controls=controls, control_values=values)
     inside = Operation(gate(inner), qubits) if count else op
-    return _under_controls(inside, controls, values, blocks, with_controls)
+    return _under_controls(inside, controls, values, rules)
 
 
-def _under_controls(
-    op: Operation, controls: tuple[int, ...], values: tuple[int, ...], blocks: Blocks, with_controls: bool
-) -> Item:
+def _under_controls(op: Operation, controls: tuple[int, ...], values: tuple[int, ...], rules: Rules) -> Item:
     """Returns the item of an operation's gate under these controls."""
-    if not with_controls:
+    if not rules.with_controls:
         whole = Operation(op.gate, op.qubits, op.angles, controls, values)
-        return _item(("dense", len(whole.all_qubits), 0), whole.all_qubits, (whole,), blocks)
+        return _item(("dense", len(whole.all_qubits), 0), whole.all_qubits, (whole,), rules)
     plain, form = Operation(op.gate, op.qubits, op.angles), ("dense", len(op.qubits), len(controls))
-    return _item(form, op.qubits, (plain,), blocks, controls=controls, control_values=values)
+    return _item(form, op.qubits, (plain,), rules, controls=controls, control_values=values)
 
 
-def _item(
-    form: Form, qubits: tuple[int, ...], operations: tuple[Operation, ...], blocks: Blocks, **more: Any
-) -> Item:
+def _item(form: Form, qubits: tuple[int, ...], operations: tuple[Operation, ...], rules: Rules, **more: Any) -> Item:
     """Returns the item of a gate made of operations."""
     if form not in FORMS:
         raise Unsupported
-    own = any(map(blocks.is_batched, operations))
+    own = any(map(rules.blocks.is_batched, operations))
     angle = _only_angle(operations) if own else None
+    factors = factors_of(operations, form) if rules.composes and not own else ()
     places = [tuple(qubits.index(q) for q in op.all_qubits) for op in operations]
     kind = []
     for op, place in zip(operations, places, strict=True):
-        angles = tuple(a.shift if a.is_constant else blocks.differs(a) for a in op.angles)
+        angles = tuple(a.shift if a.is_constant else rules.blocks.differs(a) for a in op.angles)
         kind.append((op.gate, op.control_values, place, angles))
-    return Item(form, qubits, operations, own, kind=(form, own, tuple(kind)), angle=angle, **more)
+    return Item(form, qubits, operations, own, kind=(form, own, tuple(kind)), angle=angle, factors=factors, **more)
 
 
 def _only_angle(operations: Sequence[Operation]) -> Angle | None:
@@ -207,31 +234,20 @@ def _only_angle(operations: Sequence[Operation]) -> Angle | None:
     if len(found) != 1 or len(found[0][0].angles) != 1:
         return None
     op, angle = found[0]
-    return angle if op.gate.exponents and len(_frequencies(op)) == 1 else None
-
-
-def _frequencies(op: Operation) -> list[float]:
-    return sorted({abs(m) for m in op.gate.exponents[0]} - {0.0})
+    return angle if has_one_frequency(op) else None
 
 
 def rotation_constants(item: Item) -> np.ndarray:
-    """Returns s, then of each number real and imaginary part of C, A, B: the item is C + A cos(s t) + B sin(s t)."""
-    (op,) = [op for op in item.operations if any(not a.is_constant for a in op.angles)]
-    (scale,) = _frequencies(op)
+    """Returns what the native code makes an item of one angle from: see `constants_of`."""
 
-    def numbers(angle: float) -> np.ndarray:
-        known = tuple(replace(o, angles=(Angle(angle),)) if o is op else o for o in item.operations)
+    def numbers(form: Form, known: tuple[Operation, ...]) -> np.ndarray:
         matrix = constant_matrix(known, item.qubits)
         assert matrix is not None
-        assert item.form is not None
-        kind = item.form[0]
+        kind = form[0]
         return matrix[:, 0] if kind == "start" else np.diag(matrix) if kind == "diagonal" else matrix.reshape(-1)
 
-    ends = numbers(0.0), numbers(np.pi / scale)
-    constant, cosine = (ends[0] + ends[1]) / 2, (ends[0] - ends[1]) / 2
-    sine = numbers(np.pi / 2 / scale) - constant
-    parts = [part for value in (constant, cosine, sine) for part in (value.real, value.imag)]
-    return np.concatenate([[scale], np.stack(parts, axis=1).reshape(-1)])
+    assert item.form is not None
+    return constants_of(item.operations, partial(numbers, item.form))
 
 
 # Levels. ----------------------------------------------------------------------------------------------------
@@ -244,10 +260,11 @@ def _level(
     parts: list[Any] = []
     for item in items:
         parts += [item.column, item.matrix] if isinstance(item, TurnedStart) else [item]
-    angles = _alike(list(dict.fromkeys(part.angle for part in parts if isinstance(part, Item) and part.angle)))
-    rows = {angle: row for row, angle in enumerate(angle for group in angles for angle in group)}
+    gates = [part for part in parts if isinstance(part, Item)]
+    angles, rows = _alike(part.angle for part in gates)
+    shared_angles, shared_rows = _alike(factor.angle for part in gates for factor in part.factors)
     groups = _kinds(parts)
-    shared, own, made = 0, len(rows), 0
+    shared, own, made, composed = len(shared_rows), len(rows), 0, 0
     for i in (i for members in groups for i in members):
         parts[i] = replace(parts[i], first=own if parts[i].own else shared)
         shared, own = shared + (not parts[i].own) * parts[i].size, own + parts[i].own * parts[i].size
@@ -255,9 +272,14 @@ def _level(
         if isinstance(part, Item) and part.angle:
             parts[i] = replace(part, first=rows[part.angle], made=made)
             made += part.num_made
+        elif isinstance(part, Item) and part.factors:
+            own_rows = tuple(shared_rows[factor.angle] if factor.angle else -1 for factor in part.factors)
+            parts[i] = replace(part, first=composed, rows=own_rows)
+            composed += part.size
         elif isinstance(part, Level):
-            parts[i] = replace(part, firsts=(shared, own, made))
-            shared, own, made = (x + part.slices * y for x, y in zip((shared, own, made), part.counts, strict=True))
+            counts = shared, own, made, composed
+            parts[i] = replace(part, firsts=counts)
+            shared, own, made, composed = (x + part.slices * y for x, y in zip(counts, part.counts, strict=True))
     placed: list[Item | TurnedStart | Level] = []
     rest = iter(parts)
     for item in items:
@@ -267,25 +289,30 @@ def _level(
         else:
             placed.append(next(rest))
     members = tuple(tuple(parts[i] for i in group) for group in groups)
-    return Level(tuple(placed), members, angles, reps, reverse, names, (shared, own, made))
+    counts = shared, own, made, composed
+    return Level(tuple(placed), members, angles, shared_angles, reps, reverse, names, counts)
 
 
 def _kinds(parts: Sequence[Item | Level]) -> list[list[int]]:
     """Returns the places of the items whose coefficients JAX makes, those of one kind together."""
     kinds: dict[Hashable, list[int]] = {}
     for i, part in enumerate(parts):
-        if isinstance(part, Item) and part.form and not part.angle:
+        if isinstance(part, Item) and part.form and not part.angle and not part.factors:
             kinds.setdefault(part.kind, []).append(i)
     return list(kinds.values())
 
 
-def _alike(angles: Sequence[Angle]) -> tuple[tuple[Angle, ...], ...]:
-    """Returns the angles in groups: multiples of entries of one array, shifted alike, are one slice of it."""
+def _alike(angles: Iterable[Angle | None]) -> tuple[tuple[tuple[Angle, ...], ...], dict[Angle, int]]:
+    """Returns the angles in groups, and the place of each among all.
+
+    Multiples of entries of one array, shifted alike, are one slice of it.
+    """
     groups: dict[Hashable, list[Angle]] = {}
-    for angle in angles:
+    for angle in dict.fromkeys(angle for angle in angles if angle):
         kind = (
             angle.shift,
             tuple((scale, tuple(getattr(ref, "name", "") for ref in refs)) for scale, refs in angle.terms),
         )
         groups.setdefault(kind, []).append(angle)
-    return tuple(tuple(group) for group in groups.values())
+    rows = {angle: row for row, angle in enumerate(angle for group in groups.values() for angle in group)}
+    return tuple(map(tuple, groups.values())), rows

@@ -17,6 +17,10 @@ class Job(IntEnum):
     NUM_GATES_BACK = auto()
     READ = auto()
     NUM_READ = auto()
+    RECIPES = auto()
+    NUM_RECIPES = auto()
+    CONSTANTS = auto()
+    NUM_CONSTANTS = auto()
     SHARED = auto()
     NUM_SHARED = auto()
     OWN = auto()
@@ -33,6 +37,7 @@ class Job(IntEnum):
     TILES = auto()
     STATE = auto()
     NUM_MADE = auto()
+    NUM_COMPOSED = auto()
     WORKERS = auto()  # as many as there are shares of the tiles
     NEXT = auto()  # share to be taken next
     DONE = auto()  # shares that are done

@@ -17,7 +17,16 @@ from qjax.quantum.native.build import is_available, target
 from qjax.quantum.native.cuda import device
 from qjax.quantum.native.cuda.pieces import pieces_of
 from qjax.quantum.native.cuda.shape import Shape, num_parts, shape_of
-from qjax.quantum.native.forms import FORMS, KIND, MAX_SEVERAL_BACK, VECTOR_BYTES, Facts, Launch, room_bytes
+from qjax.quantum.native.forms import (
+    FORMS,
+    KIND,
+    MAX_SEVERAL_BACK,
+    PLACES,
+    VECTOR_BYTES,
+    Facts,
+    Launch,
+    room_bytes,
+)
 from qjax.quantum.native.table import Table, table_of
 from qjax.quantum.primitive import with_batch
 from qjax.quantum.readouts import ExpectationReadout, Readout, StateReadout
@@ -52,7 +61,8 @@ class Native:
             return False
         else:
             room = math.prod(self._scratch_shape(True)) * self.dtype.itemsize
-        return native_pays(self.platform, table.num_qubits, self.batch, table.num_coefficients, room)
+        count = table.num_coefficients - table.level.num_shared_angles
+        return native_pays(self.platform, table.num_qubits, self.batch, count, room)
 
     def bytes_held(self, gradient: bool) -> int:
         """Returns an estimate of the bytes that are held at once, arguments and results left out.
@@ -77,7 +87,7 @@ class Native:
                 f"{len(kinds)} entries of the table, no pass over the device's memory; {words} amplitudes, "
                 f"{shape.blocks} blocks of {shape.lanes * shape.groups} threads for {shape.lanes} at a time"
             )
-        lanes, threads = VECTOR_BYTES // self.dtype.itemsize, self._num_workers
+        lanes, threads = self._num_lanes, self._num_workers
         return (
             f"{len(kinds)} entries of the table, {passes} passes over the states; {lanes} examples at a time, "
             f"{words} amplitudes, {threads} thread{'s' * (threads > 1)}"
@@ -103,7 +113,7 @@ class Native:
             values = jnp.concatenate(known)
         else:
             (values,) = jax.vjp(self._finish, self._values(shared, own, False)[0])[1](known)
-        count = shared.shape[0] + len(self.table.constants)
+        count = shared.shape[0] + len(self.table.constants) * (self.platform == "cuda")
         shapes = (count, self._num_sums), (own.shape[0], self.batch), self._scratch_shape(True)
         kept = with_batch(kept, self.batch)
         found = self._call(True, shapes, shared, own, kept, values)
@@ -125,32 +135,39 @@ class Native:
 
     def _call(self, backward: bool, shapes: Sequence[Any], shared: Array, own: Array, *more: Array) -> list[Array]:
         results = [jax.ShapeDtypeStruct(shape, self.dtype) for shape in shapes]  # type: ignore[no-untyped-call]
-        whole = jnp.concatenate([shared, self.table.constants.astype(self.dtype)])
-        kept = bool((more[0] if backward else results[1]).shape[0])
-        gates = self.table.makers if backward and kept else self._gates[0]
-        operands = gates, self._gates[2], self._rows, whole, own
-        name = target(self.dtype, backward, self.table.is_complex, self.platform)
+        kept, table = bool((more[0] if backward else results[1]).shape[0]), self.table
         if self.platform == "cpu":
-            return list(jax.ffi.ffi_call(name, results)(*operands, self._facts(backward), *more))
+            gates = table.makers if backward and kept else table.gates
+            name = target(self.dtype, backward, table.is_complex, "cpu", wide=self._is_wide)
+            return list(jax.ffi.ffi_call(name, results)(self._plan(backward, gates), shared, own, *more))
+        whole = jnp.concatenate([shared, table.constants.astype(self.dtype)])
+        gates = table.makers if backward and kept else self._pieces[0][0]
+        operands = gates, self._pieces[1][0], self._rows, whole, own
+        name = target(self.dtype, backward, table.is_complex, "cuda")
         return device.launch(name, results, self._launch(backward, operands, kept), *operands, *more)
 
     @cached_property
-    def _gates(self) -> tuple[np.ndarray, int, np.ndarray, int]:
-        """The entries of both passes, each with the number of those that are done one after the other."""
-        table = self.table
-        if self.platform == "cpu":
-            return table.gates, len(table.gates), table.gates_back, len(table.gates_back)
-        forth, back = (pieces_of(table.gates_back, table.num_qubits, backward) for backward in (False, True))
-        return *forth, *back
+    def _pieces(self) -> list[tuple[np.ndarray, int]]:
+        """The entries for both passes on a GPU, and how many are done one after the other."""
+        gates = self.table.gates_back
+        return [pieces_of(gates, self.table.num_qubits, backward) for backward in (False, True)]
 
-    def _facts(self, backward: bool) -> np.ndarray:
-        """Returns what the native code of a CPU is told."""
-        facts = np.zeros(len(Facts), np.int32)
-        facts[Facts.QUBITS], facts[Facts.BATCH] = self.table.num_qubits, self.batch
+    def _plan(self, backward: bool, gates: np.ndarray) -> np.ndarray:
+        """Returns what the native code of a CPU is told; see `driver.py`."""
+        table, facts = self.table, np.zeros(len(Facts), np.int32)
+        facts[Facts.QUBITS], facts[Facts.BATCH] = table.num_qubits, self.batch
         facts[Facts.TILES], facts[Facts.WORKERS] = self._num_tiles, self._num_workers
         facts[Facts.ROOM], facts[Facts.STATE] = self._room(backward), self._strings is None
-        facts[Facts.NUM_MADE] = self.table.num_made
-        return facts
+        facts[Facts.NUM_MADE], facts[Facts.NUM_COMPOSED] = table.num_made, table.num_composed
+        recipes = np.concatenate([np.zeros(0, np.int32), *table.recipes])
+        constants = table.constants.reshape(-1)
+        parts = [gates, table.gates_back, self._rows, recipes, constants.view(np.int32)]
+        counts = [len(gates), len(table.gates_back), len(self._rows), len(table.recipes), len(constants)]
+        end = len(facts)
+        for place, part, count in zip(PLACES, parts, counts, strict=True):
+            facts[place], facts[place + 1] = end, count
+            end += part.size
+        return np.concatenate([facts, *(part.reshape(-1) for part in parts)])
 
     def _launch(self, backward: bool, operands: Sequence[Array | np.ndarray], kept: bool) -> np.ndarray:
         """Returns the shape of a launch on a GPU, and then what the kernel is told."""
@@ -161,9 +178,9 @@ class Native:
         words[Launch.LANES], words[Launch.GROUPS] = shape.lanes.bit_length() - 1, shape.groups.bit_length() - 1
         places = Launch.NUM_GATES, Launch.NUM_GATES_BACK, Launch.NUM_READ, Launch.NUM_SHARED, Launch.NUM_OWN
         words[list(places)] = [operand.shape[0] for operand in operands]
-        words[Launch.NUM_GATES_BACK] = self._gates[3]
+        words[Launch.NUM_GATES_BACK] = self._pieces[1][1]
         if not (backward and kept):
-            words[Launch.NUM_GATES] = self._gates[1]
+            words[Launch.NUM_GATES] = self._pieces[0][1]
         words[Launch.NUM_MADE], words[Launch.KEPT] = self.table.num_made, kept
         words[Launch.STATE], words[Launch.SCRATCH] = self._strings is None, self._scratch_shape(backward)[1]
         words[Launch.STAGING], words[Launch.STAGING_SIZE] = shape.staging, shape.staging_size
@@ -174,7 +191,17 @@ class Native:
 
     @property
     def _num_tiles(self) -> int:
-        return int(-(-self.batch * self.dtype.itemsize // VECTOR_BYTES))
+        return -(-self.batch // self._num_lanes)
+
+    @property
+    def _num_lanes(self) -> int:
+        """Number of examples in a vector."""
+        return int(VECTOR_BYTES // (8 if self._is_wide else self.dtype.itemsize))
+
+    @property
+    def _is_wide(self) -> bool:
+        """Whether a CPU computes in float64: so few examples leave half of a vector of float32 empty."""
+        return self.platform == "cpu" and self.dtype.itemsize == 4 and self.batch <= VECTOR_BYTES // 8
 
     @property
     def _num_workers(self) -> int:
@@ -258,5 +285,5 @@ def native_of(
       platform: 'cpu' or 'cuda'.
     """
     usable = is_available() and (platform == "cpu" or device.gpu() is not None)
-    table = table_of(circuit, batched) if usable else None
+    table = table_of(circuit, batched, platform == "cpu") if usable else None
     return None if table is None else Native(table, readout, batch, dtype, platform)

@@ -27,13 +27,21 @@ from qjax.quantum.native.forms import (
     WEIGHTS,
     num_numbers,
 )
-from qjax.quantum.native.items import Item, Level, TurnedStart, Unsupported, level_of, rotation_constants
+from qjax.quantum.native.items import (
+    Counts,
+    Item,
+    Level,
+    Rules,
+    TurnedStart,
+    Unsupported,
+    level_of,
+    rotation_constants,
+)
+from qjax.quantum.native.recipes import recipe_of
 from qjax.quantum.operation import Operation
 from qjax.quantum.program import Blocks, compile_circuit
 from qjax.quantum.readouts import is_linear
 from qjax.quantum.stages import ProductState
-
-Places = tuple[int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +79,19 @@ class Table:
 
     @property
     def num_made(self) -> int:
-        """Number of coefficients that the native code makes."""
+        """Number of coefficients of each example that the native code makes."""
         return self.level.counts[2]
+
+    @property
+    def num_composed(self) -> int:
+        """Number of those that all examples share."""
+        return self.level.counts[3]
+
+    @cached_property
+    def recipes(self) -> list[np.ndarray]:
+        """What the native code of a CPU makes those from: see `recipe_of`."""
+        found = self._laid_out.recipes.values()
+        return [recipe_of(item.factors, item.qubits, item.form, places) for item, places in found if item.form]
 
     @property
     def num_coefficients(self) -> int:
@@ -96,17 +115,19 @@ class Table:
 
 
 @lru_cache(maxsize=512)
-def table_of(circuit: Circuit, batched: frozenset[str]) -> Table | None:
+def table_of(circuit: Circuit, batched: frozenset[str], composes: bool = True) -> Table | None:
     """Returns the table of a circuit on |0...0>; None where the native code lacks something that it needs.
 
     Args:
       circuit: what to run.
       batched: names of the parameters that differ between examples, and 'inputs' where these do.
+      composes: whether the native code makes the coefficients that all examples share, which that of a GPU does not.
     """
     program = compile_circuit(circuit, True, Blocks(1, take_permutations=False, num_all=circuit.num_qubits))
     try:
         is_real = program.start is not None and all(part.is_real for part in (program.start, *program.stages))
-        return Table(circuit.num_qubits, level_of(program, batched), not is_real)
+        rules = Rules(Blocks(batched=batched), composes=composes)
+        return Table(circuit.num_qubits, level_of(program, rules), not is_real)
     except Unsupported:
         return None
 
@@ -144,7 +165,7 @@ def large_table_of(circuit: Circuit, batched: frozenset[str], with_controls: boo
     assert program.start is not None
     try:
         is_real = all(part.is_real for part in (program.start, *program.stages))
-        level = level_of(replace(program, start=None), batched, with_controls)
+        level = level_of(replace(program, start=None), Rules(Blocks(batched=batched), with_controls))
         table = LargeTable(circuit.num_qubits, level, not is_real, program.start)
         return table if all(is_linear((move,)) for move in table.moves) else None
     except Unsupported:
@@ -158,6 +179,8 @@ class _Entries:
       frame: what the rows of the state stand for after them.
       constants: of each kind of gate whose coefficients are made from an angle.
       moves: the operations that changed the frame.
+      recipes: of each kind of gate that is a product of factors: one of them, and for the place of the coefficients
+        of each the places of its angles.
       entries: int64 arrays `[ENTRY]`.
     """
 
@@ -168,10 +191,12 @@ class _Entries:
             self.frame.weights.reverse()
         self.moves: list[Operation] = []
         self.constants: dict[object, np.ndarray] = {}
+        self.recipes: dict[object, tuple[Item, dict[int, list[int]]]] = {}
         self._starts: dict[object, int] = {}
         self._end = level.counts[0]
         self._collect(level)
-        self.entries = list(self._of_level(level, (0, self._end, self._end + level.counts[1])))
+        own = self._end + level.counts[3]
+        self.entries = list(self._of_level(level, (0, own, own + level.counts[1], self._end)))
 
     def _collect(self, level: Level) -> None:
         """Gives each kind its place: the constants come between shared coefficients and those of each example."""
@@ -185,7 +210,7 @@ class _Entries:
                 self._starts[own.kind] = self._end
                 self._end += len(self.constants[own.kind])
 
-    def _of_level(self, level: Level, places: Places) -> Iterator[np.ndarray]:
+    def _of_level(self, level: Level, places: Counts) -> Iterator[np.ndarray]:
         for rep in range(level.reps):
             piece = (level.reps - 1 - rep if level.reverse else rep) if level.names else 0
             here = _moved(places, level.counts, piece)
@@ -203,7 +228,7 @@ class _Entries:
                     yield from self._made(item, here)
                     yield self._gate(item, self._place(item, here))
 
-    def _of_starts(self, items: Sequence[Any], here: Places) -> Iterator[np.ndarray]:
+    def _of_starts(self, items: Sequence[Any], here: Counts) -> Iterator[np.ndarray]:
         """Yields what makes the first state: on a GPU neighbours of one kind need not wait for each other."""
         for item in items:
             yield from self._made(item.column if isinstance(item, TurnedStart) else item, here)
@@ -218,11 +243,16 @@ class _Entries:
                 item.column if turned else item, here[2] + item.made if turned else self._place(item, here)
             )
 
-    def _place(self, item: Item, here: Places) -> int:
-        """Returns the place of an item's coefficients."""
+    def _place(self, item: Item, here: Counts) -> int:
+        """Returns the place of an item's coefficients, and notes how they are made of factors."""
+        if item.factors:
+            first = here[3] + item.first
+            places = self.recipes.setdefault(item.kind, (item, {}))[1]
+            places[first] = [row if row < 0 else here[0] + row for row in item.rows]
+            return first
         return here[2] + item.made if item.angle else here[item.own] + item.first
 
-    def _made(self, item: Item, here: Places) -> Iterator[np.ndarray]:
+    def _made(self, item: Item, here: Counts) -> Iterator[np.ndarray]:
         """Yields what makes the coefficients from an angle, where they are."""
         if item.angle and item.form:
             entry = _new("rotation", 1, here[2] + item.made)
@@ -258,8 +288,9 @@ def _new(kind: str, num_qubits: int, first: int, num_controls: int = 0) -> np.nd
     return entry
 
 
-def _moved(places: Places, by: Places, times: int) -> Places:
-    return places[0] + times * by[0], places[1] + times * by[1], places[2] + times * by[2]
+def _moved(places: Counts, by: Counts, times: int) -> Counts:
+    shared, own, made, composed = (x + times * y for x, y in zip(places, by, strict=True))
+    return shared, own, made, composed
 
 
 def _move(frame: Frame, item: Item) -> None:
