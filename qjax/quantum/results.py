@@ -187,7 +187,7 @@ def postselect(
 
     >>> bell = jnp.array([1.0, 0.0, 0.0, 1.0]) / jnp.sqrt(2.0)
     >>> left, probability = postselect(bell, 0, "1")
-    >>> print(left.real, f"{probability:.2f}")
+    >>> print(left.real.round(5), f"{probability:.2f}")
     [0. 1.] 0.50
 
     Args:

@@ -140,7 +140,7 @@ def check_states(seed: int, expected: Callable[..., np.ndarray], dtypes: Sequenc
         np.testing.assert_allclose(found, wanted, rtol=0, atol=ATOL[real])
 
 
-@given_seeds(200)
+@given_seeds(120)
 def test_states_against_dense_algebra(seed: int) -> None:
     check_states(seed, reference_states, [one_dtype(seed)])
 
