@@ -245,7 +245,8 @@ class Book:
     def merged(self, places: report.Places) -> list[dict[str, Any]]:
         """Returns this run's entries, and those of earlier runs for what this one did not run."""
         facts = describe()
-        mine = [entry | {"commit": facts["commit"], "date": facts["date"]} for entry in self.entries.values()]
+        stamp = {key: facts[key] for key in ("commit", "date", "processor")}
+        mine = [entry | stamp for entry in self.entries.values()]
         kept = [e for e in report.read(places) if (e["cores"], e["case"], e["peer"]) not in self.entries]
         return kept + mine
 

@@ -99,8 +99,13 @@ def times(ratio: float) -> str:
 
 
 def ratio_of(entry: Entry, ours: Entry | None) -> float | None:
-    """Returns how many times qjax's time a peer takes; None where one has no time or the results disagree."""
+    """Returns how many times qjax's time a peer takes; None where one has no time, or the results disagree.
+
+    Times of different processors are not compared.
+    """
     if ours is None or not (entry.get("agrees") and ours.get("agrees")):
+        return None
+    if entry.get("processor") != ours.get("processor"):
         return None
     theirs, mine = time_of(entry), time_of(ours)
     return theirs / mine if theirs and mine else None
@@ -118,9 +123,9 @@ def _section(entries: list[Entry], machine: dict[str, str], command: str, plot: 
         "",
         "Every measurement is a process of its own on one pinned core, or on all cores with as many threads; median",
         "of the calls of all rounds, warm-up and compilation excluded. The figure in brackets is the peer's time",
-        "over qjax's: above 1 qjax is faster. It stands only where results agree within 1e-4 with qjax's and, where",
-        "that can be had, with a complex128 reference. Every peer runs in the fastest of the forms that its file in",
-        "`benchmarks/peers` lists.",
+        "over qjax's: above 1 qjax is faster. It stands only where both are of one processor and results agree within",
+        "1e-4 with qjax's and, where that can be had, with a complex128 reference. Every peer runs in the fastest of",
+        "the forms that its file in `benchmarks/peers` lists.",
         "",
         f"![time of each peer over the time of qjax]({plot})",
     ]
@@ -128,9 +133,9 @@ def _section(entries: list[Entry], machine: dict[str, str], command: str, plot: 
         mine = [e for e in entries if e["workload"] == workload]
         for cores in sorted({e["cores"] for e in mine}):
             part = [e for e in mine if e["cores"] == cores]
-            stamps = sorted({f"{e['commit']}, {e['date']}" for e in part})
+            stamps = sorted({", ".join(e[key] for key in ("commit", "date", "processor") if key in e) for e in part})
             text = "one core" if cores == "1" else "all cores"
-            out += ["", f"### {title}; {text}", "", f"Commit and date: {'; '.join(stamps)}.", ""]
+            out += ["", f"### {title}; {text}", "", f"Commit, date and processor: {'; '.join(stamps)}.", ""]
             out += _accuracy(part) if workload == "W7" else _times(part)
             out += _memory(part) + _share(part) + _floor(part)
     return out + _forms(entries) + _reasons(entries) + _versions(entries)
