@@ -123,9 +123,9 @@ def _section(entries: list[Entry], machine: dict[str, str], command: str, plot: 
         "",
         "Every measurement is a process of its own on one pinned core, or on all cores with as many threads; median",
         "of the calls of all rounds, warm-up and compilation excluded. The figure in brackets is the peer's time",
-        "over qjax's: above 1 qjax is faster. It stands only where both are of one processor and results agree within",
-        "1e-4 with qjax's and, where that can be had, with a complex128 reference. Every peer runs in the fastest of",
-        "the forms that its file in `benchmarks/peers` lists.",
+        "over qjax's: above 1 qjax is faster. It stands only where both are of one processor, and results agree",
+        "within 1e-4 with qjax's and, where that can be had, with a complex128 reference. Every peer runs in the",
+        "fastest of the forms that its file in `benchmarks/peers` lists.",
         "",
         f"![time of each peer over the time of qjax]({plot})",
     ]

@@ -15,6 +15,7 @@ from qjax.quantum import (
     Repeat,
     angle_encoding,
     expectation,
+    explain,
     hardware_efficient,
     input_angle,
     parameter,
@@ -157,6 +158,12 @@ def test_loops_have_gates_for_each_slice(batch: int, shared: bool) -> None:
     np.testing.assert_allclose(found, wanted, atol=(1 if batch == 8 else 12) * ROUNDED, rtol=0)
     slopes = run_compiled(jax.grad(lambda p, x: loss(circuit, p, x).mean()), params, inputs)
     check_gradient(circuit, slopes, params, inputs, 8 * ROUNDED if batch == 8 else 40 * ROUNDED)
+
+
+def test_explain_says_what_is_computed_in_float64() -> None:
+    circuit = gates_of(3)["several"] + angle_encoding(3)
+    assert "8 examples at a time, complex float64 amplitudes" in explain(circuit, batch=8).native
+    assert "16 examples at a time, complex amplitudes" in explain(circuit, batch=9).native
 
 
 def test_more_gates_than_a_vector_has_numbers() -> None:

@@ -87,7 +87,7 @@ class Native:
                 f"{len(kinds)} entries of the table, no pass over the device's memory; {words} amplitudes, "
                 f"{shape.blocks} blocks of {shape.lanes * shape.groups} threads for {shape.lanes} at a time"
             )
-        lanes, threads = self._num_lanes, self._num_workers
+        lanes, threads, words = self._num_lanes, self._num_workers, f"{words}{' float64' * self._is_wide}"
         return (
             f"{len(kinds)} entries of the table, {passes} passes over the states; {lanes} examples at a time, "
             f"{words} amplitudes, {threads} thread{'s' * (threads > 1)}"
