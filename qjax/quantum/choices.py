@@ -48,10 +48,10 @@ MIN_WIDE_QUBITS = 12
 GPU_CHUNK_BYTES = 2**32
 # Whether native code may be used at all (`native/`).
 USE_NATIVE = os.environ.get("QJAX_NATIVE", "1") != "0"
-# It runs as many examples at once as a vector has numbers, 16 in float32 (up to 8 in float64, at no cost), so that few
-# leave most of it empty: up to 8 qubits even one is faster (n = 4, 8: 14, 25 us for 9.5, 18), on 10 it takes 4 (65 us
-# for 62), on 16 a full vector (12 ms for 10). It is faster up to 18 qubits at least; a thread holds 5 vectors for each
-# amplitude, and 2 for each coefficient.
+# It runs as many examples at once as a vector has numbers, 16 in float32 (up to 8 in float64, at no cost), so that
+# few leave most of it empty: up to 8 qubits even one is faster (n = 4, 8: 14, 25 us for 9.5, 18), on 10 it takes 4
+# (65 us for 62), on 16 a full vector (12 ms for 10). It is faster up to 18 qubits at least; a thread holds 5
+# vectors for each amplitude, and 2 for each coefficient.
 MAX_SINGLE_NATIVE_QUBITS, MAX_NATIVE_QUBITS, MAX_NATIVE_COEFFICIENTS = 8, 18, 2**16
 FEW_NATIVE, FULL_VECTOR = 4, 16
 # It applies diagonal gates one by one; of more than so many for each qubit, side by side, XLA's code takes one cosine
