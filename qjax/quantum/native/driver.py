@@ -33,6 +33,7 @@ from qjax.quantum.native.composing import write_compose, write_compose_back
 from qjax.quantum.native.forms import ENTRY, FORMS, KIND, PLACES, VECTOR_SHIFT, Facts, Form
 from qjax.quantum.native.job import Job, change, release, schedule_workers
 from qjax.quantum.native.kernels import backward, forward, squares, walsh_hadamard, weighting
+from qjax.quantum.native.room import Lanes, Room
 
 
 class Driver:
@@ -147,7 +148,7 @@ def _add_up(code: Code, job: Value) -> None:
     """Adds the sums of the shared coefficients over the workers and the examples of a tile."""
     b = code.builder
     workers = code.load_int64(job, Job.WORKERS)
-    parts = _Room(code, job, int64(0))
+    parts = Room(code, job, int64(0))
     room, sums = code.load_int64(job, Job.ROOM), code.load_pointer(job, Job.SHARED_SUMS)
     add = code.intrinsic("vector.reduce.fadd", code.real, [code.real, code.vector])
     with code.loop(code.load_int64(job, Job.NUM_SHARED)) as loop:
@@ -159,28 +160,6 @@ def _add_up(code: Code, job: Value) -> None:
         total = b.call(add, [nothing, inner.values[0]], fastmath=("reassoc",))
         place = code.at(sums, b.mul(loop.index, int64(code.stored_itemsize)), code.stored)
         b.store(code.cast(total, code.stored), place)
-
-
-class _Room:
-    """The parts of a worker's room, in the order of `room_bytes`: those of the way back last."""
-
-    def __init__(self, code: Code, job: Value, share: Value) -> None:
-        b = code.builder
-        rows = b.shl(int64(1), code.load_int64(job, Job.QUBITS))
-        # What lies among the coefficients, in this order.
-        kinds = (Job.NUM_SHARED, Job.NUM_CONSTANTS, Job.NUM_COMPOSED, Job.NUM_OWN, Job.NUM_MADE)
-        self.starts = [int64(0)]
-        for place in kinds:
-            count = b.shl(code.load_int64(job, place), int64(VECTOR_SHIFT))
-            self.starts.append(b.add(self.starts[-1], count))
-        numbers = self.starts[-1]
-        place = b.mul(share, code.load_int64(job, Job.ROOM))
-        self.tile = b.gep(code.load_pointer(job, Job.SCRATCH), [place])
-        self.probabilities = b.gep(self.tile, [b.shl(rows, code.row_shift)])
-        self.coefficients = b.gep(self.probabilities, [b.shl(rows, int64(VECTOR_SHIFT))])
-        self.sums = b.gep(self.coefficients, [numbers])
-        self.cotangent = b.gep(self.sums, [numbers])
-        self.rows = rows
 
 
 class _Worker:
@@ -203,7 +182,7 @@ class _Worker:
         share, workers = change(code, self.job, Job.NEXT, 1), self._get(Job.WORKERS)
         b.cbranch(b.icmp_signed("<", share, workers), some, none)
         b.position_at_end(some)
-        self.room = _Room(code, self.job, share)
+        self.room = Room(code, self.job, share)
         self.own_offset = self.room.starts[3]
         self._begin()
         left = b.sub(b.add(self._get(Job.TILES), b.sub(workers, int64(1))), share)
@@ -247,7 +226,7 @@ class _Worker:
 
     def _do_tile(self, number: Value) -> None:
         code, b, room = self.code, self.code.builder, self.room
-        lanes = _Lanes(code, b.mul(number, int64(code.num_lanes)), self._get(Job.BATCH))
+        lanes = Lanes(code, b.mul(number, int64(code.num_lanes)), self._get(Job.BATCH))
         own = code.load_pointer(self.job, Job.OWN)
         with code.loop(self._get(Job.NUM_OWN)) as loop:
             place = b.add(self.own_offset, b.shl(loop.index, int64(VECTOR_SHIFT)))
@@ -269,7 +248,7 @@ class _Worker:
             place = b.add(self.own_offset, b.shl(loop.index, int64(VECTOR_SHIFT)))
             lanes.put(code.load(room.sums, place), sums, loop.index)
 
-    def _keep(self, lanes: "_Lanes") -> None:
+    def _keep(self, lanes: Lanes) -> None:
         """Puts the final states where they are kept, or gets them from there."""
         code, b, room = self.code, self.code.builder, self.room
         kept, count = code.load_pointer(self.job, Job.KEPT), self._get(Job.NUM_KEPT)
@@ -280,12 +259,12 @@ class _Worker:
             else:
                 self._put(lanes, code.load_rows(room.tile, [place])[0], kept, loop.index, half)
 
-    def _take(self, lanes: "_Lanes", array: Value, index: Value, half: Value) -> Complex:
+    def _take(self, lanes: Lanes, array: Value, index: Value, half: Value) -> Complex:
         """Returns a row of amplitudes from an array whose second half has the imaginary parts."""
         imag = lanes.take(array, self.code.builder.add(half, index)) if self.code.is_complex else None
         return lanes.take(array, index), imag
 
-    def _put(self, lanes: "_Lanes", row: Complex, array: Value, index: Value, half: Value) -> None:
+    def _put(self, lanes: Lanes, row: Complex, array: Value, index: Value, half: Value) -> None:
         """Puts a row of amplitudes into such an array."""
         lanes.put(row[0], array, index)
         if row[1] is not None:
@@ -321,7 +300,7 @@ class _Worker:
         b, rows = self.code.builder, self.code.load_pointer(self.job, Job.READ)
         return b.sext(b.load(self.code.at(rows, b.shl(index, int64(2)), INT32)), INT64)
 
-    def _read(self, lanes: "_Lanes") -> None:
+    def _read(self, lanes: Lanes) -> None:
         """Puts out what is read from the final state."""
         code, b, room = self.code, self.code.builder, self.room
         values, count = code.load_pointer(self.job, Job.VALUES), self._get(Job.NUM_READ)
@@ -337,7 +316,7 @@ class _Worker:
                     place = b.shl(self._row_to_read(loop.index), int64(VECTOR_SHIFT))
                     lanes.put(code.load(room.probabilities, place), values, loop.index)
 
-    def _read_back(self, lanes: "_Lanes") -> None:
+    def _read_back(self, lanes: Lanes) -> None:
         """Makes the cotangent of the final state from those of what is read."""
         code, b, room = self.code, self.code.builder, self.room
         values, count = code.load_pointer(self.job, Job.VALUES), self._get(Job.NUM_READ)
@@ -354,37 +333,3 @@ class _Worker:
                     code.store(b.fadd(earlier, lanes.take(values, loop.index)), room.probabilities, place)
                 b.call(self.driver.walsh_hadamard, [room.probabilities, room.rows, self._get(Job.QUBITS)])
                 b.call(self.driver.weighting, [room.tile, room.probabilities, room.cotangent, room.rows])
-
-
-class _Lanes:
-    """The examples of a tile in arrays `[., batch]`; the last tile may have fewer than a vector has numbers."""
-
-    def __init__(self, code: Code, first: Value, batch: Value) -> None:
-        b = code.builder
-        self.code = code
-        self.start, self.stride = (b.mul(value, int64(code.stored_itemsize)) for value in (first, batch))
-        self.kind = ir.VectorType(code.stored, code.num_lanes)
-        self.suffix = f"v{code.num_lanes}f{8 * code.stored_itemsize}"
-        numbers = ir.Constant(ir.VectorType(INT32, code.num_lanes), list(range(code.num_lanes)))
-        self.mask = b.icmp_signed("<", numbers, code.splat(b.trunc(b.sub(batch, first), INT32)))
-
-    def _place(self, array: Value, row: Value) -> Value:
-        b = self.code.builder
-        return b.gep(array, [b.add(self.start, b.mul(row, self.stride))])
-
-    def take(self, array: Value, row: Value) -> Value:
-        """Returns the tile's part of a row; 0 where there is no example."""
-        code, kinds = self.code, [POINTER, INT32, self.mask.type, self.kind]
-        load = code.external(f"llvm.masked.load.{self.suffix}", self.kind, kinds)
-        nothing = ir.Constant(self.kind, [0.0] * code.num_lanes)
-        alignment = int32(code.stored_itemsize)
-        return code.cast(
-            code.builder.call(load, [self._place(array, row), alignment, self.mask, nothing]), code.vector
-        )
-
-    def put(self, value: Value, array: Value, row: Value) -> None:
-        """Sets the tile's part of a row."""
-        code, kinds = self.code, [self.kind, POINTER, INT32, self.mask.type]
-        store = code.external(f"llvm.masked.store.{self.suffix}", VOID, kinds)
-        alignment = int32(code.stored_itemsize)
-        code.builder.call(store, [code.cast(value, self.kind), self._place(array, row), alignment, self.mask])
