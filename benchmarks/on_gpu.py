@@ -5,7 +5,10 @@ Time:     about 5 minutes with tensorcircuit-ng, whose compiling takes most of i
 
 `scripts/bench --device=gpu` has a process for each measurement and environments of its own; here everything shares
 one. Prints for each case and form: the median of the calls, what they took in the best case, seconds to trace and
-compile, and the largest difference from the float64 reference where that is affordable, else from qjax.
+compile, and the largest difference from the float64 reference where that is affordable, else from qjax. The reference
+runs on the CPU, a minute for the largest cases; `--exact=no` leaves it out. Of cases of single states it prints how
+much of the call would be spent on their bytes at the speed of a copy: a pass for each layer (`report.py`), and for
+each pass that the native code makes.
 """
 
 import argparse
@@ -20,12 +23,15 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before the imports that need it
 
 import jax
+import numpy as np
 
 from benchmarks import reference
 from benchmarks.bench import difference
 from benchmarks.environments import PEERS
+from benchmarks.peers import qjax_
 from benchmarks.peers.jax_common import copy_speed
 from benchmarks.workloads import Case, cases
+from qjax.quantum.native.large import large_of
 
 NAMES = tuple(name for name, peer in PEERS.items() if peer.gpu)
 
@@ -35,24 +41,24 @@ def main() -> None:
     parser.add_argument("--only", default="W1,W2", help="parts of the cases' names, with commas between")
     parser.add_argument("--peers", default=";".join(NAMES), help="with semicolons between")
     parser.add_argument("--seconds", type=float, default=0.5, help="timing of each form at most")
+    parser.add_argument("--exact", choices=("yes", "no"), default="yes", help="whether the reference is computed")
     parser.add_argument("--limit", type=float, default=600.0, help="no case is begun after so many seconds")
     parser.add_argument("--out", default="", help="file for the lines, as JSON")
     args = parser.parse_args()
-    begun = time.perf_counter()
-    print(
-        f"{jax.devices()[0].device_kind}, jax {jax.__version__}, copying {copy_speed() / 1e12:.2f} TB/s", flush=True
-    )
+    begun, speed = time.perf_counter(), copy_speed()
+    print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}, copying {speed / 1e12:.2f} TB/s", flush=True)
     lines: list[dict[str, Any]] = []
     for case in cases(("W1", "W2"), gpu=True):
         if any(part in case.name for part in args.only.split(",")) and time.perf_counter() - begun < args.limit:
-            lines += _measure(case, args.peers.split(";"), args.seconds)
+            lines += _measure(case, args.peers.split(";"), args.seconds, args.exact == "yes", speed)
             if args.out:
                 Path(args.out).write_text(json.dumps(lines, indent=1))
 
 
-def _measure(case: Case, peers: list[str], seconds: float) -> list[dict[str, Any]]:
+def _measure(case: Case, peers: list[str], seconds: float, is_exact: bool, speed: float) -> list[dict[str, Any]]:
     """Returns a line for each form of each peer."""
-    exact = reference.run(case) if case.batch <= 4096 and reference.is_affordable(case) else None
+    known = is_exact and case.batch <= 4096 and reference.is_affordable(case)
+    exact = reference.run(case) if known else None
     lines = []
     for name in peers:
         module = importlib.import_module(PEERS[name].module)
@@ -77,11 +83,23 @@ def _measure(case: Case, peers: list[str], seconds: float) -> list[dict[str, Any
                 }
                 shown = f"{line['median_ms']:.4f} ms (least {line['least_ms']:.4f}), error {line['error']:.1e}"
                 shown += f", made in {line['prepare_s']:.1f} s"
+                if not case.batch:
+                    line["floors"] = [count / speed / statistics.median(taken) for count in _least_bytes(case)]
+                    shown += ", floors " + " and ".join(f"{share:.0%}" for share in line["floors"])
             except Exception as error:
                 shown = line["failed"] = f"{type(error).__name__}: {error}"[:300]
             print(f"{case.name} | {name} | {form} | {shown}", flush=True)
             lines.append(line)
     return lines
+
+
+def _least_bytes(case: Case) -> tuple[int, int]:
+    """Returns the bytes of a pass for each layer, and of the passes of qjax's native code, both ways."""
+    large = large_of(qjax_.circuit_of(case), frozenset(), 1, np.dtype(np.float32), "cuda")
+    passes = len(large.passes) if large is not None else 0
+    times = 1 if case.kind == "expectation" else 3  # back there are state and cotangent
+    state = 8 * 2**case.num_qubits
+    return 2 * times * (case.num_layers + 1) * state, 2 * times * passes * state
 
 
 def _time(call: Any, seconds: float) -> list[float]:

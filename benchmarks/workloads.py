@@ -347,4 +347,5 @@ def cases(workloads: tuple[str, ...] = NAMES, quick: bool = False, gpu: bool = F
         for kind, text in (("expectation", "forward"), ("gradient", "grad w"))
     ]
     deep = [chain("W2", f"W2 n={n} L=4", n, 4, memory=True) for n in (24, 26)]
+    deep += [chain("W2", f"W2 n={n} L=4 forward", n, 4, kind="expectation") for n in (22, 24, 26)]
     return found + [case for case in large + deep if case.workload in workloads]
