@@ -26,7 +26,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
+from absl import app, flags
 from sklearn.linear_model import LogisticRegression
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before the imports that need it
@@ -190,4 +190,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(flags.FLAGS(sys.argv))
+    app.run(main)
