@@ -113,7 +113,8 @@ class Simulation(BatchLast):
             return batch
         platform = native_platform()
         if platform is not None and self.native_form(platform, operands) is not None:
-            return 1  # as many as a thread has, or a multiprocessor
+            # As many as a thread has, or a multiprocessor; but for strings of I and Z alone it hands all states over.
+            return 1 if self.readout.folds else batch
         if platform is not None and self.large_form(platform, operands) is not None:
             return batch
         return part_size(self.circuit.num_qubits, batch, self.reverse_pass)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ import pytest
 from qjax.checks import UserError
 from qjax.quantum import (
     Circuit,
+    Projector,
     angle_encoding,
     expectation,
     hardware_efficient,
@@ -65,7 +66,9 @@ def test_a_batch_that_goes_through_in_parts_may_be_larger_than_the_memory(
     expected = expectation(circuit, params, inputs, z_observables(8))
     monkeypatch.setattr(memory, "device_bytes", lambda: memory.STATES_IN_USE * state_bytes(8, 512, np.float32))
     np.testing.assert_allclose(expectation(circuit, params, inputs, z_observables(8)), expected, atol=1e-6)
-    for whole in (state, probabilities):  # these have as many numbers as the states
+    zeros = Projector(8, tuple(range(8)), (0,))
+    several = lambda *xs: expectation(*xs, (zeros,))  # noqa: E731
+    for whole in (state, probabilities, *([several] if use_native else [])):  # what is read is as large as the states
         with pytest.raises(UserError, match="`num_qubits` must be at most 7 with a batch of 1024 on this device"):
             whole(circuit, params, inputs)
     first = jnp.zeros(256).at[0].set(1.0)
