@@ -98,8 +98,7 @@ class Simulation(BatchLast):
         fixed = replace(self, batching=(self._batched(operands), batch))
         large = self.large_form(platform, operands) if platform is not None else None
         if large is not None:
-            advice = "a smaller batch" if batch > 1 else "fewer qubits"
-            check_bytes(large.bytes_held(True), large.num_qubits, batch, True, advice)
+            check_bytes(large.bytes_held(True), large.num_qubits, batch, True)
             return replace(fixed, reverse_pass="recompute", native=True)
         plan, dtype = fixed._plan(operands), operands[-1][1]
         reverse_pass = settle(plan, batch, dtype, self.reverse_pass)

@@ -372,7 +372,5 @@ def check_memory(
     what: Plan | Circuit, batch: int, dtype: Any, gradient: bool, reverse_pass: ReversePass = "auto"
 ) -> None:
     """Raises a `UserError` where a run cannot be in the device's memory; see `peak_bytes` for the arguments."""
-    advice = "a smaller batch" if batch > 1 else "fewer qubits"
-    if gradient and reverse_pass == "store":
-        advice = f"reverse_pass='recompute' or {advice}"
-    check_bytes(peak_bytes(what, batch, dtype, gradient, reverse_pass), what.num_qubits, batch, gradient, advice)
+    before = "reverse_pass='recompute' or " if gradient and reverse_pass == "store" else ""
+    check_bytes(peak_bytes(what, batch, dtype, gradient, reverse_pass), what.num_qubits, batch, gradient, before)

@@ -54,11 +54,15 @@ def check_matrix_fits(num_qubits: int, dtype: Any) -> None:
         fail("num_qubits", expectation, f"{num_qubits} qubits, which need {needed / 2**30:,.1f} GiB")
 
 
+def fits(num_qubits: int, batch: int, dtype: Any) -> bool:
+    """Returns whether so many states can be in the device's memory while they are worked on."""
+    return STATES_IN_USE * state_bytes(num_qubits, batch, dtype) <= device_bytes()
+
+
 def check_fits(num_qubits: int, batch: int, dtype: Any) -> None:
     """Raises a `UserError` where so many states cannot be in the device's memory while they are worked on."""
-    needed = STATES_IN_USE * state_bytes(num_qubits, batch, dtype)
-    available = device_bytes()
-    if needed > available:
+    if not fits(num_qubits, batch, dtype):
+        needed, available = STATES_IN_USE * state_bytes(num_qubits, batch, dtype), device_bytes()
         largest = max((available // (STATES_IN_USE * state_bytes(0, batch, dtype))).bit_length() - 1, 0)
         fail(
             "num_qubits",
@@ -67,7 +71,7 @@ def check_fits(num_qubits: int, batch: int, dtype: Any) -> None:
         )
 
 
-def check_bytes(needed: int, num_qubits: int, batch: int, gradient: bool, advice: str) -> None:
+def check_bytes(needed: int, num_qubits: int, batch: int, gradient: bool, before: str = "") -> None:
     """Raises a `UserError` where the device's memory has not so many bytes.
 
     Args:
@@ -75,10 +79,11 @@ def check_bytes(needed: int, num_qubits: int, batch: int, gradient: bool, advice
       num_qubits: that it has.
       batch: number of examples.
       gradient: whether the reverse pass is part of it.
-      advice: what takes less.
+      before: what takes less, to be said before the advice that always holds.
     """
     available = device_bytes()
     if needed > available:
+        advice = before + ("a smaller batch" if batch > 1 else "fewer qubits")
         run = "a gradient" if gradient else "a run"
         fail(
             "num_qubits",

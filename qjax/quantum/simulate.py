@@ -32,7 +32,7 @@ from qjax.quantum.adjoint import REVERSE_PASSES, Simulation
 from qjax.quantum.angle import as_index
 from qjax.quantum.binding import check_values
 from qjax.quantum.circuit import Circuit
-from qjax.quantum.memory import check_fits, check_matrix_fits
+from qjax.quantum.memory import check_fits, check_matrix_fits, fits
 from qjax.quantum.observables import Observable, check_observables
 from qjax.quantum.primitive import call, shapes_of
 from qjax.quantum.readouts import ExpectationReadout, ProbabilityReadout, Readout, StateReadout
@@ -195,7 +195,8 @@ def run(
     given = () if start is None else (start.real, start.imag) if jnp.iscomplexobj(start) else (start,)
     simulation = Simulation(circuit=circuit, readout=readout, given=len(given), reverse_pass=reverse_pass)
     operands = [*(x[..., None] for x in arrays.values()), columns, *given]
-    check_fits(circuit.num_qubits, simulation.examples_at_once(shapes_of(operands)), dtype)
+    if not fits(circuit.num_qubits, batch, dtype):  # then it matters how many are held at once, which takes a while
+        check_fits(circuit.num_qubits, simulation.examples_at_once(shapes_of(operands)), dtype)
     if batch == 0:  # no stage has to know of it
         empty = [jax.ShapeDtypeStruct((*x.shape[:-1], max(1, x.shape[-1])), x.dtype) for x in operands]
         shapes = jax.eval_shape(lambda *xs: simulation(*xs), *empty)

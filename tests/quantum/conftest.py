@@ -18,7 +18,7 @@ OF_XLA = {
 
 
 # Tests of the native code of a CPU, which are left out where JAX has a GPU.
-OF_CPU = {"test_large", "test_native", "test_passes"}
+OF_CPU = {"test_composing", "test_large", "test_memory", "test_native", "test_passes"}
 
 
 @pytest.fixture(autouse=True)

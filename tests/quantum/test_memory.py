@@ -21,12 +21,9 @@ from qjax.quantum import (
 )
 from qjax.quantum import choices as choices_module
 from qjax.quantum.adjoint import Simulation
-from qjax.quantum.choices import native_platform
 from qjax.quantum.memory import state_bytes
 from qjax.quantum.primitive import shapes_of
 from qjax.quantum.readouts import ExpectationReadout
-
-pytestmark = pytest.mark.skipif(native_platform() != "cpu", reason="the native code of a CPU is what is counted")
 
 
 def case(n: int, batch: int, dtype: Any = jnp.float32) -> tuple[Circuit, Any, Any]:

@@ -75,6 +75,7 @@ class _Recipe:
     def __init__(self, code: Code, held: Any, record: Value, angles: Value) -> None:
         b = code.builder
         self.code, self.held, self.record, self.angles = code, held, record, angles
+        self.lanes_held = VECTOR_BYTES // (4 if isinstance(held, ir.FloatType) else 8)
         words = (Recipe.BLOCKS, Recipe.DIM_SHIFT, Recipe.COLUMN_SHIFT, Recipe.FACTORS, Recipe.ITEMS)
         blocks, self.dim_shift, self.column_shift, self.num_factors, self.num_items = (
             b.sext(code.load_int32(record, word), INT64) for word in words
@@ -180,7 +181,7 @@ class _Recipe:
     def put(self, product: Value, coefficients: Value) -> None:
         """Writes each number of each gate, as a vector of its own, to the coefficients."""
         code, b = self.code, self.code.builder
-        vector = ir.VectorType(self.held, VECTOR_BYTES // (4 if isinstance(self.held, ir.FloatType) else 8))
+        vector = ir.VectorType(self.held, self.lanes_held)
         nothing = ir.Constant(vector, ir.Undefined)
         everywhere = ir.Constant(ir.VectorType(INT32, vector.count), None)
         with code.loop(self.count) as lanes:
@@ -194,9 +195,8 @@ class _Recipe:
     def take(self, coefficients: Value, sums: Value) -> None:
         """Reads the numbers of each gate, and their sums added up over the vectors."""
         code, b = self.code, self.code.builder
-        lanes_held = VECTOR_BYTES // (4 if isinstance(self.held, ir.FloatType) else 8)
-        vector = ir.VectorType(self.held, lanes_held)
-        name = f"llvm.vector.reduce.fadd.v{lanes_held}f{8 * VECTOR_BYTES // lanes_held}"
+        vector = ir.VectorType(self.held, self.lanes_held)
+        name = f"llvm.vector.reduce.fadd.v{self.lanes_held}f{8 * VECTOR_BYTES // self.lanes_held}"
         add = code.external(name, self.held, [self.held, vector])
         nothing = ir.Constant(self.held, 0.0)
         with code.loop(self.count) as lanes:

@@ -16,7 +16,6 @@ import numpy as np
 from qjax.quantum.frame import pivots
 from qjax.quantum.native.forms import COUNT, ENTRY, FLIP, FORMS, KIND, LANES, LOW, MAKER_KINDS, MASK, TURN, WEIGHTS
 from qjax.quantum.native.items import Unsupported
-from qjax.quantum.native.table import pair_neighbours
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +25,10 @@ class Pass:
     Attributes:
       basis: of the space whose cosets are the parts, one mask for each bit of a row's number.
       entries: of the table, for rows as the coset numbers them, int32 `[entries, ENTRY]`.
-      paired: the same with neighbours on one qubit each in pairs.
     """
 
     basis: tuple[int, ...]
     entries: np.ndarray
-    paired: np.ndarray
 
     @property
     def pivots(self) -> list[int]:
@@ -230,7 +227,7 @@ class _Draft:
         if self.lanes:
             whole = _in_vectors(whole, self.low, self.size)
         basis = tuple(self._space.basis[place] for place in order)
-        return Pass(basis, whole, pair_neighbours(whole, self.size - self.low * self.lanes))
+        return Pass(basis, whole)
 
     def _reaches(self, group: Group) -> bool:
         """Whether a gate turns bits over that number what a vector holds."""

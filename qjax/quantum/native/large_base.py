@@ -13,6 +13,7 @@ import numpy as np
 
 from qjax.quantum.choices import MAX_NATIVE_COEFFICIENTS
 from qjax.quantum.native.cosets import Pass
+from qjax.quantum.native.items import Unsupported
 from qjax.quantum.native.table import LargeTable
 from qjax.quantum.plan import Plan, make_plan
 from qjax.quantum.planes import Layout, to_complex
@@ -43,9 +44,14 @@ class Large(ABC):
 
     @property
     def pays(self) -> bool:
-        """Whether it can be done here, and its table is not too long to be written out."""
+        """Whether each gate can be done here in some part, and the table is not too long to be written out."""
         is_short = sum(self.table.level.counts) <= MAX_NATIVE_COEFFICIENTS and len(self.table.gates_back) > 0
-        return is_short and self.can_go
+        if not (is_short and self.has_code):
+            return False
+        try:
+            return self.passes is not None
+        except Unsupported:
+            return False
 
     def __str__(self) -> str:
         words = "complex" if self.table.is_complex else "real"
@@ -65,8 +71,8 @@ class Large(ABC):
 
     @property
     @abstractmethod
-    def can_go(self) -> bool:
-        """Whether the device has code for it, and each gate can be done in some part."""
+    def has_code(self) -> bool:
+        """Whether the device has code for it, as far as sizes and dtype decide."""
 
     @property
     @abstractmethod

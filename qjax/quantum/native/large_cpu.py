@@ -13,9 +13,9 @@ from qjax.quantum.choices import coset_bits, native_workers
 from qjax.quantum.native.build import permute_target, target
 from qjax.quantum.native.cosets import Pass, passes_of
 from qjax.quantum.native.forms import VECTOR_BYTES, LargeFacts
-from qjax.quantum.native.items import Unsupported
 from qjax.quantum.native.large_base import Large
 from qjax.quantum.native.permute import LinearMap, moves_of, to_indices, to_rows
+from qjax.quantum.native.table import pair_neighbours
 from qjax.quantum.planes import to_complex
 from qjax.types import Array
 
@@ -25,13 +25,8 @@ class LargeOnCpu(Large):
     """A simulation that the native code of a CPU does, pass by pass; its coefficients are shared by all examples."""
 
     @property
-    def can_go(self) -> bool:
-        if self.table.level.counts[1] or self.num_coset_bits <= 2 * self._low:
-            return False
-        try:
-            return self.passes is not None
-        except Unsupported:
-            return False
+    def has_code(self) -> bool:
+        return not self.table.level.counts[1] and self.num_coset_bits > 2 * self._low
 
     @property
     def num_coset_bits(self) -> int:
@@ -85,7 +80,9 @@ class LargeOnCpu(Large):
         return call(*tables, each, facts)[0].T
 
     def _operands(self, backward: bool, shared: Array) -> tuple[Any, ...]:
-        entries = [one.entries if backward else one.paired for one in self.passes]
+        entries = [one.entries for one in self.passes]
+        if not backward:
+            entries = [pair_neighbours(own, self.num_coset_bits - self._low) for own in entries]
         tables = self.tables([(own, len(own)) for own in entries], self._low)
         return *tables, self.with_constants(shared)
 
@@ -101,7 +98,7 @@ class LargeOnCpu(Large):
         facts[LargeFacts.BATCH], facts[LargeFacts.PASSES] = self.batch, num_passes
         facts[LargeFacts.SHARES], facts[LargeFacts.WORKERS] = self._num_shares, self._num_workers
         facts[LargeFacts.NUM_COEFFICIENTS] = num_coefficients
-        facts[LargeFacts.ROOM] = self._room_bytes(backward, num_coefficients)
+        facts[LargeFacts.ROOM] = self._share_bytes(backward, num_coefficients)
         return facts
 
     @property
@@ -117,11 +114,12 @@ class LargeOnCpu(Large):
         count = self.table.level.counts[0] + len(self.table.constants)
         return int(self._room(gradient, count).shape[0] * self.dtype.itemsize)
 
-    def _room_bytes(self, backward: bool, num_coefficients: int) -> int:
+    def _share_bytes(self, backward: bool, num_coefficients: int) -> int:
+        """Returns the bytes of a share's own room."""
         tile = (1 + self.table.is_complex) * self.dtype.itemsize << self.num_coset_bits
         return int(tile * (1 + backward) + VECTOR_BYTES * num_coefficients * backward)
 
     def _room(self, backward: bool, num_coefficients: int) -> Any:
         """Returns the shape of the room: a vector of each coefficient, and each share's own."""
-        whole = VECTOR_BYTES * num_coefficients + self._num_shares * self._room_bytes(backward, num_coefficients)
+        whole = VECTOR_BYTES * num_coefficients + self._num_shares * self._share_bytes(backward, num_coefficients)
         return self.shaped(whole // self.dtype.itemsize)

@@ -16,11 +16,10 @@ from qjax.quantum.circuit import Circuit
 from qjax.quantum.native.build import is_available, target
 from qjax.quantum.native.cuda import device
 from qjax.quantum.native.cuda.pieces import pieces_of
-from qjax.quantum.native.cuda.shape import Shape, num_parts, shape_of
+from qjax.quantum.native.cuda.shape import Shape, demands, shape_of
 from qjax.quantum.native.forms import (
     FORMS,
     KIND,
-    MAX_SEVERAL_BACK,
     PLACES,
     VECTOR_BYTES,
     Facts,
@@ -55,14 +54,10 @@ class Native:
     def pays(self) -> bool:
         """Whether it is faster than XLA's own code."""
         table = self.table
-        if self.platform == "cpu":
-            room = self._num_workers * self._room(True)
-        elif self._shape(True) is None:
+        if self.platform == "cuda" and self._shape(True) is None:
             return False
-        else:
-            room = math.prod(self._scratch_shape(True)) * self.dtype.itemsize
         count = table.num_coefficients - table.level.num_shared_angles
-        return native_pays(self.platform, table.num_qubits, self.batch, count, room)
+        return native_pays(self.platform, table.num_qubits, self.batch, count, self._scratch_bytes(True))
 
     def bytes_held(self, gradient: bool) -> int:
         """Returns an estimate of the bytes that are held at once, arguments and results left out.
@@ -70,11 +65,10 @@ class Native:
         Args:
           gradient: whether the reverse pass follows; then coefficients have cotangents, and final states may be kept.
         """
-        own, read = self.table.level.counts[1], len(self._rows) * (2 if self._strings is None else 1)
-        rows = (own + read) * (1 + gradient)
+        rows = (self.table.level.counts[1] + self._num_values) * (1 + gradient)
         if gradient and saves_states(1, self.table.num_qubits, self.batch, self.dtype):
             rows += self.table.num_kept
-        return (rows * self.batch + math.prod(self._scratch_shape(gradient))) * self.dtype.itemsize
+        return rows * self.batch * self.dtype.itemsize + self._scratch_bytes(gradient)
 
     def __str__(self) -> str:
         kinds = [FORMS[kind][0] for kind in self.table.gates[:, KIND]]
@@ -122,8 +116,11 @@ class Native:
 
     def _values(self, shared: Array, own: Array, keep: bool) -> tuple[Array, Array]:
         """Returns strings of I and Z, or real and then imaginary parts of the amplitudes, and what is kept."""
-        count = len(self._rows) * (2 if self._strings is None else 1)
-        shapes = (count, self.batch), (self.table.num_kept if keep else 0, self.batch), self._scratch_shape(False)
+        shapes = (
+            (self._num_values, self.batch),
+            (self.table.num_kept if keep else 0, self.batch),
+            self._scratch_shape(False),
+        )
         values, kept, _ = self._call(False, shapes, shared, own)
         return values, kept
 
@@ -176,11 +173,10 @@ class Native:
         words[Launch.QUBITS], words[Launch.BATCH] = self.table.num_qubits, self.batch
         words[Launch.TILES] = -(-self.batch // shape.lanes)
         words[Launch.LANES], words[Launch.GROUPS] = shape.lanes.bit_length() - 1, shape.groups.bit_length() - 1
-        places = Launch.NUM_GATES, Launch.NUM_GATES_BACK, Launch.NUM_READ, Launch.NUM_SHARED, Launch.NUM_OWN
-        words[list(places)] = [operand.shape[0] for operand in operands]
+        words[Launch.NUM_GATES] = operands[0].shape[0] if backward and kept else self._pieces[0][1]
         words[Launch.NUM_GATES_BACK] = self._pieces[1][1]
-        if not (backward and kept):
-            words[Launch.NUM_GATES] = self._pieces[0][1]
+        places = [Launch.NUM_READ, Launch.NUM_SHARED, Launch.NUM_OWN]
+        words[places] = [operand.shape[0] for operand in operands[2:]]
         words[Launch.NUM_MADE], words[Launch.KEPT] = self.table.num_made, kept
         words[Launch.STATE], words[Launch.SCRATCH] = self._strings is None, self._scratch_shape(backward)[1]
         words[Launch.STAGING], words[Launch.STAGING_SIZE] = shape.staging, shape.staging_size
@@ -223,9 +219,8 @@ class Native:
         if self.dtype.itemsize != 4 or gpu is None:
             return None
         table = self.table
-        numbers = (1 + table.is_complex) * (1 + backward)
-        parts = num_parts(table.gates_back, table.is_complex, MAX_SEVERAL_BACK) if backward else 0
-        return shape_of(table.num_qubits, self.batch, numbers, parts, *gpu)
+        wanted = demands(table.gates_back, table.is_complex, backward)
+        return shape_of(table.num_qubits, self.batch, *wanted, *gpu)
 
     def _scratch_shape(self, backward: bool) -> tuple[int, int]:
         if self.platform == "cuda":
@@ -233,6 +228,9 @@ class Native:
             assert shape is not None
             return shape.blocks, shape.lanes * (count + backward * self.table.num_coefficients)
         return self._num_workers, self._room(backward) // self.dtype.itemsize
+
+    def _scratch_bytes(self, backward: bool) -> int:
+        return math.prod(self._scratch_shape(backward)) * self.dtype.itemsize
 
     # What is read. --------------------------------------------------------------------------------------------
 
@@ -252,6 +250,11 @@ class Native:
         for k, place, value in entries:
             matrix[k, place] += value
         return np.array(list(places), np.int32), matrix.astype(self.dtype)
+
+    @property
+    def _num_values(self) -> int:
+        """Number of values that are read: strings, or real and imaginary parts of amplitudes."""
+        return len(self._rows) * (2 if self._strings is None else 1)
 
     @cached_property
     def _rows(self) -> np.ndarray:

@@ -4,6 +4,7 @@ Operands and results are those of `driver.py`, but that there is a result for th
 block, `[., blocks]`. What the blocks do does not depend on each other, nor its order on which is quicker.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 from llvmlite import ir
@@ -59,7 +60,7 @@ def finish(module: ir.Module, kernel: "Follower", threads: int, blocks: int) -> 
         module.add_named_metadata("nvvm.annotations", module.add_metadata(facts))
 
 
-class Follower:
+class Follower(ABC):
     """A kernel that leads a tile through entries of a table.
 
     Attributes:
@@ -86,7 +87,6 @@ class Follower:
         )
         self.tile = b.gep(code.shared, [code.lane_bytes])
         self.cotangent = b.gep(self.tile, [b.mul(b.shl(code.rows, code.row_shift), int64(planes))])
-
         self._write()
 
     @property
@@ -96,13 +96,13 @@ class Follower:
         several = {kind: ("several", count, 0) for count, kind in SEVERAL.items() if count <= most}
         return {kind: form for kind, form in enumerate(FORMS) if form[0] != "pair"} | several
 
+    @abstractmethod
     def _write(self) -> None:
         """Writes the kernel."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _do_tile(self, number: Value) -> None:
         """Writes what is done to a tile."""
-        raise NotImplementedError
 
     def _do_tiles(self) -> None:
         """Does one tile after the other, at equal distances."""

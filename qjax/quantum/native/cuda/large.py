@@ -14,9 +14,8 @@ from qjax.quantum.native.build import target
 from qjax.quantum.native.cosets import Pass, passes_of
 from qjax.quantum.native.cuda import device
 from qjax.quantum.native.cuda.pieces import pieces_of
-from qjax.quantum.native.cuda.shape import Shape, coset_shape, num_parts
-from qjax.quantum.native.forms import LOW_BITS, MAX_SEVERAL_BACK, Launch
-from qjax.quantum.native.items import Unsupported
+from qjax.quantum.native.cuda.shape import Shape, coset_shape, demands
+from qjax.quantum.native.forms import LOW_BITS, Launch
 from qjax.quantum.native.large_base import Large
 from qjax.quantum.plan import Plan, make_plan
 from qjax.quantum.planes import from_complex, to_complex
@@ -31,13 +30,8 @@ class LargeOnGpu(Large):
     """A simulation that the native code of a GPU does, pass by pass."""
 
     @property
-    def can_go(self) -> bool:
-        if self.dtype.itemsize != 4 or device.gpu() is None or self.num_coset_bits < LOW_BITS + 3:
-            return False
-        try:
-            return self.passes is not None
-        except Unsupported:
-            return False
+    def has_code(self) -> bool:
+        return self.dtype.itemsize == 4 and device.gpu() is not None and self.num_coset_bits >= LOW_BITS + 3
 
     @cached_property
     def num_coset_bits(self) -> int:
@@ -112,7 +106,5 @@ class LargeOnGpu(Large):
     def _shape(self, backward: bool, bits: int | None = None) -> Shape:
         gpu, bits = device.gpu(), bits or self.num_coset_bits
         assert gpu is not None
-        parts = num_parts(self.table.gates_back, self.table.is_complex, MAX_SEVERAL_BACK) if backward else 0
-        numbers = (1 + self.table.is_complex) * (1 + backward)
         tiles = self.batch << (self.num_qubits - bits)
-        return coset_shape(bits, tiles, numbers, parts, *gpu)
+        return coset_shape(bits, tiles, *demands(self.table.gates_back, self.table.is_complex, backward), *gpu)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qjax.quantum.native.forms import FORMS, KIND, num_numbers
+from qjax.quantum.native.forms import FORMS, KIND, MAX_SEVERAL_BACK, num_numbers
 
 # Threads of a multiprocessor with as many registers as the kernels take, forwards and backwards.
 RESIDENT_THREADS, RESIDENT_THREADS_BACK = 512, 256
@@ -91,20 +91,21 @@ def coset_shape(num_bits: int, num_tiles: int, numbers: int, parts: int, multipr
     return Shape(1, threads, min(num_tiles, multiprocessors * resident), memory, size, staging)
 
 
-def num_parts(gates: np.ndarray, is_complex: bool, several: int = 1) -> int:
-    """Returns how many real numbers are added up at most on the way back, rounded up to a power of two.
+def demands(gates: np.ndarray, is_complex: bool, backward: bool) -> tuple[int, int]:
+    """Returns what decides on the shape of a launch: `numbers` and `parts` of `shape_of`, the latter a power of two.
 
     Args:
       gates: of a table.
       is_complex: whether the amplitudes are.
-      several: how many gates on one qubit each are applied at once.
+      backward: whether it is the reverse pass.
     """
+    if not backward:
+        return 1 + is_complex, 0
     forms = [FORMS[kind] for kind in set(gates[:, KIND].tolist())]
-    numbers = [
-        num_numbers(form) * (several if form == ("dense", 1, 0) else 1) for form in forms if form[0] != "column"
-    ]
-    parts = max(numbers, default=0) * (1 + is_complex)
-    return _power_of_two(parts) if parts else 0
+    several = {("dense", 1, 0): MAX_SEVERAL_BACK}  # so many of these are done at once
+    counts = [num_numbers(form) * several.get(form, 1) for form in forms if form[0] != "column"]
+    parts = max(counts, default=0) * (1 + is_complex)
+    return 2 * (1 + is_complex), _power_of_two(parts) if parts else 0
 
 
 def _power_of_two(number: int) -> int:
