@@ -123,7 +123,7 @@ class Simulation(BatchLast):
         if native is None:
             return self(*operands)
         if isinstance(native, Large):
-            return self._read_large(native, self._run_large(native, operands))
+            return self._run_large(native, operands, False)[0]
         return native.run(*coefficients(native.table.level, self._values(operands)))[0]
 
     def saving_natively(self, platform: str, *operands: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
@@ -131,8 +131,9 @@ class Simulation(BatchLast):
         if native is None:
             return self.saving(*operands)
         if isinstance(native, Large):
-            final = self._run_large(native, operands)
-            return self._read_large(native, final), (final,)
+            found, final = self._run_large(native, operands, True)
+            assert final is not None
+            return found, (final,)
         results, kept = native.run(*coefficients(native.table.level, self._values(operands)), self._keeps(operands))
         return results, (kept,)
 
@@ -154,12 +155,12 @@ class Simulation(BatchLast):
         numbers, pull = jax.vjp(lambda *xs: coefficients(native.table.level, self._values(xs)), *wide)
         return tuple(pull(native.pull_back(*numbers, saved[0], cotangents)))
 
-    def _run_large(self, large: Large, operands: tuple[Array, ...]) -> Array:
+    def _run_large(
+        self, large: Large, operands: tuple[Array, ...], keep: bool
+    ) -> tuple[tuple[Array, ...], Array | None]:
         values = self._values(operands)
-        return large.run(large.begin(values), *coefficients(large.table.level, values))
-
-    def _read_large(self, large: Large, final: Array) -> tuple[Array, ...]:
-        return tuple(with_batch(x, large.batch) for x in large.read(self.readout, final))
+        made = large.begin(values), *coefficients(large.table.level, values)
+        return large.run_and_read(self.readout, *made, keep)
 
     def _pull_back_large(
         self, large: Large, operands: tuple[Array, ...], final: Array, cotangents: tuple[Array, ...]
@@ -170,8 +171,7 @@ class Simulation(BatchLast):
 
         (tensors, made), pull = jax.vjp(numbers, *operands)
         known = tuple(with_batch(x, large.batch) for x in cotangents)
-        (cotangent,) = jax.vjp(lambda final: self._read_large(large, final), final)[1](known)
-        first, *sums = large.pull_back(final, cotangent, *made)
+        first, *sums = large.pull_back_read(self.readout, final, known, *made)
         return tuple(pull((large.pull_back_first(tensors, first), tuple(sums))))
 
     def saving(self, *operands: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:

@@ -26,23 +26,23 @@ _BARRIER_BYTES = 64  # more than pthread_barrier_t takes anywhere
 
 
 @cache
-def kernel(backward: bool, is_complex: bool, large: bool) -> Any:
+def kernel(backward: bool, is_complex: bool, bits: int) -> Any:
     """Returns the kernel of a pass as a function of addresses and numbers."""
-    write = write_passes if large else write_kernel
-    module = write("kernel", Arithmetic(ir.FloatType(), is_complex), backward, emulated=True)
-    count = sum(num_arrays(backward, large)) + len(Launch) + 5
+    facts = "kernel", Arithmetic(ir.FloatType(), is_complex), backward
+    module = write_passes(*facts, bits, emulated=True) if bits else write_kernel(*facts, emulated=True)
+    count = sum(num_arrays(backward, bits > 0)) + len(Launch) + 5
     return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * count)(compiled(module, "kernel"))
 
 
 def launch(name: str, results: Sequence[Any], sizes: np.ndarray, *operands: Any) -> list[Any]:
     """Does what `run.launch` does; the name says what kernel it is, as the fixture `emulated` has it."""
-    backward, is_complex, large = (word == "True" for word in name.split())
+    backward, is_complex, bits = (int(word) for word in name.split())
 
     def run(*arrays: Any) -> list[np.ndarray]:
         arrays = tuple(np.ascontiguousarray(array) for array in arrays)
         found = [np.full(result.shape, np.nan, result.dtype) for result in results]  # what is not written shows
         for own in sizes.reshape(-1, NUM_SIZES + len(Launch)):
-            _run(kernel(backward, is_complex, large), [*arrays, *found], own)
+            _run(kernel(bool(backward), bool(is_complex), bits), [*arrays, *found], own)
         return found
 
     return list(jax.pure_callback(run, list(results), *operands))

@@ -14,6 +14,8 @@ from random_circuits import given_seeds, random_case, random_values, run_compile
 
 from qjax.quantum import (
     Circuit,
+    PauliString,
+    PauliSum,
     adjoint,
     angle_encoding,
     expectation,
@@ -28,6 +30,7 @@ from qjax.quantum import (
 )
 from qjax.quantum.native import run
 from qjax.quantum.native.build import compiled
+from qjax.quantum.native.cosets import span
 from qjax.quantum.native.cuda import build as cuda_build
 from qjax.quantum.native.cuda import device
 from qjax.quantum.native.cuda import large as cuda_large
@@ -36,6 +39,7 @@ from qjax.quantum.native.cuda.driver import NUM_SIZES, write_handler
 from qjax.quantum.native.cuda.shape import shape_of
 from qjax.quantum.native.forms import Launch
 from qjax.quantum.native.large import large_of
+from qjax.quantum.native.strings import in_coset
 
 ATOL = 1e-5
 
@@ -48,7 +52,7 @@ def emulated(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(device, "gpu", lambda: (3, 2**14))
     monkeypatch.setattr(device, "launch", cuda_emulation.launch)
     for module in (run, cuda_large):
-        monkeypatch.setattr(module, "target", lambda _, *facts, large=False: f"{facts[0]} {facts[1]} {large}")
+        monkeypatch.setattr(module, "target", lambda _, *f, large=False, bits=0: f"{f[0]:d} {f[1]:d} {bits}")
     for module in (adjoint, run):
         monkeypatch.setattr(module, "native_pays", lambda *_: True)
     for name in ("RESIDENT_THREADS", "RESIDENT_THREADS_BACK"):
@@ -182,6 +186,71 @@ def test_passes_are_xlas_code(make: Callable[..., Circuit], n: int, batch: int) 
     assert_alike(*both(loss_of(circuit, weights), params, inputs))
 
 
+@pytest.mark.usefixtures("in_passes")
+@pytest.mark.parametrize("letters", ["IZ", "XZ", "many"], ids=["strings", "others", "too many strings"])
+@pytest.mark.parametrize("make", [classifier, real_amplitudes], ids=lambda make: make.__name__)
+def test_what_the_last_pass_reads_is_what_is_read_from_the_states(make: Callable[..., Circuit], letters: str) -> None:
+    """Strings of I and Z are read in the last pass, some of them alike in a part; all others from the states."""
+    n, rng = 9, np.random.default_rng(2)
+    circuit = make(n) if make is not real_amplitudes else real_amplitudes(n, 2) + angle_encoding(n, axis="ry")
+    params, inputs = values_of(circuit, 2)
+    count = 300 if letters == "many" else 40
+    texts = {"".join(rng.choice(list("IZ" if letters == "many" else letters), n)) for _ in range(count)}
+    strings = [PauliString(text) for text in sorted(texts)]
+    sums = [PauliSum(tuple(zip(rng.normal(size=len(strings)).tolist(), strings, strict=True))), strings[0]]
+
+    def value(way: Any, params: Any, inputs: Any) -> Any:
+        found = expectation(circuit, params, inputs, sums, reverse_pass=way)
+        return (found**2).sum(), found
+
+    gradient = lambda way, *xs: jax.value_and_grad(value, (1, 2), has_aux=True)(way, *xs)  # noqa: E731
+    assert_alike(*both(gradient, params, inputs))
+    assert_alike(*both(lambda way, *xs: value(way, *xs)[1], params, inputs))
+
+
+@pytest.mark.usefixtures("in_passes")
+def test_states_of_passes_are_those_of_xlas_code() -> None:
+    circuit = classifier(9)
+    params, inputs = values_of(circuit, 2)
+
+    def loss(way: Any, params: Any, inputs: Any) -> Any:
+        found = state(circuit, params, inputs, reverse_pass=way)
+        return (jnp.real(found * (1 + 0.5j)) ** 3).sum(), jnp.real(found)
+
+    gradient = lambda way, *xs: jax.value_and_grad(loss, (1, 2), has_aux=True)(way, *xs)  # noqa: E731
+    assert_alike(*both(gradient, params, inputs))
+
+
+@pytest.mark.usefixtures("in_passes")
+def test_gates_whose_matrices_have_zeros_on_the_diagonal() -> None:
+    """They are applied as unit-diagonal matrices times a diagonal, which is not 0 but nearly so."""
+    layer = [operation("ry", q, parameter("w", q)) for q in range(9)]
+    flips = [operation(name, q) for q, name in enumerate(["y", "x", "y", "h", "z", "s", "sx", "y", "t"])]
+    ring = [operation("cx", (q, (q + 1) % 9)) for q in range(9)]
+    circuit = angle_encoding(9) + Circuit(9, tuple(ring + layer + flips + ring + flips)) + hardware_efficient(9, 1)
+    params, inputs = values_of(circuit, 1)
+    params["w"] = jnp.asarray([np.pi, 0, np.pi, -np.pi, 3 * np.pi, 1, 2 * np.pi, np.pi, np.pi / 2], jnp.float32)
+    weights = jnp.ones((1, 9), jnp.float32)
+    assert_alike(*both(loss_of(circuit, weights), params, inputs))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_sign_of_a_string_is_that_of_its_parts_in_and_out_of_the_coset(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    basis = [0b000010011, 0b000100100, 0b101000000, 0b000001000]
+    masks = np.unique(rng.integers(0, 2**9, 12)).astype(np.int32)
+    table, order = in_coset(masks, basis)
+    parity = lambda x: int(x).bit_count() % 2  # noqa: E731
+    for mask, (row, rest, *_) in zip(masks[order], table, strict=True):
+        for first in rng.integers(0, 2**9, 4):
+            for number, own in enumerate(span(basis)):
+                assert parity(mask & (first ^ own)) == parity(row & number) ^ parity(rest & first)
+    counts = table[:, 2]
+    assert counts.sum() == len(masks)
+    for place in np.flatnonzero(counts):
+        assert len(set(table[place : place + counts[place], 0].tolist())) == 1
+
+
 def test_parts_are_smaller_where_multiprocessors_have_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     circuit, found = classifier(16), []
     for memory in (232448, 65536, 49152):
@@ -216,14 +285,14 @@ def test_states_too_large_for_a_multiprocessor_have_no_shape() -> None:
 
 
 @pytest.mark.parametrize("backward", [False, True])
-@pytest.mark.parametrize(("capability", "large"), [(70, False), (75, True), (90, False), (103, True)])
-def test_kernels_are_written_for_the_kind_of_gpu(backward: bool, capability: int, large: bool) -> None:
+@pytest.mark.parametrize(("capability", "bits"), [(70, 0), (75, 11), (90, 0), (103, 12)])
+def test_kernels_are_written_for_the_kind_of_gpu(backward: bool, capability: int, bits: int) -> None:
     from llvmlite import ir
 
     from qjax.quantum.native.code import Arithmetic
 
-    text = cuda_build.assembly("kernel", Arithmetic(ir.FloatType(), True), backward, capability, large)
-    threads, blocks = (128, 3 if backward else 4) if large else (256 if backward else 512, 1)
+    text = cuda_build.assembly("kernel", Arithmetic(ir.FloatType(), True), backward, capability, bits)
+    threads, blocks = (1 << bits - 5, (384 if backward else 512) >> bits - 5) if bits else (512 >> backward, 1)
     assert f".target sm_{min(capability, 100)}" in text
     assert ".visible .entry kernel(" in text
     assert f".maxntid {threads}" in text

@@ -9,23 +9,35 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qjax.quantum import operation
+from qjax.quantum.custom_gates import in_float64
 from qjax.quantum.frame import Frame
+from qjax.quantum.gates import gate
+from qjax.quantum.native.cuda.banks import dealt_out, place_of
 from qjax.quantum.native.cuda.pieces import in_several, pieces_of
 from qjax.quantum.native.forms import (
     COUNT,
     ENTRY,
     FIRST,
+    FIRSTS,
     FLIP,
     FORMS,
     KIND,
+    LISTED,
     LOW,
+    LOWS,
     MASK,
+    MASKS,
+    MAX_LISTED,
     MAX_SEVERAL,
     MAX_SEVERAL_BACK,
     MEMBERS,
+    MOVES,
+    REAL_ROWS,
     SEVERAL,
     WEIGHTS,
 )
+from qjax.quantum.native.table import has_real_rows
 
 _SINGLE, _ROTATION = FORMS.index(("dense", 1, 0)), FORMS.index(("rotation", 1, 0))
 _OTHERS = [("dense", 1, 1), ("dense", 2, 0), ("diagonal", 1, 0), ("diagonal", 2, 0)]
@@ -79,13 +91,16 @@ def product(entries: Sequence[np.ndarray], num_qubits: int) -> Any:
 @given(seed=st.integers(0, 10**6), num_qubits=st.integers(3, 6), most=st.sampled_from([2, 3, 4]))
 def test_pieces_are_the_same_circuit(seed: int, num_qubits: int, most: int) -> None:
     entries = random_entries(seed, num_qubits, 14)
-    pieces = in_several(entries, num_qubits, most)
+    pieces = in_several(entries, num_qubits, 700, (most, 3))  # the first seven are shared
     gates = [entry for piece in pieces for entry in (piece[1:] if len(piece) > 1 else piece)]
     assert sorted(int(gate[FIRST]) for gate in gates) == sorted(entries[:, FIRST])
     expected = product(list(entries), num_qubits)
     np.testing.assert_allclose(product(gates, num_qubits), expected, atol=1e-9 * np.abs(expected).max())
-    for piece in pieces:
-        assert len(piece) == 1 or 2 <= len(piece) - 1 <= most
+    for head, *gates in pieces:
+        shared = [int(gate[FIRST]) < 700 for gate in gates]
+        assert not gates or 2 <= len(gates) <= (most if all(shared) else 3)
+        assert not gates or head[KIND] == SEVERAL["scaled" if shared[0] else "several", len(gates)]
+        assert len(set(shared)) <= 1
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])
@@ -95,11 +110,16 @@ def test_the_entry_before_gates_says_how_many_they_are_and_where_their_cosets_be
     for k, entry in enumerate(entries):
         entry[KIND], entry[FIRST] = _SINGLE, 8 * k
         entry[MASK], entry[WEIGHTS] = frame.masks[k], frame.weights[k]
-    (piece,) = in_several(entries, 5, 4)
+    (piece,) = in_several(entries, 5, 0, (4, 4))
     head = piece[0]
-    assert (head[KIND], head[MEMBERS], head[COUNT]) == (SEVERAL[count], count, 2 ** (5 - count))
+    assert (head[KIND], head[MEMBERS], head[COUNT]) == (SEVERAL["several", count], 1, 2 ** (5 - count))
     assert list(head[LOW : LOW + count]) == [2**k - 1 for k in range(count)]
     np.testing.assert_array_equal(piece[1:], entries)
+    found = pieces_of(entries, 5, 0, False)
+    assert (found.count, len(found.entries), len(found.firsts), len(found.places)) == (1, 2, 0, 0)
+    assert list(found.entries[0, FIRSTS : FIRSTS + count]) == [8 * k for k in range(count)]
+    assert list(found.entries[1, MASKS : MASKS + count]) == [frame.masks[k] for k in range(count)]
+    assert list(found.entries[1, LOWS : LOWS + count]) == [2**k - 1 for k in range(count)]
 
 
 def test_gates_with_the_same_numbers_are_not_done_at_once() -> None:
@@ -107,7 +127,7 @@ def test_gates_with_the_same_numbers_are_not_done_at_once() -> None:
     entries = np.zeros((2, ENTRY), np.int64)
     for k, entry in enumerate(entries):
         entry[KIND], entry[MASK], entry[WEIGHTS] = _SINGLE, 1 << k, 1 << k
-    assert [len(piece) for piece in in_several(entries, 4, 4)] == [1, 1]
+    assert [len(piece) for piece in in_several(entries, 4, 0, (4, 4))] == [1, 1]
 
 
 def test_what_makes_numbers_comes_before_the_gates_that_need_them_and_after_them_on_the_way_back() -> None:
@@ -117,19 +137,82 @@ def test_what_makes_numbers_comes_before_the_gates_that_need_them_and_after_them
         entries[2 * k + 1, [KIND, FIRST]] = _SINGLE, 10 * k
         entries[2 * k + 1, [MASK, WEIGHTS]] = 1 << k, 1 << k
     for backward, kinds in (
-        (False, [_ROTATION, _ROTATION, _ROTATION, SEVERAL[3], _SINGLE, _SINGLE, _SINGLE]),
-        (True, [SEVERAL[3], _SINGLE, _SINGLE, _SINGLE, _ROTATION, _ROTATION, _ROTATION]),
+        (False, [_ROTATION, _ROTATION, _ROTATION, SEVERAL["several", 3], 1]),
+        (True, [SEVERAL["several", 3], 1, _ROTATION, _ROTATION, _ROTATION]),
     ):
-        found, count = pieces_of(entries, 4, backward)
-        assert (found[:, KIND].tolist(), count, found.dtype) == (kinds, 4, np.int32)
+        found = pieces_of(entries, 4, 0, backward)  # 1: the first mask, where the entry before says what there is
+        assert (found.entries[:, KIND].tolist(), found.count, found.entries.dtype) == (kinds, 4, np.int32)
+
+
+def singles(count: int) -> np.ndarray:
+    entries = np.zeros((count, ENTRY), np.int64)
+    for k, entry in enumerate(entries):
+        entry[[KIND, FIRST, MASK, WEIGHTS, REAL_ROWS]] = _SINGLE, 8 * k, 1 << k, 1 << k, k != 4
+    return entries
 
 
 def test_fewer_gates_go_back_at_once() -> None:
-    entries = np.zeros((4, ENTRY), np.int64)
-    for k, entry in enumerate(entries):
-        entry[[KIND, FIRST, MASK, WEIGHTS]] = _SINGLE, k, 1 << k, 1 << k
-    assert [pieces_of(entries, 4, backward)[0][0, MEMBERS] for backward in (False, True)] == [
-        MAX_SEVERAL,
-        0,  # the last gate alone comes first
+    entries = singles(4)
+    assert [pieces_of(entries, 4, 0, backward).entries[0, KIND] for backward in (False, True)] == [
+        SEVERAL["several", MAX_SEVERAL],
+        _SINGLE,  # the last gate alone comes first
     ]
     assert MAX_SEVERAL_BACK == 3
+
+
+def test_pieces_of_shared_gates_are_numbered_and_say_where_their_numbers_are() -> None:
+    entries = singles(7)
+    before = pieces_of(entries[:4], 8, 56, True, placed=True)
+    found = pieces_of(entries, 8, 56, False, before, placed=True)
+    assert found.entries[::2, [KIND, FIRST]].tolist() == [
+        [SEVERAL["scaled", MAX_LISTED], 1],  # the fifth gate has no real rows
+        [SEVERAL["scaled_real", 2], 2],
+    ]
+    assert found.firsts.tolist() == [[0, 8, 16, 24, 32], [40, 48, -1, -1, -1]]
+    assert found.entries[::2, LISTED].tolist() == [16, 16 + 8]  # behind the 16 cosets of the piece before
+    assert (len(before.places), len(found.places)) == (16, 8 + 64)
+    assert found.entries[3, MOVES : MOVES + 2].tolist() == (4 * place_of(np.array([1 << 5, 1 << 6]))).tolist()
+    alone = pieces_of(entries[:1], 8, 56, True, placed=True)
+    assert alone.entries[0, KIND] == SEVERAL["scaled_real", 1]
+    assert pieces_of(entries[:1], 8, 56, True).entries[:, KIND].tolist() == [_SINGLE]
+
+
+@pytest.mark.parametrize("num_bits", [8, 11, 12, 13])
+def test_places_are_all_different_and_linear(num_bits: int) -> None:
+    rows = np.arange(2**num_bits)
+    places = place_of(rows)
+    np.testing.assert_array_equal(np.sort(places), rows)
+    first, second = np.random.default_rng(0).integers(0, 2**num_bits, (2, 50))
+    np.testing.assert_array_equal(place_of(first ^ second), place_of(first) ^ place_of(second))
+    neighbours = place_of(4 * np.arange(32)[:, None] + np.arange(4))  # a warp moves four rows of each thread
+    assert all(len(set((own & 31).tolist())) == 32 for own in neighbours.T)
+
+
+def test_the_rows_of_a_warp_are_in_different_banks() -> None:
+    rows = np.array([row for row in range(2**12) if not row & 0b100010001001])
+    found = dealt_out(rows)
+    np.testing.assert_array_equal(np.sort(found), rows)
+    banks = (place_of(found) & 31).reshape(-1, 32)
+    assert all(len(set(own)) == 32 for own in banks.tolist())
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["ry"], True),
+        (["ry", "rz"], True),
+        (["h", "ry", "rz", "p", "t"], True),
+        (["ry", "rz", "ry"], False),
+        (["rx"], False),
+        (["rz", "ry"], False),
+        (["z", "ry"], True),
+        ([], True),
+    ],
+)
+def test_rows_are_real_but_for_a_phase_where_diagonal_gates_come_last(names: list[str], expected: bool) -> None:
+    operations = [operation(name, 0, *[0.3 + k] * gate(name).num_angles) for k, name in enumerate(names)]
+    assert has_real_rows(operations) == expected
+    matrices = [in_float64(op.gate.matrix, [a.shift for a in op.angles]) for op in operations]
+    matrix = reduce(lambda whole, own: own @ whole, matrices, np.eye(2))
+    ratio = matrix[:, 0] * matrix[:, 1].conj()
+    assert (np.abs(ratio.imag).max() < 1e-12) == expected

@@ -24,7 +24,13 @@ def is_available() -> bool:
 
 
 def target(
-    dtype: Any, backward: bool, is_complex: bool, platform: str = "cpu", large: bool = False, wide: bool = False
+    dtype: Any,
+    backward: bool,
+    is_complex: bool,
+    platform: str = "cpu",
+    large: bool = False,
+    wide: bool = False,
+    bits: int = 0,
 ) -> str:
     """Returns the name by which XLA calls the code of a pass, which is compiled where it is not yet there.
 
@@ -35,10 +41,11 @@ def target(
       platform: 'cpu' or 'cuda'.
       large: whether it is the code for large states.
       wide: whether it computes in float64 what comes, and goes, in float32.
+      bits: of the rows of a coset, where it is the code of a GPU for large states.
     """
     kind = f"{'gradient' if backward else 'run'}{'_large' * large}{'_wide' * wide}"
     with _LOCK:
-        return _registered(kind, jnp.dtype(dtype).name, is_complex, platform)
+        return _registered(kind, jnp.dtype(dtype).name, is_complex, platform, bits)
 
 
 def permute_target(dtype: Any, is_complex: bool) -> str:
@@ -48,16 +55,16 @@ def permute_target(dtype: Any, is_complex: bool) -> str:
 
 
 @cache
-def _registered(kind: str, dtype: str, is_complex: bool, platform: str) -> str:
+def _registered(kind: str, dtype: str, is_complex: bool, platform: str, bits: int = 0) -> str:
     """Returns the name of a function that XLA knows by now; for one caller at a time."""
     from llvmlite import ir
 
     from qjax.quantum.native.code import Arithmetic
 
-    name = f"qjax_{kind}_{'complex' if is_complex else 'real'}_{dtype}"
+    name = f"qjax_{kind}{bits or ''}_{'complex' if is_complex else 'real'}_{dtype}"
     stored = ir.FloatType() if dtype == "float32" else ir.DoubleType()
     arithmetic = Arithmetic(ir.DoubleType() if kind.endswith("_wide") else stored, is_complex, stored)
-    address = compiled(_module(kind, name, arithmetic, platform), "handler")
+    address = compiled(_module(kind, name, arithmetic, platform, bits), "handler")
     capsule = ctypes.pythonapi.PyCapsule_New
     capsule.restype, capsule.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
     # XLA's own name of that platform has capital letters.
@@ -66,7 +73,7 @@ def _registered(kind: str, dtype: str, is_complex: bool, platform: str) -> str:
     return name
 
 
-def _module(kind: str, name: str, arithmetic: Any, platform: str) -> Any:
+def _module(kind: str, name: str, arithmetic: Any, platform: str, bits: int) -> Any:
     """Returns the module of a function, whose entry point is `handler`."""
     from qjax.quantum.native.driver import Driver
     from qjax.quantum.native.large_driver import LargeDriver
@@ -76,7 +83,7 @@ def _module(kind: str, name: str, arithmetic: Any, platform: str) -> Any:
     if platform == "cuda":
         from qjax.quantum.native.cuda.build import handler_module
 
-        return handler_module(name, arithmetic, backward, large)
+        return handler_module(name, arithmetic, backward, bits)
     if kind == "permute":
         return PermuteDriver(arithmetic).module
     return (LargeDriver if large else Driver)(arithmetic, backward).module

@@ -40,13 +40,38 @@ MAKER_KINDS = tuple(FORMS.index((kind, 1, 0)) for kind in ("rotation", "column")
 TURN = len(FORMS)
 # Where an entry has the bits of a place in a vector whose parity a qubit depends on, four for each qubit.
 LANES = 15
-# The kinds of an entry that says that so many gates on one qubit each follow, to be applied at once
-# (`cuda/pieces.py`): a thread of a GPU has registers for the 16 rows of four qubits, on the way back, with their
-# cotangents, for those of three. Such an entry has the bits below as many pivots, and last how many gates follow.
-MAX_SEVERAL, MAX_SEVERAL_BACK, MEMBERS = 4, 3, 15
-SEVERAL = {count: TURN - 1 + count for count in range(2, MAX_SEVERAL + 1)}
+# A word of a matrix on one qubit: 1 where each of its rows is one of real numbers times a phase, as in RZ RY.
+REAL_ROWS = LOW + 2
+# Kinds of an entry that says that so many gates on one qubit each are applied at once (`cuda/pieces.py`): a thread of
+# a GPU has registers for the rows of so many qubits.
+#   several      has the numbers of each gate
+#   scaled       has what all examples share: unit-diagonal matrices and one diagonal (`cuda/scaled.py`)
+#   scaled_real  likewise, these matrices being real
+# FIRST of such an entry is its number among those that are scaled, MEMBERS says that one more entry belongs to it: of
+# each gate its mask, weights and flip, and the bits below each pivot. The places of the gates' numbers are at FIRSTS.
+MEMBERS, FIRSTS = 15, 8
+MASKS, ALL_WEIGHTS, FLIPS, LOWS = 0, 4, 8, 12
+# Of large states the cosets are listed, from a place that such an entry has; forwards more gates are scaled at once;
+# a single one is scaled, too; and that other entry has flips and where the masks lead (`cuda/banks.py`).
+LISTED, LISTED_FLIPS, MOVES = 7, 0, 8
+MAX_SEVERAL, MAX_SEVERAL_BACK, MAX_LISTED = 4, 3, 5
+SEVERAL_KINDS = ("several", "scaled", "scaled_real")
+SEVERAL = {
+    (kind, count): TURN + MAX_LISTED * place + count
+    for place, kind in enumerate(SEVERAL_KINDS)
+    for count in range(1, MAX_LISTED + 1)
+}
+
+
+def max_scaled(backward: bool, listed: bool) -> int:
+    """Returns how many gates are scaled at once at most: that is a matter of registers."""
+    return MAX_LISTED if listed and not backward else MAX_SEVERAL
+
+
 # On a GPU so many bits of a row's number in a coset are those of the row itself: a warp reads rows in one piece.
 LOW_BITS = 5
+# What a pass over large states is told of a string of I and Z; see `strings.in_coset`.
+READ_ROW, READ_MASK, READ_NUMBER, READ_WORDS = 0, 1, 2, 4
 # Where the entry of a product has the places of its factors.
 LEFT, RIGHT = LOW, MASK
 
@@ -135,8 +160,9 @@ class Launch(IntEnum):
     NUM_SHARED = auto()
     NUM_OWN = auto()
     NUM_MADE = auto()  # coefficients that are made of others
+    NUM_SCALED = auto()  # sums of gates that are scaled
     KEPT = auto()  # 1 where the final states are kept
-    STATE = auto()  # 1 where the amplitudes are read, 0 where strings of I and Z are
+    STATE = auto()  # 0 where strings of I and Z are read; 1 where the amplitudes are, or are handed over
     SCRATCH = auto()  # numbers for each block: what is made, and the sums
     STAGING = auto()  # number in the shared memory where the staging of sums begins
     STAGING_SIZE = auto()  # numbers of one half of it
@@ -145,6 +171,9 @@ class Launch(IntEnum):
     PASS = auto()  # number of the pass
     FIRST_GATE = auto()  # its first entry
     BEGINS = auto()  # 1 where it is done first
+    ENDS = auto()  # 1 where it is done last
+    LOW_QUBITS = auto()  # of the second half of the first state
+    ZERO = auto()  # 0, which those do not know who compile a kernel
 
 
 def room_bytes(num_qubits: int, num_coefficients: int, backward: bool, is_complex: bool) -> int:

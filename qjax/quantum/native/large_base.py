@@ -17,6 +17,7 @@ from qjax.quantum.native.items import Unsupported
 from qjax.quantum.native.table import LargeTable
 from qjax.quantum.plan import Plan, make_plan
 from qjax.quantum.planes import Layout, to_complex
+from qjax.quantum.primitive import with_batch
 from qjax.quantum.program import Program
 from qjax.quantum.readouts import Readout
 from qjax.quantum.values import Values
@@ -146,12 +147,44 @@ class Large(ABC):
         assert layout.place in (None, 0)
         return state
 
+    def run_and_read(
+        self, readout: Readout, tensors: Any, shared: Array, own: Array, keep: bool
+    ) -> tuple[tuple[Array, ...], Array | None]:
+        """Returns what is read, each `[..., batch]`, and the final states, `[parts * 2**n, batch]`.
+
+        Args:
+          readout: what is read.
+          tensors: see `run`.
+          shared: likewise.
+          own: likewise.
+          keep: whether the final states are wanted; else there may be none.
+        """
+        final = self.run(tensors, shared, own)
+        return self.read(readout, final), final
+
+    def pull_back_read(
+        self, readout: Readout, final: Array, cotangents: tuple[Array, ...], shared: Array, own: Array
+    ) -> tuple[Array, Array, Array]:
+        """Returns what `pull_back` does, given the cotangents of what is read.
+
+        Args:
+          readout: see `run_and_read`.
+          final: the states after all gates, `[parts * 2**n, batch]`.
+          cotangents: each `[..., batch]`.
+          shared: see `run`.
+          own: likewise.
+        """
+        (cotangent,) = jax.vjp(lambda final: self.read(readout, final), final)[1](cotangents)
+        return self.pull_back(final, cotangent, shared, own)
+
     def read(self, readout: Readout, final: Array) -> tuple[Array, ...]:
-        """Returns what is read from the final states, `[parts * 2**n, batch]`."""
+        """Returns what is read from the final states, each `[..., batch]`."""
         moves = self.table.moves
         if moves and not readout.folds:
-            return readout(self.ordered(final))
-        return (readout.before(moves) if moves else readout)(to_complex(final, self.layout))
+            found = readout(self.ordered(final))
+        else:
+            found = (readout.before(moves) if moves else readout)(to_complex(final, self.layout))
+        return tuple(with_batch(x, self.batch) for x in found)
 
     # For the passes. ----------------------------------------------------------------------------------------------
 

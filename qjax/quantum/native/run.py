@@ -14,8 +14,8 @@ from jax import lax
 from qjax.quantum.choices import native_pays, native_workers, saves_states
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.native.build import is_available, target
-from qjax.quantum.native.cuda import device
-from qjax.quantum.native.cuda.pieces import pieces_of
+from qjax.quantum.native.cuda import device, scaled
+from qjax.quantum.native.cuda.pieces import Pieces, pieces_of
 from qjax.quantum.native.cuda.shape import Shape, demands, shape_of
 from qjax.quantum.native.forms import (
     FORMS,
@@ -26,9 +26,10 @@ from qjax.quantum.native.forms import (
     Launch,
     room_bytes,
 )
+from qjax.quantum.native.strings import combined, strings_of
 from qjax.quantum.native.table import Table, table_of
 from qjax.quantum.primitive import with_batch
-from qjax.quantum.readouts import ExpectationReadout, Readout, StateReadout
+from qjax.quantum.readouts import Readout, StateReadout
 from qjax.types import Array
 
 
@@ -102,17 +103,22 @@ class Native:
         """Returns the cotangents of the coefficients, given those of what is read; see `run`."""
         known = tuple(with_batch(x, self.batch) for x in cotangents)
         if self._strings is not None:
-            values = _combined(self._strings[1].T, known[0])
+            values = combined(self._strings[1].T, known[0])
         elif isinstance(self.readout, StateReadout):
             values = jnp.concatenate(known)
         else:
             (values,) = jax.vjp(self._finish, self._values(shared, own, False)[0])[1](known)
-        count = shared.shape[0] + len(self.table.constants) * (self.platform == "cuda")
-        shapes = (count, self._num_sums), (own.shape[0], self.batch), self._scratch_shape(True)
-        kept = with_batch(kept, self.batch)
-        found = self._call(True, shapes, shared, own, kept, values)
-        sums = found[0][: shared.shape[0]]
-        return sums if self.platform == "cpu" else sums.sum(axis=-1, keepdims=True), found[1]
+        kept, count, of_each = with_batch(kept, self.batch), shared.shape[0], (own.shape[0], self.batch)
+        if self.platform == "cpu":
+            shapes = [(count, 1), of_each, self._scratch_shape(True)]
+            found = self._call(True, shapes, shared, own, kept, values)
+            return found[0], found[1]
+        rows, blocks = count + len(self.table.constants), self._num_sums
+        shapes = [(rows, blocks), of_each, (self._num_scaled, blocks), self._scratch_shape(True)]
+        of_shared, of_own, of_scaled, _ = self._call(True, shapes, shared, own, kept, values)
+        facts = self._with_constants(shared), self._pieces[1].firsts, self.table.is_complex
+        whole = of_shared.sum(axis=-1, keepdims=True) + scaled.cotangents(of_scaled.sum(axis=-1), *facts)
+        return whole[:count], of_own
 
     def _values(self, shared: Array, own: Array, keep: bool) -> tuple[Array, Array]:
         """Returns strings of I and Z, or real and then imaginary parts of the amplitudes, and what is kept."""
@@ -127,7 +133,7 @@ class Native:
     def _finish(self, values: Array) -> tuple[Array, ...]:
         """Returns what is read, given `_values`."""
         if self._strings is not None:
-            return (_combined(self._strings[1], values),)
+            return (combined(self._strings[1], values),)
         return self.readout(lax.complex(*jnp.split(values, 2)))
 
     def _call(self, backward: bool, shapes: Sequence[Any], shared: Array, own: Array, *more: Array) -> list[Array]:
@@ -137,17 +143,28 @@ class Native:
             gates = table.makers if backward and kept else table.gates
             name = target(self.dtype, backward, table.is_complex, "cpu", wide=self._is_wide)
             return list(jax.ffi.ffi_call(name, results)(self._plan(backward, gates), shared, own, *more))
-        whole = jnp.concatenate([shared, table.constants.astype(self.dtype)])
-        gates = table.makers if backward and kept else self._pieces[0][0]
-        operands = gates, self._pieces[1][0], self._rows, whole, own
+        whole, (forth, back) = self._with_constants(shared), self._pieces
+        gates = table.makers if backward and kept else forth.entries
+        operands = gates, back.entries, self._rows, whole, own
         name = target(self.dtype, backward, table.is_complex, "cuda")
-        return device.launch(name, results, self._launch(backward, operands, kept), *operands, *more)
+        made = scaled.tables(whole, np.concatenate([back.firsts, forth.firsts]))
+        return device.launch(name, results, self._launch(backward, operands, kept), *operands, made, *more)
+
+    def _with_constants(self, shared: Array) -> Array:
+        return jnp.concatenate([shared, self.table.constants.astype(self.dtype)])
 
     @cached_property
-    def _pieces(self) -> list[tuple[np.ndarray, int]]:
-        """The entries for both passes on a GPU, and how many are done one after the other."""
-        gates = self.table.gates_back
-        return [pieces_of(gates, self.table.num_qubits, backward) for backward in (False, True)]
+    def _pieces(self) -> tuple[Pieces, Pieces]:
+        """What a GPU does on the way forward, and back."""
+        table = self.table
+        facts = table.gates_back, table.num_qubits, table.level.counts[0] + len(table.constants)
+        back = pieces_of(*facts, True)  # their numbers are those of their sums, too, so they come first
+        return pieces_of(*facts, False, back), back
+
+    @property
+    def _num_scaled(self) -> int:
+        """Number of the sums of gates that are scaled, on a GPU."""
+        return len(self._pieces[1].firsts) * scaled.num_sums(self.table.is_complex)
 
     def _plan(self, backward: bool, gates: np.ndarray) -> np.ndarray:
         """Returns what the native code of a CPU is told; see `driver.py`."""
@@ -173,8 +190,8 @@ class Native:
         words[Launch.QUBITS], words[Launch.BATCH] = self.table.num_qubits, self.batch
         words[Launch.TILES] = -(-self.batch // shape.lanes)
         words[Launch.LANES], words[Launch.GROUPS] = shape.lanes.bit_length() - 1, shape.groups.bit_length() - 1
-        words[Launch.NUM_GATES] = operands[0].shape[0] if backward and kept else self._pieces[0][1]
-        words[Launch.NUM_GATES_BACK] = self._pieces[1][1]
+        words[Launch.NUM_GATES] = operands[0].shape[0] if backward and kept else self._pieces[0].count
+        words[Launch.NUM_GATES_BACK], words[Launch.NUM_SCALED] = self._pieces[1].count, self._num_scaled
         places = [Launch.NUM_READ, Launch.NUM_SHARED, Launch.NUM_OWN]
         words[places] = [operand.shape[0] for operand in operands[2:]]
         words[Launch.NUM_MADE], words[Launch.KEPT] = self.table.num_made, kept
@@ -226,7 +243,7 @@ class Native:
         if self.platform == "cuda":
             shape, count = self._shape(backward), self.table.num_made
             assert shape is not None
-            return shape.blocks, shape.lanes * (count + backward * self.table.num_coefficients)
+            return shape.blocks, shape.lanes * (count + backward * (self.table.num_coefficients + self._num_scaled))
         return self._num_workers, self._room(backward) // self.dtype.itemsize
 
     def _scratch_bytes(self, backward: bool) -> int:
@@ -236,20 +253,7 @@ class Native:
 
     @cached_property
     def _strings(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """The rows of the strings of I and Z that are read, and the observables in terms of them; None for others."""
-        if not isinstance(self.readout, ExpectationReadout) or not self.readout.folds:
-            return None
-        places: dict[int, int] = {}
-        entries: list[tuple[int, int, float]] = []
-        for k, observable in enumerate(self.readout.observables):
-            for coefficient, string in observable.to_sum().terms:  # type: ignore[union-attr]
-                mask, flip = self.table.frame.string(string.paulis)
-                place = places.setdefault(mask, len(places))
-                entries.append((k, place, float(coefficient) * (-1) ** flip))
-        matrix = np.zeros((len(self.readout.observables), len(places)))
-        for k, place, value in entries:
-            matrix[k, place] += value
-        return np.array(list(places), np.int32), matrix.astype(self.dtype)
+        return strings_of(self.readout, self.table.frame, self.dtype)
 
     @property
     def _num_values(self) -> int:
@@ -259,13 +263,6 @@ class Native:
     @cached_property
     def _rows(self) -> np.ndarray:
         return self.table.frame.rows() if self._strings is None else self._strings[0]
-
-
-def _combined(matrix: np.ndarray, values: Array) -> Array:
-    """Returns matrix @ values; one product for each row where the matrix is diagonal."""
-    if matrix.shape[0] == matrix.shape[1] and np.array_equal(matrix, np.diag(np.diag(matrix))):
-        return values if np.all(matrix.diagonal() == 1) else values * np.diag(matrix)[:, None]
-    return jnp.matmul(matrix, values, precision=lax.Precision.HIGHEST)
 
 
 @lru_cache(maxsize=512)

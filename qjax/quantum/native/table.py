@@ -23,6 +23,7 @@ from qjax.quantum.native.forms import (
     MAKER_KINDS,
     MASK,
     MAX_QUBITS,
+    REAL_ROWS,
     RIGHT,
     WEIGHTS,
     num_numbers,
@@ -268,6 +269,8 @@ class _Entries:
             entry[MASK] = entry[COUNT] = frame.masks[qubits[0]]
             return entry
         assert len(qubits) <= MAX_QUBITS
+        if item.form == ("dense", 1, 0):
+            entry[REAL_ROWS] = has_real_rows(item.operations)
         entry[COUNT] = 2 ** (frame.num_qubits - len(qubits))
         entry[LOW : LOW + len(qubits)] = [2**bit - 1 for bit in pivots([frame.masks[q] for q in qubits])]
         wanted = (0,) * len(item.qubits) + item.control_values
@@ -275,6 +278,13 @@ class _Entries:
             entry[MASK + k], entry[WEIGHTS + k] = frame.masks[q], frame.weights[q]
             entry[FLIP + k] = frame.flips[q] ^ value
         return entry
+
+
+def has_real_rows(operations: Sequence[Operation]) -> bool:
+    """Whether each row of the product on one qubit is one of real numbers times a phase: real ones come first."""
+    real = [op.gate.is_real for op in operations]
+    first = real.index(False) if False in real else len(real)
+    return all(op.gate.structure == "diagonal" for op in operations[first:])
 
 
 def _is_start(item: Any) -> bool:

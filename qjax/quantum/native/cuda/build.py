@@ -78,24 +78,24 @@ def _attribute(place: int, device: ctypes.c_int) -> int:
     return value.value
 
 
-def handler_module(name: str, arithmetic: Arithmetic, backward: bool, large: bool) -> Any:
+def handler_module(name: str, arithmetic: Arithmetic, backward: bool, bits: int) -> Any:
     """Returns the module of the function that XLA calls, whose kernel CUDA has by now.
 
     Args:
       name: of the kernel.
       arithmetic: what the amplitudes are.
       backward: whether it is the reverse pass.
-      large: whether it is the kernel for large states.
+      bits: of the rows of a coset; 0 where it is the kernel that holds whole states.
 
     Raises:
       CudaError: CUDA does not take the kernel.
     """
     capability = device_facts()[0]
-    kernel = _load(assembly(name, arithmetic, backward, capability, large), name)
+    kernel = _load(assembly(name, arithmetic, backward, capability, bits), name)
     launch = ctypes.cast(_driver().cuLaunchKernel, ctypes.c_void_p).value
     assert launch is not None
     assert kernel.value is not None
-    return write_handler(*num_arrays(backward, large), launch, kernel.value)
+    return write_handler(*num_arrays(backward, bits > 0), launch, kernel.value)
 
 
 def num_arrays(backward: bool, large: bool) -> tuple[int, int]:
@@ -107,7 +107,7 @@ def num_arrays(backward: bool, large: bool) -> tuple[int, int]:
     return first, (cuda_kernel.NUM_BACKWARD if backward else cuda_kernel.NUM_FORWARD) - first
 
 
-def assembly(name: str, arithmetic: Arithmetic, backward: bool, capability: int, large: bool = False) -> str:
+def assembly(name: str, arithmetic: Arithmetic, backward: bool, capability: int, bits: int = 0) -> str:
     """Returns the assembly of a pass's kernel, PTX, for GPUs of at least that compute capability."""
     import llvmlite.binding as llvm
 
@@ -115,8 +115,9 @@ def assembly(name: str, arithmetic: Arithmetic, backward: bool, capability: int,
     llvm.initialize_all_asmprinters()
     known = max(x for x in _CAPABILITIES if x <= capability)
     machine = llvm.Target.from_triple("nvptx64-nvidia-cuda").create_target_machine(cpu=f"sm_{known}")
-    write = cuda_passes.write_passes if large else cuda_kernel.write_kernel
-    return str(machine.emit_assembly(optimized(write(name, arithmetic, backward), machine)))
+    facts = name, arithmetic, backward
+    module = cuda_passes.write_passes(*facts, bits) if bits else cuda_kernel.write_kernel(*facts)
+    return str(machine.emit_assembly(optimized(module, machine)))
 
 
 def _load(text: str, name: str) -> ctypes.c_void_p:

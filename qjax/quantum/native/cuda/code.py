@@ -59,7 +59,10 @@ class CudaCode(Code):
       lane: its example in the tile.
       group: its place among the threads of that example.
       shared: the memory that the threads of a block share.
+      listed_places: where lists of cosets begin (`pieces.py`); None where there are none.
     """
+
+    listed_places: Value | None = None
 
     max_kept_sums = 16
 
@@ -192,6 +195,16 @@ class CudaCode(Code):
             return [(part, None) for part in parts]
         return list(zip(parts[::2], parts[1::2], strict=True))
 
+    def anew(self, address: Value, index: Value) -> Value:
+        """Returns an address; what a round of a loop loads from there has no registers from before the loop.
+
+        Args:
+          address: of something that is the same in all rounds.
+          index: of the round.
+        """
+        nothing = self.builder.and_(self.builder.zext(index, INT64), self.word(Launch.ZERO))
+        return self.builder.gep(address, [nothing])
+
     # Threads. -------------------------------------------------------------------------------------------------
 
     def synchronize(self) -> None:
@@ -247,12 +260,15 @@ class CudaCode(Code):
     def add_sums(self, numbers: tuple[Value, Value], values: Sequence[Complex]) -> None:
         self.add_all_sums([numbers], [values])
 
-    def add_all_sums(self, numbers: Sequence[tuple[Value, Value]], values: Sequence[Sequence[Complex]]) -> None:
+    def add_all_sums(
+        self, numbers: Sequence[tuple[Value, Value]], values: Sequence[Sequence[Complex]], step: int | None = None
+    ) -> None:
         """Adds what all threads of an example have found, in the same order in every run.
 
         Args:
           numbers: where those of each gate begin.
           values: what this thread has found for each gate, equally many.
+          step: so many places from one to the next; if None, imaginary parts have a place even where there are none.
         """
         b = self.builder
         parts = [self._over_warp(part) for own in values for value in own for part in value if part is not None]
@@ -277,9 +293,11 @@ class CudaCode(Code):
             with self.loop(b.shl(int32(1), warps_shift), [self.zero]) as inner:
                 place = b.add(base, b.shl(inner.index, self.lanes_shift))
                 inner.next = [b.fadd(inner.values[0], self.load(staging, self.bytes_of(place)))]
-            self.add_part(numbers, part, len(parts) // len(values), inner.values[0])
+            self.add_part(numbers, part, len(parts) // len(values), inner.values[0], step)
 
-    def add_part(self, numbers: Sequence[tuple[Value, Value]], part: Value, each: int, value: Value) -> None:
+    def add_part(
+        self, numbers: Sequence[tuple[Value, Value]], part: Value, each: int, value: Value, step: int | None
+    ) -> None:
         """Adds a sum to one of several gates' numbers, given which it is, each gate having so many."""
         b = self.builder
         gate, index = b.udiv(part, int32(each)), b.urem(part, int32(each))
@@ -287,8 +305,11 @@ class CudaCode(Code):
         for k, (other, its) in enumerate(numbers[1:], 1):
             here = b.icmp_unsigned("==", gate, int32(k))
             pointer, stride = b.select(here, other, pointer), b.select(here, its, stride)
-        number = b.zext(index if self.is_complex else b.shl(index, int32(1)), INT64)
-        self.store_real(b.fadd(self.load_real((pointer, stride), number), value), (pointer, stride), number)
+        self.add_real(value, (pointer, stride), b.zext(b.mul(index, int32(step or 2 - self.is_complex)), INT64))
+
+    def add_real(self, value: Value, numbers: tuple[Value, Value], index: Value) -> None:
+        """Adds to one of the numbers that begin at `of_entry`."""
+        self.store_real(self.builder.fadd(self.load_real(numbers, index), value), numbers, index)
 
     def _stage_shift(self) -> Value:
         """Returns the binary logarithm of the threads that put one number together: a warp, or those of a group."""

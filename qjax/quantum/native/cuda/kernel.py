@@ -1,7 +1,8 @@
 """The kernels of a GPU: a block of threads takes one tile after the other through the whole circuit, and back.
 
-Operands and results are those of `driver.py`, but that there is a result for the sums of shared coefficients for each
-block, `[., blocks]`. What the blocks do does not depend on each other, nor its order on which is quicker.
+Operands and results are those of `driver.py`, but that tables follow the coefficients (`scaled.py`), and that there
+are results for the sums of shared coefficients, and of the gates with tables, for each block, `[., blocks]`. What the
+blocks do does not depend on each other, nor its order on which is quicker.
 """
 
 from abc import ABC, abstractmethod
@@ -11,7 +12,7 @@ from llvmlite import ir
 
 from qjax.quantum.native.code import INT32, INT64, Arithmetic, Value, int32, int64
 from qjax.quantum.native.cuda.code import CudaCode, Piece
-from qjax.quantum.native.cuda.several import Several
+from qjax.quantum.native.cuda.several import Scaled, Several
 from qjax.quantum.native.cuda.shape import RESIDENT_THREADS, RESIDENT_THREADS_BACK
 from qjax.quantum.native.forms import (
     ENTRY,
@@ -23,15 +24,17 @@ from qjax.quantum.native.forms import (
     MEMBERS,
     RIGHT,
     SEVERAL,
+    SEVERAL_KINDS,
     Form,
     Launch,
+    max_scaled,
 )
 from qjax.quantum.native.kernels import backward, forward, squares, walsh_hadamard, weighting
 
 # Places of operands and results: those of both passes, and then those of either.
-GATES, GATES_BACK, READ, SHARED, OWN = range(5)
-VALUES, KEPT, SCRATCH, NUM_FORWARD = 5, 6, 7, 8
-KEPT_BACK, VALUES_BACK, SHARED_SUMS, OWN_SUMS, SCRATCH_BACK, NUM_BACKWARD = 5, 6, 7, 8, 9, 10
+GATES, GATES_BACK, READ, SHARED, OWN, TABLES = range(6)
+VALUES, KEPT, SCRATCH, NUM_FORWARD = range(6, 10)
+KEPT_BACK, VALUES_BACK, SHARED_SUMS, OWN_SUMS, SCALED_SUMS, SCRATCH_BACK, NUM_BACKWARD = range(6, 13)
 MAX_THREADS = RESIDENT_THREADS, RESIDENT_THREADS_BACK
 _ROTATION, _COLUMN = MAKER_KINDS
 
@@ -45,13 +48,15 @@ def write_kernel(name: str, arithmetic: Arithmetic, is_backward: bool, emulated:
       is_backward: whether it is the reverse pass.
       emulated: see `CudaCode`.
     """
-    module = ir.Module(name)
-    finish(module, _Kernel(module, name, arithmetic, is_backward, emulated), MAX_THREADS[is_backward], 1)
+    module, num_arrays = ir.Module(name), NUM_BACKWARD if is_backward else NUM_FORWARD
+    code = CudaCode(module, name, num_arrays, arithmetic, emulated)
+    finish(_Kernel(code, is_backward), MAX_THREADS[is_backward], 1)
     return module
 
 
-def finish(module: ir.Module, kernel: "Follower", threads: int, blocks: int) -> None:
-    """Says for what the module is written: so many blocks, of so many threads at most, must have registers."""
+def finish(kernel: "Follower", threads: int, blocks: int) -> None:
+    """Says for what a kernel is written: so many blocks, of so many threads at most, must have registers."""
+    module = kernel.code.module
     if kernel.code.emulated:
         return
     module.triple = "nvptx64-nvidia-cuda"
@@ -69,18 +74,17 @@ class Follower(ABC):
       cotangent: and the cotangents of these.
       coefficients: where the numbers of the gates are.
       sums: and the cotangents of these.
+      tables: of gates that are scaled.
+      scaled_sums: what goes back to these.
     """
 
     coefficients: Sequence[Piece]
     sums: Sequence[Piece]
-    num_arrays = 0, 0  # operands and results of a forward and of a reverse pass
-    code_class: type[CudaCode] = CudaCode
+    tables: Value
+    scaled_sums: Piece
 
-    def __init__(
-        self, module: ir.Module, name: str, arithmetic: Arithmetic, is_backward: bool, emulated: bool
-    ) -> None:
-        self.is_backward = is_backward
-        self.code = code = self.code_class(module, name, self.num_arrays[is_backward], arithmetic, emulated)
+    def __init__(self, code: CudaCode, is_backward: bool) -> None:
+        self.code, self.is_backward = code, is_backward
         b, planes = code.builder, 2 if code.is_complex else 1
         self.num_shared, self.num_own, self.num_made = (
             code.word(place) for place in (Launch.NUM_SHARED, Launch.NUM_OWN, Launch.NUM_MADE)
@@ -92,9 +96,15 @@ class Follower(ABC):
     @property
     def _forms(self) -> dict[int, Form]:
         """What entries say, by their kinds."""
-        most = MAX_SEVERAL_BACK if self.is_backward else MAX_SEVERAL
-        several = {kind: ("several", count, 0) for count, kind in SEVERAL.items() if count <= most}
-        return {kind: form for kind, form in enumerate(FORMS) if form[0] != "pair"} | several
+        found = {kind: form for kind, form in enumerate(FORMS) if form[0] != "pair"}
+        for (name, count), kind in SEVERAL.items():
+            is_scaled, listed = name != "several", self.code.listed_places is not None
+            least = 1 if is_scaled and listed else 2
+            most = MAX_SEVERAL_BACK if self.is_backward else MAX_SEVERAL
+            most = max_scaled(self.is_backward, listed) if is_scaled else most
+            if least <= count <= most and (self.code.is_complex or name != "scaled"):
+                found[kind] = name, count, 0
+        return found
 
     @abstractmethod
     def _write(self) -> None:
@@ -179,6 +189,8 @@ class Follower(ABC):
     def _forward(self, form: Form, entry: Value) -> None:
         if form[0] == "several":
             Several(self.code, form[1], entry, self.coefficients).forward(self.tile)
+        elif form[0] in SEVERAL_KINDS:
+            self._scaled(form, entry).forward(self.tile)
         else:
             forward(self.code, form, self.tile, entry, self.coefficients)
 
@@ -186,13 +198,16 @@ class Follower(ABC):
         tiles = self.tile, self.cotangent
         if form[0] == "several":
             Several(self.code, form[1], entry, self.coefficients).backward(*tiles, self.sums)
+        elif form[0] in SEVERAL_KINDS:
+            self._scaled(form, entry).backward(*tiles, self.scaled_sums)
         else:
             backward(self.code, form, *tiles, entry, self.coefficients, self.sums)
 
+    def _scaled(self, form: Form, entry: Value) -> Scaled:
+        return Scaled(self.code, form[1], entry, form[0] == "scaled_real", self.tables)
+
 
 class _Kernel(Follower):
-    num_arrays = NUM_FORWARD, NUM_BACKWARD
-
     def _write(self) -> None:
         code, b = self.code, self.code.builder
         own_scratch = b.mul(b.zext(code.block, INT64), code.word(Launch.SCRATCH))
@@ -201,11 +216,18 @@ class _Kernel(Follower):
         self.lane_stride = b.shl(int64(1), code.row_shift)
         self.all_sums = b.gep(self.made, [b.shl(self.num_made, code.row_shift)])
         self.sums = [Piece(int64(0), self.all_sums, self.lane_stride)]
+        self.tables = code.array(TABLES)
+        of_blocks = [(int64(0), self.num_shared, SHARED_SUMS)]
         if self.is_backward:
-            self._zero_sums(int64(0), self.num_shared)
+            start, count = b.add(b.add(self.num_shared, self.num_own), self.num_made), code.word(Launch.NUM_SCALED)
+            self.scaled_sums = Piece(start, b.gep(self.all_sums, [b.mul(start, self.lane_stride)]), self.lane_stride)
+            of_blocks.append((start, count, SCALED_SUMS))
+            for start, count, _ in of_blocks:
+                self._zero_sums(start, b.add(start, count))
         self._do_tiles()
         if self.is_backward:
-            self._put_shared_sums()
+            for own in of_blocks:
+                self._put_sums(*own)
         b.ret_void()
 
     def _do_tile(self, number: Value) -> None:
@@ -324,18 +346,19 @@ class _Kernel(Follower):
         with code.each(b.sub(stop, start)) as loop:
             code.store(code.zero, self.all_sums, b.mul(b.add(start, loop.index), self.lane_stride))
 
-    def _put_shared_sums(self) -> None:
-        """Adds each shared coefficient's sums over the examples of the tile."""
+    def _put_sums(self, start: Value, count: Value, array: int) -> None:
+        """Adds up sums over the examples of the tile, and puts them into an array `[., blocks]`."""
         code, b = self.code, self.code.builder
         first = b.sub(int64(0), code.lane_bytes)  # of the lanes
         base, blocks = b.gep(self.all_sums, [first]), b.zext(code.num_blocks, INT64)
+        base = b.gep(base, [b.mul(start, self.lane_stride)])
         threads = b.shl(int64(1), b.zext(b.add(code.lanes_shift, code.groups_shift), INT64))
         thread = b.zext(code.thread, INT64)
-        left = b.sub(b.add(self.num_shared, b.sub(threads, int64(1))), thread)
+        left = b.sub(b.add(count, b.sub(threads, int64(1))), thread)
         with code.loop(b.udiv(left, threads)) as loop:
             index = b.add(thread, b.mul(loop.index, threads))
             row = b.gep(base, [b.mul(index, self.lane_stride)])
             with code.loop(code.num_lanes_here, [code.zero]) as inner:
                 inner.next = [b.fadd(inner.values[0], code.load(row, code.bytes_of(inner.index)))]
             place = b.add(b.mul(index, blocks), b.zext(code.block, INT64))
-            code.store(inner.values[0], code.array(SHARED_SUMS), code.bytes_of(place))
+            code.store(inner.values[0], code.array(array), code.bytes_of(place))

@@ -2,25 +2,28 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from qjax.quantum.choices import coset_bits
 from qjax.quantum.loop_step import run
 from qjax.quantum.native.build import target
 from qjax.quantum.native.cosets import Pass, passes_of
-from qjax.quantum.native.cuda import device
-from qjax.quantum.native.cuda.pieces import pieces_of
+from qjax.quantum.native.cuda import device, scaled
+from qjax.quantum.native.cuda.pieces import NO_PIECES, Pieces, pieces_of
 from qjax.quantum.native.cuda.shape import Shape, coset_shape, demands
-from qjax.quantum.native.forms import LOW_BITS, Launch
+from qjax.quantum.native.forms import LOW_BITS, READ_WORDS, Launch
 from qjax.quantum.native.large_base import Large
+from qjax.quantum.native.strings import combined, in_coset, strings_of
 from qjax.quantum.plan import Plan, make_plan
 from qjax.quantum.planes import from_complex, to_complex
 from qjax.quantum.primitive import with_batch
 from qjax.quantum.program import Program
+from qjax.quantum.readouts import Readout
 from qjax.quantum.stages import Permutation
 from qjax.types import Array
 
@@ -47,17 +50,63 @@ class LargeOnGpu(Large):
         return passes_of(*facts, run=coset_bits("cuda", self.num_qubits)[1])
 
     def run(self, tensors: Any, shared: Array, own: Array) -> Array:
-        each = with_batch(self.first_states(tensors), self.batch).T
-        results = [self.shaped(*each.shape), self.shaped(*self._scratch(False))]
-        return self._call(False, results, shared, own, each)[0].T
+        return self._forth(tensors, shared, own, None, True)[0].T
+
+    def run_and_read(
+        self, readout: Readout, tensors: Any, shared: Array, own: Array, keep: bool
+    ) -> tuple[tuple[Array, ...], Array | None]:
+        strings = _strings(self, readout)  # type: ignore[arg-type]
+        if strings is None:
+            return super().run_and_read(readout, tensors, shared, own, keep)
+        states, values = self._forth(tensors, shared, own, strings[0], keep)
+        each = values.reshape(len(values), self.batch, -1).sum(axis=-1)
+        return (combined(strings[1], each),), states.T if keep else None
+
+    def _forth(
+        self, tensors: Any, shared: Array, own: Array, strings: np.ndarray | None, keep: bool
+    ) -> tuple[Array, Array]:
+        """Returns the states, `[batch, parts * 2**n]`, and the strings' values in all tiles, `[strings, tiles]`."""
+        parts = 1 + self.table.is_complex
+        halves = []
+        for half in tensors:
+            whole = jnp.pad(half, ((0, parts - half.shape[0]), (0, 0), (0, 0)))
+            halves.append(with_batch(whole, self.batch).reshape(-1, self.batch).T)
+        count = 0 if strings is None else len(strings)
+        shapes = (self.batch, parts << self.num_qubits), (count, self.num_tiles), self._scratch(False)
+        words = {
+            Launch.KEPT: int(keep),
+            Launch.LOW_QUBITS: tensors[1].shape[1].bit_length() - 1,
+            Launch.STATE: int(strings is None),
+        }
+        results = [self.shaped(*shape) for shape in shapes]
+        states, values, _ = self._call(False, results, words, strings, shared, own, *halves)
+        return states, values
 
     def pull_back(self, states: Array, cotangent: Array, shared: Array, own: Array) -> tuple[Array, Array, Array]:
-        each = states.T
-        sums = (shared.shape[0] + len(self.table.constants), self._shape(True).blocks), (own.shape[0], self.num_tiles)
+        return self._back(states, cotangent.T, None, shared, own)
+
+    def pull_back_read(
+        self, readout: Readout, final: Array, cotangents: tuple[Array, ...], shared: Array, own: Array
+    ) -> tuple[Array, Array, Array]:
+        strings = _strings(self, readout)  # type: ignore[arg-type]
+        if strings is None:
+            return super().pull_back_read(readout, final, cotangents, shared, own)
+        return self._back(final, combined(strings[1].T, cotangents[0]), strings[0], shared, own)
+
+    def _back(
+        self, states: Array, known: Array, strings: np.ndarray | None, shared: Array, own: Array
+    ) -> tuple[Array, Array, Array]:
+        """Returns what `pull_back` does, given cotangents of the states, or of the strings, `[strings, batch]`."""
+        each, blocks, firsts = states.T, self._shape(True).blocks, self._pieces(True)[1][0]
+        num_scaled = len(firsts) * scaled.num_sums(self.table.is_complex)
+        sums = (self._num_shared, blocks), (own.shape[0], self.num_tiles), (num_scaled, blocks)
         results = [self.shaped(*shape) for shape in (each.shape, each.shape, *sums, self._scratch(True))]
-        _, back, of_shared, of_own, _ = self._call(True, results, shared, own, each, cotangent.T)
-        of_shared = of_shared[: shared.shape[0]].sum(axis=-1, keepdims=True)
-        cosets = self.num_tiles // self.batch
+        words = {Launch.STATE: int(strings is None)}
+        found = self._call(True, results, words, strings, shared, own, each, known)
+        _, back, of_shared, of_own, of_scaled, _ = found
+        facts = self.with_constants(shared), firsts, self.table.is_complex
+        of_shared = of_shared.sum(axis=-1, keepdims=True) + scaled.cotangents(of_scaled.sum(axis=-1), *facts)
+        of_shared, cosets = of_shared[: shared.shape[0]], self.num_tiles // self.batch
         return back.T, of_shared, of_own.reshape(own.shape[0], self.batch, cosets).sum(axis=-1)
 
     def ordered(self, final: Array) -> Array:
@@ -78,27 +127,69 @@ class LargeOnGpu(Large):
         """Returns the shape of the room to work in."""
         return self._shape(backward).blocks, self.table.num_made * (1 + backward)
 
-    def _call(self, backward: bool, results: Sequence[Any], shared: Array, own: Array, *states: Array) -> list[Array]:
-        pieces = [pieces_of(one.entries, self.num_coset_bits, backward) for one in self.passes]
-        entries, places, lows, rows = self.tables(pieces, LOW_BITS)
+    def _call(
+        self,
+        backward: bool,
+        results: Sequence[Any],
+        words: dict[Launch, int],
+        strings: np.ndarray | None,
+        shared: Array,
+        own: Array,
+        *more: Array,
+    ) -> list[Array]:
+        pieces, (firsts, listed) = self._pieces(backward)
+        entries, places, lows, rows = self.tables([(one.entries, one.count) for one in pieces], LOW_BITS)
         whole = self.with_constants(shared)
-        name = target(self.dtype, backward, self.table.is_complex, "cuda", large=True)
-        sizes = self._launches(backward, places, whole, own)
-        return device.launch(name, results, sizes, entries, lows, rows, whole, own, *states)
+        name = target(self.dtype, backward, self.table.is_complex, "cuda", large=True, bits=self.num_coset_bits)
+        read = np.zeros((0, READ_WORDS), np.int32) if strings is None else strings
+        words |= {
+            Launch.NUM_SHARED: whole.shape[0],
+            Launch.NUM_OWN: own.shape[0],
+            Launch.NUM_SCALED: len(firsts) * scaled.num_sums(self.table.is_complex),
+            Launch.NUM_READ: len(read),
+        }
+        sizes = self._launches(backward, places, words)
+        made = scaled.tables(whole, firsts)
+        return device.launch(name, results, sizes, entries, lows, rows, whole, own, made, listed, read, *more)
 
-    def _launches(self, backward: bool, places: np.ndarray, shared: Array, own: Array) -> np.ndarray:
+    def _pieces(self, backward: bool) -> tuple[list[Pieces], tuple[np.ndarray, np.ndarray]]:
+        """Returns what is done in each pass, and the `firsts` and `places` of all passes."""
+        found: list[Pieces] = []
+        whole = NO_PIECES
+        for one in self.passes:
+            facts = one.entries, self.num_coset_bits, self._num_shared, backward
+            found.append(pieces_of(*facts, whole, placed=True))
+            firsts, places = (
+                np.concatenate([getattr(x, name) for x in (whole, found[-1])]) for name in ("firsts", "places")
+            )
+            whole = replace(whole, firsts=firsts, places=places)
+        return found, (whole.firsts, whole.places)
+
+    @property
+    def _num_shared(self) -> int:
+        """Number of coefficients that all examples share, constants among them."""
+        return self.table.level.counts[0] + len(self.table.constants)
+
+    def _launches(self, backward: bool, places: np.ndarray, more: dict[Launch, int]) -> np.ndarray:
         """Returns the shape of each launch, and then what the kernel is told."""
         shape = self._shape(backward)
         words = np.zeros((len(self.passes), len(Launch)), np.int32)
-        words[:, Launch.QUBITS], words[:, Launch.TOTAL] = self.num_coset_bits, self.num_qubits
-        words[:, Launch.BATCH], words[:, Launch.TILES] = self.batch, self.num_tiles
-        words[:, Launch.GROUPS] = shape.groups.bit_length() - 1
+        facts = {
+            Launch.QUBITS: self.num_coset_bits,
+            Launch.TOTAL: self.num_qubits,
+            Launch.BATCH: self.batch,
+            Launch.TILES: self.num_tiles,
+            Launch.GROUPS: shape.groups.bit_length() - 1,
+            Launch.NUM_MADE: self.table.num_made,
+            Launch.SCRATCH: self._scratch(backward)[1],
+            Launch.STAGING: shape.staging,
+            Launch.STAGING_SIZE: shape.staging_size,
+        }
+        for word, value in (facts | more).items():
+            words[:, word] = value
         words[:, [Launch.FIRST_GATE, Launch.NUM_GATES]] = places
         words[:, Launch.PASS] = np.arange(len(self.passes))
-        words[:, Launch.NUM_SHARED], words[:, Launch.NUM_OWN] = shared.shape[0], own.shape[0]
-        words[:, Launch.NUM_MADE], words[:, Launch.SCRATCH] = self.table.num_made, self._scratch(backward)[1]
-        words[:, Launch.STAGING], words[:, Launch.STAGING_SIZE] = shape.staging, shape.staging_size
-        words[-1 if backward else 0, Launch.BEGINS] = 1
+        words[-1 if backward else 0, Launch.BEGINS] = words[0 if backward else -1, Launch.ENDS] = 1
         sizes = np.array([[shape.blocks, shape.groups, shape.memory]] * len(words), np.int32)
         whole = np.concatenate([sizes, words], axis=1)
         return (whole[::-1] if backward else whole).reshape(-1)
@@ -108,3 +199,16 @@ class LargeOnGpu(Large):
         assert gpu is not None
         tiles = self.batch << (self.num_qubits - bits)
         return coset_shape(bits, tiles, *demands(self.table.gates_back, self.table.is_complex, backward), *gpu)
+
+
+@lru_cache(maxsize=512)
+def _strings(large: LargeOnGpu, readout: Readout) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns what the last pass is told of the strings that it reads, and the observables in terms of them.
+
+    None where it reads none: they are others, or so many that their values in all parts would take too much memory.
+    """
+    found = strings_of(readout, large.table.frame, large.dtype)
+    if found is None or len(found[0]) > 1 << large.num_coset_bits:
+        return None
+    table, order = in_coset(found[0], large.passes[-1].basis)
+    return table, found[1][:, order]

@@ -4,27 +4,118 @@ Such gates stand behind an entry that says how many they are, and which cosets o
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from qjax.quantum.native.cosets import Group, Skipped, groups_of, with_cosets
+from qjax.quantum.frame import pivots
+from qjax.quantum.native.cosets import Group, Skipped, groups_of
+from qjax.quantum.native.cuda.banks import dealt_out, place_of
 from qjax.quantum.native.forms import (
+    ALL_WEIGHTS,
+    COUNT,
     ENTRY,
     FIRST,
+    FIRSTS,
+    FLIP,
+    FLIPS,
     FORMS,
     KIND,
+    LISTED,
+    LISTED_FLIPS,
+    LOW,
+    LOWS,
     MASK,
+    MASKS,
+    MAX_LISTED,
     MAX_SEVERAL,
     MAX_SEVERAL_BACK,
     MEMBERS,
+    MOVES,
+    REAL_ROWS,
     SEVERAL,
     WEIGHTS,
+    max_scaled,
 )
 
 _SINGLE = FORMS.index(("dense", 1, 0))
 
 
-def in_several(entries: np.ndarray, num_bits: int, most: int) -> list[list[np.ndarray]]:
+@dataclass(frozen=True, eq=False)
+class Pieces:
+    """The entries of a pass as a kernel follows them.
+
+    Attributes:
+      entries: int32 `[entries, ENTRY]`.
+      count: how many of them are done one after the other.
+      firsts: where the numbers of each gate of those begin that are scaled, int64 `[pieces, MAX_LISTED]`; -1 where
+        there is no gate.
+      places: where the first rows of the cosets of several gates lie, in bytes, int32; none if a kernel finds them.
+    """
+
+    entries: np.ndarray
+    count: int
+    firsts: np.ndarray
+    places: np.ndarray
+
+
+NO_PIECES = Pieces(np.zeros((0, ENTRY), np.int32), 0, np.zeros((0, MAX_LISTED), np.int64), np.zeros(0, np.int32))
+
+
+def pieces_of(
+    entries: np.ndarray,
+    num_bits: int,
+    num_shared: int,
+    backward: bool,
+    before: Pieces = NO_PIECES,
+    placed: bool = False,
+) -> Pieces:
+    """Returns what a kernel does for a pass.
+
+    The entries of the reverse pass are in reverse order, but that gates follow the entry that announces them.
+
+    Args:
+      entries: of the pass, `[entries, ENTRY]`.
+      num_bits: of the rows of a coset.
+      num_shared: number of coefficients that all examples share.
+      backward: whether it is the reverse pass.
+      before: those whose `firsts` and `places` come before.
+      placed: whether the first rows of cosets are listed, as for kernels that know the size of a tile.
+    """
+    most = max_scaled(backward, placed), MAX_SEVERAL_BACK if backward else MAX_SEVERAL
+    drawn = in_several(entries, num_bits, num_shared, most, 1 if placed else 2)
+    found: list[np.ndarray] = []
+    firsts: list[list[int]] = []
+    places = [before.places]
+    for piece in drawn[::-1] if backward else drawn:
+        if len(piece) == 1:
+            found += piece
+            continue
+        head, *gates = piece
+        if head[KIND] != SEVERAL["several", len(gates)]:
+            head[FIRST] = len(before.firsts) + len(firsts)
+            own = [int(gate[FIRST]) for gate in gates]
+            firsts.append(own + [-1] * (MAX_LISTED - len(gates)))
+        if placed:
+            head[LISTED] = sum(map(len, places))
+            places.append(4 * place_of(dealt_out(_first_rows(gates, num_bits))))
+        found += [head, _packed(head, gates, placed)]
+    whole, of_scaled = np.array(found, np.int32).reshape(-1, ENTRY), np.array(firsts, np.int64)
+    listed = np.concatenate([np.zeros(0, np.int32), *places[1:]]).astype(np.int32)
+    return Pieces(whole, len(drawn), of_scaled.reshape(-1, MAX_LISTED), listed)
+
+
+def _first_rows(gates: Sequence[np.ndarray], num_bits: int) -> np.ndarray:
+    """Returns the rows on which all of the gates' qubits are 0, if none is turned over."""
+    rows = np.arange(1 << num_bits)
+    for gate in gates:
+        rows = rows[np.bitwise_count(rows & int(gate[WEIGHTS])) % 2 == 0]
+    return rows
+
+
+def in_several(
+    entries: np.ndarray, num_bits: int, num_shared: int, most: tuple[int, int], least: int = 2
+) -> list[list[np.ndarray]]:
     """Returns the entries of a pass in pieces, in an order in which they can be done.
 
     A piece is one entry, or one that says that several gates follow, and these: int64 or int32 arrays `[ENTRY]`.
@@ -32,34 +123,30 @@ def in_several(entries: np.ndarray, num_bits: int, most: int) -> list[list[np.nd
     Args:
       entries: of the pass, `[entries, ENTRY]`.
       num_bits: of the rows of a coset.
-      most: so many gates are done at once at most.
+      num_shared: number of coefficients that all examples share: gates that have these are scaled.
+      most: so many of these, and of other gates, are done at once at most.
+      least: so many scaled gates make several; others that are alone need no such entry.
     """
     found: list[list[np.ndarray]] = []
     waiting: Sequence[Group] = groups_of(entries)
     while waiting:
-        taken, waiting = _take(waiting, most)
+        taken, waiting = _take(waiting, num_shared, most)
         found += [[maker] for group in taken for maker in group.entries[:-1]]
         gates = [group.entries[-1] for group in taken]
-        found.append([_head(gates, num_bits), *gates] if len(gates) > 1 else gates)
+        is_scaled = gates[0][KIND] == _SINGLE and gates[0][FIRST] < num_shared
+        several = len(gates) >= (least if is_scaled else 2)
+        found.append([_head(gates, num_bits, num_shared), *gates] if several else gates)
     return found
 
 
-def pieces_of(entries: np.ndarray, num_bits: int, backward: bool) -> tuple[np.ndarray, int]:
-    """Returns the entries for a pass, int32 `[entries, ENTRY]`, and how many of them are done one after the other.
-
-    Those of the reverse pass are in reverse order, but that gates follow the entry that announces them.
-    """
-    most, step = (MAX_SEVERAL_BACK, -1) if backward else (MAX_SEVERAL, 1)
-    pieces = in_several(entries, num_bits, most)[::step]
-    return np.concatenate(pieces).astype(np.int32), len(pieces)
-
-
-def _take(waiting: Sequence[Group], most: int) -> tuple[list[Group], list[Group]]:
+def _take(waiting: Sequence[Group], num_shared: int, most: tuple[int, int]) -> tuple[list[Group], list[Group]]:
     """Returns the first of the gates, with those that can be done with it, and all others."""
     taken, skipped = [waiting[0]], Skipped()
+    is_shared = taken[0].entries[-1][FIRST] < num_shared
     for group in waiting[1:]:
-        fits = len(taken) < most and all(_apart(group, other) for other in taken)
-        if fits and skipped.lets_pass(group):
+        alike = (group.entries[-1][FIRST] < num_shared) == is_shared
+        fits = alike and len(taken) < most[not is_shared]
+        if fits and all(_apart(group, other) for other in taken) and skipped.lets_pass(group):
             taken.append(group)
         else:
             skipped.add(group)
@@ -74,8 +161,26 @@ def _apart(first: Group, second: Group) -> bool:
     return all((int(a[WEIGHTS]) & int(b[MASK])).bit_count() % 2 == 0 for a, b in (gates, gates[::-1]))
 
 
-def _head(gates: Sequence[np.ndarray], num_bits: int) -> np.ndarray:
+def _head(gates: Sequence[np.ndarray], num_bits: int, num_shared: int) -> np.ndarray:
     """Returns the entry that says that these gates follow."""
     head = np.zeros(ENTRY, gates[0].dtype)
-    head[KIND], head[MEMBERS] = SEVERAL[len(gates)], len(gates)
-    return with_cosets(head, [int(gate[MASK]) for gate in gates], num_bits)
+    kind = "scaled_real" if all(gate[REAL_ROWS] for gate in gates) else "scaled"
+    head[KIND] = SEVERAL[kind if gates[0][FIRST] < num_shared else "several", len(gates)]
+    head[MEMBERS] = 1
+    head[COUNT] = 2 ** (num_bits - len(gates))
+    lows = [2**bit - 1 for bit in pivots([int(gate[MASK]) for gate in gates])]
+    head[LOW : LOW + MAX_SEVERAL] = (lows + [0] * MAX_SEVERAL)[:MAX_SEVERAL]  # of listed cosets nobody asks
+    return head
+
+
+def _packed(head: np.ndarray, gates: Sequence[np.ndarray], placed: bool) -> np.ndarray:
+    """Returns the entry that says all of the gates, and puts the places of their numbers into the first one."""
+    packed = np.zeros(ENTRY, head.dtype)
+    for k, gate in enumerate(gates):
+        if placed:
+            packed[LISTED_FLIPS + k], packed[MOVES + k] = gate[FLIP], 4 * place_of(gate[MASK : MASK + 1])[0]
+            continue
+        packed[MASKS + k], packed[ALL_WEIGHTS + k], packed[FLIPS + k] = gate[MASK], gate[WEIGHTS], gate[FLIP]
+        packed[LOWS + k] = head[LOW + k]
+    head[FIRSTS : FIRSTS + len(gates)] = [gate[FIRST] for gate in gates]
+    return packed

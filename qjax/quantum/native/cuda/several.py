@@ -5,59 +5,128 @@ So all of them read and write the tile once. See `pieces.py` for which gates the
 
 from collections.abc import Sequence
 
-from qjax.quantum.native.code import INT32, Complex, Value, int32, int64
+from llvmlite import ir
+
+from qjax.quantum.native.code import INT32, INT64, Complex, Value, int32, int64
 from qjax.quantum.native.cuda.code import CudaCode, Piece
-from qjax.quantum.native.forms import COUNT, ENTRY, FIRST, FLIP, LOW, MASK, WEIGHTS
+from qjax.quantum.native.cuda.scaled import OTHERS, TABLE, num_sums
+from qjax.quantum.native.forms import (
+    ALL_WEIGHTS,
+    COUNT,
+    ENTRY,
+    FIRST,
+    FIRSTS,
+    FLIPS,
+    LISTED,
+    LISTED_FLIPS,
+    LOWS,
+    MASKS,
+    MOVES,
+)
 from qjax.quantum.native.kernels import paired
 
 
-class Several:
+class _Cosets:
     """Gates in a kernel that is being written, and the rows that they mix."""
 
-    def __init__(self, code: CudaCode, count: int, entry: Value, coefficients: Sequence[Piece]) -> None:
-        """Reads the gates' entries and numbers.
+    def __init__(self, code: CudaCode, count: int, entry: Value) -> None:
+        """Reads what the entries say of the gates.
 
         Args:
           code: that is being written.
           count: how many gates there are.
           entry: the one that says so.
-          coefficients: where the numbers of the gates are.
         """
-        self.code, self.count, self.coefficients = code, count, coefficients
+        self.code, self.count, self.entry = code, count, entry
         b = code.builder
         self.num_cosets = code.load_int32(entry, COUNT)
-        self.lows = [code.load_int32(entry, LOW + k) for k in range(count)]
-        self.members = [b.gep(entry, [int64(4 * ENTRY * (k + 1))]) for k in range(count)]
-        self.masks, self.weights, flips = (
-            [code.load_int32(member, word) for member in self.members] for word in (MASK, WEIGHTS, FLIP)
-        )
-        self.moves = [code.place(mask) for mask in self.masks]
+        packed = b.gep(entry, [int64(4 * ENTRY)])
         self._count_ones = code.external("llvm.ctpop.i32", INT32, [INT32])
+        self.listed = code.listed_places
+        if self.listed is None:
+            masks, self.weights, flips, self.lows = (
+                self._four(packed, word)[:count] for word in (MASKS, ALL_WEIGHTS, FLIPS, LOWS)
+            )
+            self.moves = [code.place(mask) for mask in masks]
+            self.flips = [b.call(self._count_ones, [b.and_(flip, code.coset)]) for flip in flips]
+            return
+        flips, moves = (
+            [x for k in range(0, count, 4) for x in self._four(packed, word + k)][:count]
+            for word in (LISTED_FLIPS, MOVES)
+        )
         self.flips = [b.call(self._count_ones, [b.and_(flip, code.coset)]) for flip in flips]
-        numbers = [code.load_numbers(code.of_entry(member, FIRST, coefficients), 4) for member in self.members]
-        self.matrices = [[own[:2], own[2:]] for own in numbers]
+        self.moves = [b.zext(move, INT64) for move in moves]
+        self.listed = b.gep(self.listed, [code.bytes_of(code.load_int32(entry, LISTED))])
+        self.turned: Value = int64(0)
+        for flip, move in zip(self.flips, self.moves, strict=True):
+            self.turned = b.xor(self.turned, self._if_odd(flip, move))
+
+    def _four(self, base: Value, word: int, kind: ir.Type = INT32) -> list[Value]:
+        """Returns four neighbouring numbers, the first of which is a multiple of their size away."""
+        code, b = self.code, self.code.builder
+        whole = b.load(code.at(base, int64(4 * word), ir.VectorType(kind, 4)), align=16)
+        return [b.extract_element(whole, int32(k)) for k in range(4)]
+
+    @property
+    def _count_of_cosets(self) -> Value:
+        """How many cosets there are; a constant where the size of a tile is one."""
+        b = self.code.builder
+        return self.num_cosets if self.listed is None else b.trunc(b.lshr(self.code.rows, int64(self.count)), INT32)
 
     def places(self, coset: Value) -> list[Value]:
         """Returns where the rows of a coset are: bit k of a row's index is qubit k."""
+        b = self.code.builder
+        found = [self._place(coset)]
+        for move in self.moves:
+            found += [b.xor(own, move) for own in found]
+        return found
+
+    def _place(self, coset: Value) -> Value:
+        """Returns where the first row of a coset is."""
         code, b = self.code, self.code.builder
+        if self.listed is not None:
+            listed = b.load(code.at(self.listed, code.bytes_of(coset), INT32))
+            return b.xor(b.zext(listed, INT64), self.turned)
         first = coset
         for low in self.lows:  # a 0 is put in at the pivot
             first = b.sub(b.shl(first, int32(1)), b.and_(first, low))
         place = code.place(first)
         for weights, flip, move in zip(self.weights, self.flips, self.moves, strict=True):
-            parity = b.and_(b.xor(b.call(self._count_ones, [b.and_(first, weights)]), flip), int32(1))
-            turned = b.icmp_unsigned("!=", parity, int32(0))
-            place = b.xor(place, b.select(turned, move, int64(0)))
-        found = [place]
-        for move in self.moves:
-            found += [b.xor(own, move) for own in found]
-        return found
+            parity = b.xor(b.call(self._count_ones, [b.and_(first, weights)]), flip)
+            place = b.xor(place, self._if_odd(parity, move))
+        return place
+
+    def _if_odd(self, number: Value, move: Value) -> Value:
+        b = self.code.builder
+        odd = b.icmp_unsigned("!=", b.and_(number, int32(1)), int32(0))
+        return b.select(odd, move, int64(0))
+
+    def pairs(self, gate: int) -> list[tuple[int, int]]:
+        """Returns the rows that a gate mixes, by their index in a coset."""
+        return [(k, k | 1 << gate) for k in range(1 << self.count) if not k >> gate & 1]
+
+
+class Several(_Cosets):
+    """Gates that are done as the matrices that they are."""
+
+    def __init__(self, code: CudaCode, count: int, entry: Value, coefficients: Sequence[Piece]) -> None:
+        """Reads the gates' entries and numbers.
+
+        Args:
+          code: see `_Cosets`.
+          count: likewise.
+          entry: likewise.
+          coefficients: where the numbers of the gates are.
+        """
+        super().__init__(code, count, entry)
+        numbers = [code.load_numbers(code.of_entry(entry, FIRSTS + k, coefficients), 4) for k in range(count)]
+        self.matrices = [[own[:2], own[2:]] for own in numbers]
 
     def apply(self, rows: Sequence[Complex]) -> list[Complex]:
         """Returns the rows after all gates."""
         found = list(rows)
         for k, matrix in enumerate(self.matrices):
-            for low, high in self._pairs(k):
+            for low, high in self.pairs(k):
                 found[low], found[high] = self.code.apply(matrix, [found[low], found[high]])
         return found
 
@@ -80,7 +149,7 @@ class Several:
             added = paired(loop.values, parts)
             for k, matrix in enumerate(self.matrices):
                 undo, own = code.adjoint(matrix), added[4 * k : 4 * k + 4]
-                for pair in self._pairs(k):
+                for pair in self.pairs(k):
                     before, after = code.apply(undo, [states[r] for r in pair]), [known[r] for r in pair]
                     for place in range(4):
                         row, column = divmod(place, 2)
@@ -93,9 +162,128 @@ class Several:
             code.store_rows(cotangent, places, known)
             loop.next = [part for number in added for part in number[:parts]]
         found = paired(loop.values, parts)
-        numbers = [code.of_entry(member, FIRST, sums) for member in self.members]
+        numbers = [code.of_entry(self.entry, FIRSTS + k, sums) for k in range(self.count)]
         code.add_all_sums(numbers, [found[4 * k : 4 * k + 4] for k in range(self.count)])
 
-    def _pairs(self, gate: int) -> list[tuple[int, int]]:
-        """Returns the rows that a gate mixes, by their index in a coset."""
-        return [(k, k | 1 << gate) for k in range(1 << self.count) if not k >> gate & 1]
+
+class Scaled(_Cosets):
+    """Gates that are done as unit-diagonal matrices and one diagonal; see `scaled.py`."""
+
+    def __init__(self, code: CudaCode, count: int, entry: Value, is_real: bool, tables: Value) -> None:
+        """Reads the gates' entries and table.
+
+        Args:
+          code: see `_Cosets`.
+          count: likewise.
+          entry: likewise.
+          is_real: whether the matrices are.
+          tables: where the tables begin.
+        """
+        super().__init__(code, count, entry)
+        b = code.builder
+        self.piece = b.sext(code.load_int32(entry, FIRST), INT64)
+        self.table = b.gep(tables, [b.mul(self.piece, int64(4 * TABLE))])
+        self.others: list[tuple[Complex, Complex]] = []
+        for k in range(count):
+            numbers = self._four(self.table, 4 * k, code.real)
+            a, other = ((x, None if is_real else y) for x, y in (numbers[:2], numbers[2:]))
+            self.others.append((a, other))
+
+    def _diagonal(self, index: Value) -> list[Complex]:
+        """Returns the numbers of the diagonal, read anew in each round: there are no registers to keep them."""
+        found: list[Complex] = []
+        table = self.code.anew(self.table, index)
+        for k in range(0, 1 << self.count, 2):
+            numbers = self._four(table, OTHERS + 2 * k, self.code.real)
+            found += paired(numbers, 2) if self.code.is_complex else [(numbers[0], None), (numbers[2], None)]
+        return found
+
+    def forward(self, tile: Value) -> None:
+        """Writes what applies the gates to a tile."""
+        code = self.code
+        with code.each(self._count_of_cosets) as loop:
+            places = self.places(loop.index)
+            rows = code.load_rows(tile, places)
+            self._mix(rows, self.others)
+            numbers = self._diagonal(loop.index)
+            rows = [code.multiply(number, row) for number, row in zip(numbers, rows, strict=True)]
+            code.store_rows(tile, places, rows)
+
+    def backward(self, tile: Value, cotangent: Value, sums: Piece) -> None:
+        """Writes what takes a state and its cotangent back, and adds the sums that `scaled.cotangents` wants."""
+        code = self.code
+        adjoint = [(self._conjugate(other), self._conjugate(a)) for a, other in self.others]
+        initial = [code.zero] * ((2 * self.count + (1 << self.count)) if code.is_complex else self.count)
+        with code.each(self._count_of_cosets, initial) as loop:
+            places = self.places(loop.index)
+            rows = [code.load_rows(own, places) for own in (tile, cotangent)]
+            loop.next = self._added(rows[0], rows[1], loop.values)
+            numbers = [code.conjugate(number) for number in self._diagonal(loop.index)]
+            for own, start in zip(rows, (tile, cotangent), strict=True):
+                own[:] = [code.multiply(number, row) for number, row in zip(numbers, own, strict=True)]
+                self._mix(own, adjoint)
+                code.store_rows(start, places, own)
+        first = code.builder.mul(self.piece, int64(num_sums(code.is_complex)))
+        pointer = code.builder.gep(sums.pointer, [code.builder.mul(first, sums.stride)])
+        code.add_all_sums([(pointer, sums.stride)], [[(value, None) for value in self._found(loop.values)]], step=1)
+
+    def _mix(self, rows: list[Complex], others: Sequence[tuple[Complex, Complex]]) -> None:
+        for k, (a, other) in enumerate(others):
+            for low, high in self.pairs(k):
+                first, last = rows[low], rows[high]
+                rows[low], rows[high] = self._added_product(first, a, last), self._added_product(last, other, first)
+
+    def _added_product(self, total: Complex, x: Complex, y: Complex) -> Complex:
+        """Returns total + x * y, x being real where it has no imaginary part."""
+        code = self.code
+        if x[1] is not None:
+            return code.multiply(x, y, total)
+        real = code.multiply_add(x[0], y[0], total[0])
+        return real, None if y[1] is None else code.multiply_add(x[0], y[1], total[1])
+
+    def _conjugate(self, value: Complex) -> Complex:
+        return value if value[1] is None else self.code.conjugate(value)
+
+    def _added(self, states: Sequence[Complex], known: Sequence[Complex], values: Sequence[Value]) -> list[Value]:
+        """Returns the sums with those of some rows: real and imaginary part for each gate, and then for each row."""
+        code, parts = self.code, 2 if self.code.is_complex else 1
+        added = list(values)
+        for k in range(self.count):
+            real = parts * k
+            for low, high in self.pairs(k):
+                # M01 - conj(M10), with M[j, k] = cotangent[j] * conj(state[k]).
+                for row, column, sign in ((low, high, 1), (high, low, -1)):
+                    (x, y), (u, v) = known[row], states[column]
+                    added[real] = self._plus(added[real], x, u, sign)
+                    if y is not None and v is not None:
+                        added[real] = self._plus(added[real], y, v, sign)
+                        added[real + 1] = self._plus(added[real + 1], y, u, 1)
+                        added[real + 1] = self._plus(added[real + 1], x, v, -1)
+        if code.is_complex:
+            for j, ((x, y), (u, v)) in enumerate(zip(known, states, strict=True), parts * self.count):
+                added[j] = self._plus(self._plus(added[j], y, u, 1), x, v, -1)
+        return added
+
+    def _plus(self, total: Value, x: Value, y: Value, sign: int) -> Value:
+        return self.code.multiply_add(x if sign > 0 else self.code.builder.fneg(x), y, total)
+
+    def _found(self, values: Sequence[Value]) -> list[Value]:
+        """Returns the sums of all cosets as `scaled.cotangents` wants them."""
+        if not self.code.is_complex:
+            return list(values)
+        b, own, rows = self.code.builder, values[: 2 * self.count], list(values[2 * self.count :])
+        differences: list[Value] = []
+        for _ in range(self.count):  # bit by bit: differences over this one, sums over it for all others
+            pairs = list(zip(rows[::2], rows[1::2], strict=True))
+            differences.append(self._total([b.fsub(x, y) for x, y in pairs]))
+            rows = [b.fadd(x, y) for x, y in pairs]
+        found = [rows[0]]
+        for k in range(self.count):
+            found += [differences[k], own[2 * k], own[2 * k + 1]]
+        return found
+
+    def _total(self, values: list[Value]) -> Value:
+        total = values[0]
+        for value in values[1:]:
+            total = self.code.builder.fadd(total, value)
+        return total

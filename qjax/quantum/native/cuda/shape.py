@@ -8,9 +8,8 @@ from qjax.quantum.native.forms import FORMS, KIND, MAX_SEVERAL_BACK, num_numbers
 
 # Threads of a multiprocessor with as many registers as the kernels take, forwards and backwards.
 RESIDENT_THREADS, RESIDENT_THREADS_BACK = 512, 256
-# Of large states several blocks of a multiprocessor take turns: while one waits for the memory, another one computes.
-# So many of so many threads have registers, forwards and backwards.
-COSET_THREADS, COSET_BLOCKS, COSET_BLOCKS_BACK = 128, 4, 3
+# Likewise where tiles are cosets of large states: there a thread has this many rows of its block's tile.
+COSET_RESIDENT, COSET_RESIDENT_BACK, COSET_ROWS = 512, 384, 32
 _WARP, _MAX_BLOCKS, _BLOCK_OVERHEAD = 32, 32, 1024
 _NUMBER = 4  # bytes
 
@@ -81,14 +80,21 @@ def coset_shape(num_bits: int, num_tiles: int, numbers: int, parts: int, multipr
       multiprocessors: likewise.
       limit: likewise.
     """
-    rows, threads = 1 << num_bits, COSET_THREADS
-    while threads > _WARP and 4 * threads > rows:
-        threads //= 2
+    rows, threads = 1 << num_bits, coset_threads(num_bits)
     size, staging = numbers * rows, parts * threads // _WARP
     memory = _NUMBER * (size + 2 * staging)
-    blocks = COSET_BLOCKS_BACK if parts else COSET_BLOCKS
-    resident = min(limit // (memory + _BLOCK_OVERHEAD) or 1, blocks)
+    resident = min(limit // (memory + _BLOCK_OVERHEAD) or 1, coset_blocks(num_bits, parts > 0))
     return Shape(1, threads, min(num_tiles, multiprocessors * resident), memory, size, staging)
+
+
+def coset_threads(num_bits: int) -> int:
+    """Returns the threads of a block for cosets of so many bits."""
+    return max(_WARP, (1 << num_bits) // COSET_ROWS)
+
+
+def coset_blocks(num_bits: int, backward: bool) -> int:
+    """Returns how many such blocks of a multiprocessor have registers: while one waits, another one computes."""
+    return max(1, (COSET_RESIDENT_BACK if backward else COSET_RESIDENT) // coset_threads(num_bits))
 
 
 def demands(gates: np.ndarray, is_complex: bool, backward: bool) -> tuple[int, int]:
