@@ -94,12 +94,16 @@ def _measure(case: Case, peers: list[str], seconds: float, is_exact: bool, speed
 
 
 def _least_bytes(case: Case) -> tuple[int, int]:
-    """Returns the bytes of a pass for each layer, and of the passes of qjax's native code, both ways."""
+    """Returns the bytes of a pass for each layer, and of the passes of qjax's native code, both ways.
+
+    The first of the latter reads no state, and the last one, if the reverse pass does not follow, writes none; the
+    first one back reads no cotangent, and the last one writes no state.
+    """
     large = large_of(qjax_.circuit_of(case), frozenset(), 1, np.dtype(np.float32), "cuda")
     passes = len(large.passes) if large is not None else 0
-    times = 1 if case.kind == "expectation" else 3  # back there are state and cotangent
-    state = 8 * 2**case.num_qubits
-    return 2 * times * (case.num_layers + 1) * state, 2 * times * passes * state
+    is_forward, state = case.kind == "expectation", 8 * 2**case.num_qubits
+    times = 1 if is_forward else 3  # back there are state and cotangent
+    return 2 * times * (case.num_layers + 1) * state, (2 * passes - 2 if is_forward else 6 * passes - 3) * state
 
 
 def _time(call: Any, seconds: float) -> list[float]:

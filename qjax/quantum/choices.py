@@ -59,11 +59,13 @@ FEW_NATIVE, FULL_VECTOR = 4, 16
 MAX_NATIVE_DIAGONALS = 4
 # On a GPU, whose blocks hold whole states, a state and its cotangent must fit into the memory of a multiprocessor.
 MAX_CUDA_QUBITS = 14
-# Other states go through the memory in cosets of 2**k amplitudes: on a GPU k = 12, two of which take 64 KiB, on a CPU
-# more for larger states, whose pages lie farther apart, in runs of 2**(k - 9) neighbours: k = 14 for n = 20 (gradient
-# of W2: k = 13 to 16 take 77, 73, 74, 78 ms), 15 for n = 22 (394, 375, 347, 363), 16 for n = 24 (W5: 746, 634, 608,
-# 558). Single states on a CPU: gradient of W2 for n = 10, 12, 16: 0.2, 0.7, 10 ms by XLA's code, 0.1, 0.2, 3.1 so.
-CUDA_COSET_BITS, MIN_COSET_BITS, MAX_COSET_BITS, RUN_BITS = 12, 14, 16, 9
+# Other states go through the memory in cosets of 2**k amplitudes. On a GPU k = 13 where each multiprocessor has two
+# of them to do, else 12 (W2, n = 24: 0.85 ms for 0.87, gradient 3.2 for 3.5). On a CPU k is more for larger states,
+# whose pages lie farther apart, in runs of 2**(k - 9) neighbours: 14 for n = 20 (gradient of W2: k = 13 to 16 take
+# 77, 73, 74, 78 ms), 15 for n = 22 (394, 375, 347, 363), 16 for n = 24 (W5: 746, 634, 608, 558). Single states on a
+# CPU: gradient of W2 for n = 10, 12, 16: 0.2, 0.7, 10 ms by XLA's code, 0.1, 0.2, 3.1 so.
+MIN_CUDA_COSET_BITS, MAX_CUDA_COSET_BITS, CUDA_TILES = 12, 13, 2
+MIN_COSET_BITS, MAX_COSET_BITS, RUN_BITS = 14, 16, 9
 MIN_LARGE_QUBITS, MAX_LARGE_QUBITS = 9, 30
 # Less work than this, in tiles times rows times gates, is done before another thread has begun.
 MIN_SHARED_WORK = 2**14
@@ -161,9 +163,9 @@ def large_pays(platform: str, num_qubits: int, batch: int) -> bool:
 
 
 def coset_bits(platform: str, num_qubits: int) -> tuple[int, int]:
-    """Returns how many bits number the amplitudes of a coset, and how many of them are the lowest bits of a row."""
+    """Returns how many bits number the amplitudes of a coset, at most, and how many are the lowest bits of a row."""
     if platform == "cuda":
-        return min(CUDA_COSET_BITS, num_qubits), 0
+        return min(MAX_CUDA_COSET_BITS, num_qubits), 0
     bits = min(max(MIN_COSET_BITS, num_qubits // 2 + 4), MAX_COSET_BITS, num_qubits)
     return bits, max(bits - RUN_BITS, 0)
 

@@ -187,8 +187,22 @@ def test_passes_are_xlas_code(make: Callable[..., Circuit], n: int, batch: int) 
 
 
 @pytest.mark.usefixtures("in_passes")
-@pytest.mark.parametrize("letters", ["IZ", "XZ", "many"], ids=["strings", "others", "too many strings"])
-@pytest.mark.parametrize("make", [classifier, real_amplitudes], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("bits", [12, 13])
+def test_passes_of_the_sizes_that_gpus_have(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_large, "coset_bits", lambda *_: (bits, 0))
+    monkeypatch.setattr(device, "gpu", lambda: (1, 2**18))
+    circuit = angle_encoding(13) + hardware_efficient(13, 2)
+    params, inputs = values_of(circuit, 1)
+    weights = jnp.asarray(np.random.default_rng(1).normal(size=(1, 13)), jnp.float32)
+    assert_alike(*both(loss_of(circuit, weights), params, inputs))
+
+
+@pytest.mark.usefixtures("in_passes")
+@pytest.mark.parametrize(
+    ("letters", "make"),
+    [("IZ", classifier), ("XZ", classifier), ("many", classifier), ("IZ", real_amplitudes)],
+    ids=["strings", "others", "too many strings", "strings of a real state"],
+)
 def test_what_the_last_pass_reads_is_what_is_read_from_the_states(make: Callable[..., Circuit], letters: str) -> None:
     """Strings of I and Z are read in the last pass, some of them alike in a part; all others from the states."""
     n, rng = 9, np.random.default_rng(2)
@@ -229,7 +243,7 @@ def test_gates_whose_matrices_have_zeros_on_the_diagonal() -> None:
     ring = [operation("cx", (q, (q + 1) % 9)) for q in range(9)]
     circuit = angle_encoding(9) + Circuit(9, tuple(ring + layer + flips + ring + flips)) + hardware_efficient(9, 1)
     params, inputs = values_of(circuit, 1)
-    params["w"] = jnp.asarray([np.pi, 0, np.pi, -np.pi, 3 * np.pi, 1, 2 * np.pi, np.pi, np.pi / 2], jnp.float32)
+    params["w"] = jnp.asarray([0, 0, np.pi, -np.pi, 3 * np.pi, 1, 2 * np.pi, np.pi, np.pi / 2], jnp.float32)
     weights = jnp.ones((1, 9), jnp.float32)
     assert_alike(*both(loss_of(circuit, weights), params, inputs))
 
@@ -251,14 +265,20 @@ def test_the_sign_of_a_string_is_that_of_its_parts_in_and_out_of_the_coset(seed:
         assert len(set(table[place : place + counts[place], 0].tolist())) == 1
 
 
-def test_parts_are_smaller_where_multiprocessors_have_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    circuit, found = classifier(16), []
-    for memory in (232448, 65536, 49152):
-        monkeypatch.setattr(device, "gpu", lambda memory=memory: (40, memory))
-        large = large_of.__wrapped__(circuit, frozenset(), 1, np.dtype(np.float32), "cuda")
+@pytest.mark.parametrize(
+    ("n", "batch", "expected"),
+    [(16, 1, [12, 12, 11]), (22, 1, [13, 12, 11]), (16, 32, [13, 12, 11]), (16, 8, [12, 12, 11])],
+)
+def test_parts_are_smaller_where_memory_or_work_is_little(
+    n: int, batch: int, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for memory in (232448, 101376, 65536):
+        monkeypatch.setattr(device, "gpu", lambda memory=memory: (100, memory))
+        large = large_of.__wrapped__(classifier(n), frozenset(), batch, np.dtype(np.float32), "cuda")
         found.append(large.num_coset_bits)
         assert large._shape(True).memory <= memory
-    assert found == [12, 11, 11]
+    assert found == expected
 
 
 # How a launch is made. ------------------------------------------------------------------------------------------

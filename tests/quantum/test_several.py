@@ -13,7 +13,7 @@ from qjax.quantum import operation
 from qjax.quantum.custom_gates import in_float64
 from qjax.quantum.frame import Frame
 from qjax.quantum.gates import gate
-from qjax.quantum.native.cuda.banks import dealt_out, place_of
+from qjax.quantum.native.cuda.banks import Lists, dealt_out, place_of
 from qjax.quantum.native.cuda.pieces import in_several, pieces_of
 from qjax.quantum.native.forms import (
     COUNT,
@@ -116,7 +116,7 @@ def test_the_entry_before_gates_says_how_many_they_are_and_where_their_cosets_be
     assert list(head[LOW : LOW + count]) == [2**k - 1 for k in range(count)]
     np.testing.assert_array_equal(piece[1:], entries)
     found = pieces_of(entries, 5, 0, False)
-    assert (found.count, len(found.entries), len(found.firsts), len(found.places)) == (1, 2, 0, 0)
+    assert (found.count, len(found.entries), len(found.firsts)) == (1, 2, 0)
     assert list(found.entries[0, FIRSTS : FIRSTS + count]) == [8 * k for k in range(count)]
     assert list(found.entries[1, MASKS : MASKS + count]) == [frame.masks[k] for k in range(count)]
     assert list(found.entries[1, LOWS : LOWS + count]) == [2**k - 1 for k in range(count)]
@@ -162,17 +162,20 @@ def test_fewer_gates_go_back_at_once() -> None:
 
 def test_pieces_of_shared_gates_are_numbered_and_say_where_their_numbers_are() -> None:
     entries = singles(7)
-    before = pieces_of(entries[:4], 8, 56, True, placed=True)
-    found = pieces_of(entries, 8, 56, False, before, placed=True)
+    lists = Lists(8)
+    before = pieces_of(entries[:4], 8, 56, True, 0, lists)
+    found = pieces_of(entries, 8, 56, False, len(before.firsts), lists)
     assert found.entries[::2, [KIND, FIRST]].tolist() == [
         [SEVERAL["scaled", MAX_LISTED], 1],  # the fifth gate has no real rows
         [SEVERAL["scaled_real", 2], 2],
     ]
     assert found.firsts.tolist() == [[0, 8, 16, 24, 32], [40, 48, -1, -1, -1]]
     assert found.entries[::2, LISTED].tolist() == [16, 16 + 8]  # behind the 16 cosets of the piece before
-    assert (len(before.places), len(found.places)) == (16, 8 + 64)
+    assert len(lists.places) == 16 + 8 + 64
+    assert pieces_of(entries, 8, 56, False, 0, lists).entries[0, LISTED] == 16  # the same list
+    assert len(lists.places) == 16 + 8 + 64
     assert found.entries[3, MOVES : MOVES + 2].tolist() == (4 * place_of(np.array([1 << 5, 1 << 6]))).tolist()
-    alone = pieces_of(entries[:1], 8, 56, True, placed=True)
+    alone = pieces_of(entries[:1], 8, 56, True, 0, Lists(8))
     assert alone.entries[0, KIND] == SEVERAL["scaled_real", 1]
     assert pieces_of(entries[:1], 8, 56, True).entries[:, KIND].tolist() == [_SINGLE]
 
@@ -188,8 +191,17 @@ def test_places_are_all_different_and_linear(num_bits: int) -> None:
     assert all(len(set((own & 31).tolist())) == 32 for own in neighbours.T)
 
 
+def test_lists_have_the_rows_on_which_all_qubits_are_0() -> None:
+    lists = Lists(8)
+    assert (lists.start([0b11, 0b100]), lists.start([0b1]), lists.start([0b100, 0b11])) == (0, 64, 0)
+    rows = np.arange(256)
+    first = rows[(rows & 4 == 0) & (rows >> 1 & 1 == rows & 1)]
+    np.testing.assert_array_equal(np.sort(lists.places[:64]), np.sort(4 * place_of(first)))
+    np.testing.assert_array_equal(np.sort(lists.places[64:]), np.sort(4 * place_of(rows[rows & 1 == 0])))
+
+
 def test_the_rows_of_a_warp_are_in_different_banks() -> None:
-    rows = np.array([row for row in range(2**12) if not row & 0b100010001001])
+    rows = np.array([row for row in range(2**12) if not row & 0b10111])
     found = dealt_out(rows)
     np.testing.assert_array_equal(np.sort(found), rows)
     banks = (place_of(found) & 31).reshape(-1, 32)

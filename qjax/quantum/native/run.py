@@ -159,7 +159,7 @@ class Native:
         table = self.table
         facts = table.gates_back, table.num_qubits, table.level.counts[0] + len(table.constants)
         back = pieces_of(*facts, True)  # their numbers are those of their sums, too, so they come first
-        return pieces_of(*facts, False, back), back
+        return pieces_of(*facts, False, len(back.firsts)), back
 
     @property
     def _num_scaled(self) -> int:

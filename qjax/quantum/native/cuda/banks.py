@@ -5,6 +5,8 @@ its number, and the cosets that gates mix are dealt out to the warps by the bank
 of a coset are in banks that differ from these by the same bits.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 
 BANK_BITS = 5
@@ -20,6 +22,37 @@ def place_of(rows: np.ndarray) -> np.ndarray:
     for shift in SHIFTS:
         mixed = mixed ^ rows >> shift
     return np.asarray(rows ^ mixed & (_WARP - 1))
+
+
+class Lists:
+    """Where the first rows of cosets lie, for all pieces of a circuit; those of the same qubits share a list.
+
+    Attributes:
+      num_bits: of a row's number.
+    """
+
+    def __init__(self, num_bits: int) -> None:
+        self.num_bits = num_bits
+        self._starts: dict[frozenset[int], int] = {}
+        self._parts: list[np.ndarray] = []
+        self._size = 0
+
+    @property
+    def places(self) -> np.ndarray:
+        """All lists, in bytes, int32."""
+        return np.concatenate([np.zeros(0, np.int32), *self._parts])
+
+    def start(self, weights: Iterable[int]) -> int:
+        """Returns where the list begins of rows where the qubits of these weights are 0, if none is flipped."""
+        key = frozenset(weights)
+        if key not in self._starts:
+            rows = np.arange(1 << self.num_bits)
+            for own in key:
+                rows = rows[np.bitwise_count(rows & own) % 2 == 0]
+            self._starts[key] = self._size
+            self._parts.append((4 * place_of(dealt_out(rows))).astype(np.int32))
+            self._size += len(rows)
+        return self._starts[key]
 
 
 def dealt_out(rows: np.ndarray) -> np.ndarray:

@@ -2,19 +2,20 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from qjax.quantum.choices import coset_bits
+from qjax.quantum.choices import CUDA_TILES, MIN_CUDA_COSET_BITS, coset_bits
 from qjax.quantum.loop_step import run
 from qjax.quantum.native.build import target
 from qjax.quantum.native.cosets import Pass, passes_of
 from qjax.quantum.native.cuda import device, scaled
-from qjax.quantum.native.cuda.pieces import NO_PIECES, Pieces, pieces_of
+from qjax.quantum.native.cuda.banks import Lists
+from qjax.quantum.native.cuda.pieces import Pieces, pieces_of
 from qjax.quantum.native.cuda.shape import Shape, coset_shape, demands
 from qjax.quantum.native.forms import LOW_BITS, READ_WORDS, Launch
 from qjax.quantum.native.large_base import Large
@@ -38,9 +39,13 @@ class LargeOnGpu(Large):
 
     @cached_property
     def num_coset_bits(self) -> int:
-        """Bits of the rows of a part; where multiprocessors have little memory they are fewer."""
+        """Bits of the rows of a part; fewer where multiprocessors have little memory, or would have nothing to do."""
         bits, gpu = coset_bits("cuda", self.num_qubits)[0], device.gpu()
-        while gpu is not None and bits > LOW_BITS and self._shape(True, bits).memory > gpu[1]:
+        if gpu is None:
+            return bits
+        while bits > MIN_CUDA_COSET_BITS and self.batch << (self.num_qubits - bits) < CUDA_TILES * gpu[0]:
+            bits -= 1
+        while bits > LOW_BITS and self._shape(True, bits).memory > gpu[1]:
             bits -= 1
         return bits
 
@@ -97,7 +102,7 @@ class LargeOnGpu(Large):
         self, states: Array, known: Array, strings: np.ndarray | None, shared: Array, own: Array
     ) -> tuple[Array, Array, Array]:
         """Returns what `pull_back` does, given cotangents of the states, or of the strings, `[strings, batch]`."""
-        each, blocks, firsts = states.T, self._shape(True).blocks, self._pieces(True)[1][0]
+        each, blocks, firsts = states.T, self._shape(True).blocks, self._forth_and_back[True].firsts
         num_scaled = len(firsts) * scaled.num_sums(self.table.is_complex)
         sums = (self._num_shared, blocks), (own.shape[0], self.num_tiles), (num_scaled, blocks)
         results = [self.shaped(*shape) for shape in (each.shape, each.shape, *sums, self._scratch(True))]
@@ -137,33 +142,32 @@ class LargeOnGpu(Large):
         own: Array,
         *more: Array,
     ) -> list[Array]:
-        pieces, (firsts, listed) = self._pieces(backward)
-        entries, places, lows, rows = self.tables([(one.entries, one.count) for one in pieces], LOW_BITS)
+        drawn = self._forth_and_back[backward]
+        entries, places, lows, rows = self.tables([(one.entries, one.count) for one in drawn.pieces], LOW_BITS)
         whole = self.with_constants(shared)
         name = target(self.dtype, backward, self.table.is_complex, "cuda", large=True, bits=self.num_coset_bits)
         read = np.zeros((0, READ_WORDS), np.int32) if strings is None else strings
         words |= {
             Launch.NUM_SHARED: whole.shape[0],
             Launch.NUM_OWN: own.shape[0],
-            Launch.NUM_SCALED: len(firsts) * scaled.num_sums(self.table.is_complex),
+            Launch.NUM_SCALED: len(drawn.firsts) * scaled.num_sums(self.table.is_complex),
             Launch.NUM_READ: len(read),
         }
         sizes = self._launches(backward, places, words)
-        made = scaled.tables(whole, firsts)
-        return device.launch(name, results, sizes, entries, lows, rows, whole, own, made, listed, read, *more)
+        made = scaled.tables(whole, drawn.firsts)
+        return device.launch(name, results, sizes, entries, lows, rows, whole, own, made, drawn.places, read, *more)
 
-    def _pieces(self, backward: bool) -> tuple[list[Pieces], tuple[np.ndarray, np.ndarray]]:
-        """Returns what is done in each pass, and the `firsts` and `places` of all passes."""
-        found: list[Pieces] = []
-        whole = NO_PIECES
+    @cached_property
+    def _forth_and_back(self) -> tuple["_Drawn", "_Drawn"]:
+        return self._draw(False), self._draw(True)
+
+    def _draw(self, backward: bool) -> "_Drawn":
+        lists, found, count = Lists(self.num_coset_bits), [], 0
         for one in self.passes:
             facts = one.entries, self.num_coset_bits, self._num_shared, backward
-            found.append(pieces_of(*facts, whole, placed=True))
-            firsts, places = (
-                np.concatenate([getattr(x, name) for x in (whole, found[-1])]) for name in ("firsts", "places")
-            )
-            whole = replace(whole, firsts=firsts, places=places)
-        return found, (whole.firsts, whole.places)
+            found.append(pieces_of(*facts, count, lists))
+            count += len(found[-1].firsts)
+        return _Drawn(found, np.concatenate([one.firsts for one in found]), lists.places)
 
     @property
     def _num_shared(self) -> int:
@@ -199,6 +203,15 @@ class LargeOnGpu(Large):
         assert gpu is not None
         tiles = self.batch << (self.num_qubits - bits)
         return coset_shape(bits, tiles, *demands(self.table.gates_back, self.table.is_complex, backward), *gpu)
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """What is done in each pass, one way, and the `firsts` and the lists of places of all of them."""
+
+    pieces: list[Pieces]
+    firsts: np.ndarray
+    places: np.ndarray
 
 
 @lru_cache(maxsize=512)

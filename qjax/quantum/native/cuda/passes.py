@@ -59,12 +59,14 @@ class _Where:
     """Where a tile is.
 
     Attributes:
+      number: among the tiles.
       example: whose it is.
       first: the coset's first row.
       start: bytes before the example's numbers.
       place: where this thread's first row is in the tile.
     """
 
+    number: Value
     example: Value
     first: Value
     start: Value
@@ -103,15 +105,19 @@ class _Passes(Follower):
         code, b = self.code, self.code.builder
         tiles = self._count(Launch.TILES)
         rounds = b.udiv(b.sub(b.add(tiles, b.sub(code.num_blocks, int32(1))), code.block), code.num_blocks)
-        with code.loop(rounds, self._fetch(code.block)) as loop:
+        self.own_row = self._listed_row(b.shl(code.group, int32(_ROWS_SHIFT)))
+        most = self._offsets[-1]
+        self.steps = {bit: self._listed_row(int32(1 << bit)) for bit in range(most.bit_length()) if most >> bit & 1}
+        begin = self._where(code.block)
+        with code.loop(rounds, [begin.first, *self._fetch(begin)]) as loop:
             number = b.add(code.block, b.mul(loop.index, code.num_blocks))
-            self._fetched, self._next = loop.values, b.add(number, code.num_blocks)
+            first, *self._fetched = loop.values
+            self.here, self._next = self._where(number, first), b.add(number, code.num_blocks)
             self._do_tile(number)
-            loop.next = self._fetched
+            loop.next = [self.following.first, *self._fetched]
 
     def _do_tile(self, number: Value) -> None:
         code, b = self.code, self.code.builder
-        self.number, self.here = number, self._where(number)
         code.coset = b.or_(b.shl(self.here.first, int32(1)), int32(1))
         batch_bytes, own_end = code.bytes_of(code.word(Launch.BATCH)), b.add(self.num_shared, self.num_own)
         own = b.gep(code.array(OWN), [code.bytes_of(self.here.example)])
@@ -137,7 +143,7 @@ class _Passes(Follower):
                 self._put(self.tile, self._fetched)
         code.synchronize()
         self._follow(entries, count, self._forward, False)
-        self._fetched = self._fetch(self._next)
+        self._fetch_next()
         with b.if_then(b.or_(b.not_(self.ends), b.icmp_signed("!=", code.word(Launch.KEPT), int64(0)))):
             self._store(self.tile, NEW_STATE)
         with b.if_then(b.and_(self.ends, b.not_(self.whole))):
@@ -159,24 +165,25 @@ class _Passes(Follower):
             self._follow(entries, count, self._forward, False, makes_only=True)
         self._follow(entries, count, self._backward, True)  # the entries are in reverse order
         code.synchronize()
-        self._fetched = self._fetch(self._next)
+        self._fetch_next()
         with b.if_then(b.not_(self.ends)):
             self._store(self.tile, NEW_STATE_BACK)
         self._store(self.cotangent, NEW_COTANGENT)
 
-    def _where(self, number: Value) -> "_Where":
-        """Returns where the rows of a tile are."""
+    def _where(self, number: Value, first: Value | None = None) -> "_Where":
+        """Returns where the rows of a tile are, given its coset's first row where that is known."""
         code, b = self.code, self.code.builder
         cosets_shift = b.sub(self._count(Launch.TOTAL), self._count(Launch.QUBITS))
         example = b.lshr(number, cosets_shift)
         size = b.shl(int64(1), code.word(Launch.TOTAL))
         planes = int64(2 if code.is_complex else 1)
         start = code.bytes_of(b.mul(b.mul(b.zext(example, INT64), planes), size))
-        first = self._first_row(b.and_(number, b.sub(b.shl(int32(1), cosets_shift), int32(1))))
+        if first is None:
+            first = self._first_row(b.and_(number, b.sub(b.shl(int32(1), cosets_shift), int32(1))))
         # Worked out anew: all places of a thread's rows, kept for every tile, would take the registers of others.
         place = code.place(b.shl(code.group, int32(_ROWS_SHIFT)))
         nothing = b.and_(b.zext(number, INT64), code.word(Launch.ZERO))
-        return _Where(example, first, start, b.xor(place, nothing))
+        return _Where(number, example, first, start, b.xor(place, nothing))
 
     def _first_row(self, coset: Value) -> Value:
         """Returns the row of a coset without any of the pivots."""
@@ -200,23 +207,26 @@ class _Passes(Follower):
         """Whether this pass makes the cotangent from those of strings."""
         return self.code.builder.and_(self.begins, self.code.builder.not_(self.whole))
 
-    def _fetch(self, number: Value) -> list[Value]:
+    def _fetch_next(self) -> None:
+        self.following = self._where(self._next)
+        self._fetched = self._fetch(self.following)
+
+    def _fetch(self, where: "_Where") -> list[Value]:
         """Returns what a thread brings of a tile: of the state, then of its cotangent; zeros for what is not."""
         b = self.code.builder
-        exists = b.icmp_signed("<", number, self._count(Launch.TILES))
+        exists = b.icmp_signed("<", where.number, self._count(Launch.TILES))
         if not self.is_backward:
-            return self._bring(number, (NEW_STATE, NEW_STATE), b.and_(exists, b.not_(self.begins)))
+            return self._bring(where, (NEW_STATE, NEW_STATE), b.and_(exists, b.not_(self.begins)))
         needed = b.and_(exists, b.not_(self._reads_strings))
-        state = self._bring(number, (STATE, NEW_STATE_BACK), exists)
-        return state + self._bring(number, (COTANGENT, NEW_COTANGENT), needed)
+        state = self._bring(where, (STATE, NEW_STATE_BACK), exists)
+        return state + self._bring(where, (COTANGENT, NEW_COTANGENT), needed)
 
-    def _bring(self, number: Value, arrays: tuple[int, int], needed: Value) -> list[Value]:
+    def _bring(self, where: "_Where", arrays: tuple[int, int], needed: Value) -> list[Value]:
         """Returns numbers of a tile, from the first array where this pass is the first; zeros if none are needed."""
         code, b = self.code, self.code.builder
         array = b.select(self.begins, *map(code.array, arrays))
         before = b.block
         with b.if_then(needed):
-            where = self._where(number)
             own = b.gep(array, [where.start])
             far = [self._far(offset, where) for offset in self._offsets]
             got = [value for parts in far for part in parts for value in code.load_once(own, part)]
@@ -278,13 +288,20 @@ class _Passes(Follower):
         return [self.code.builder.xor(self.here.place, int64(int(own))) for own in more]
 
     def _row(self, offset: int, where: "_Where") -> Value:
-        """Returns the first of four rows of the coset."""
+        """Returns the first of four rows of the coset; they are linear in the bits of their numbers."""
+        b = self.code.builder
+        row = b.xor(where.first, self.own_row)
+        for bit, step in self.steps.items():
+            row = b.xor(row, step) if offset >> bit & 1 else row
+        return row
+
+    def _listed_row(self, number: Value) -> Value:
+        """Returns the row that has this number in the coset of row 0."""
         code, b = self.code, self.code.builder
-        number = b.or_(b.shl(code.group, int32(_ROWS_SHIFT)), int32(offset))
         table_size = b.lshr(code.rows, int64(LOW_BITS))
         table = b.gep(code.array(ROWS), [code.bytes_of(b.mul(code.word(Launch.PASS), table_size))])
         row = b.load(code.at(table, code.bytes_of(b.lshr(number, int32(LOW_BITS))), INT32))
-        return b.xor(where.first, b.or_(row, b.and_(number, int32(2**LOW_BITS - 1))))
+        return b.or_(row, b.and_(number, int32(2**LOW_BITS - 1)))
 
     def _far(self, offset: int, where: "_Where") -> list[Value]:
         """Returns where in a state the real part of a coset's row is, and the imaginary part."""
@@ -301,7 +318,7 @@ class _Passes(Follower):
         squares(code, self.tile, self.tile, code.rows)  # in place: the real parts are rows of real numbers
         code.synchronize()
         walsh_hadamard(code, self.tile, code.rows, code.word(Launch.QUBITS))
-        values = b.gep(code.array(VALUES), [code.bytes_of(self.number)])
+        values = b.gep(code.array(VALUES), [code.bytes_of(self.here.number)])
         stride = code.bytes_of(code.word(Launch.TILES))
         with code.each(code.word(Launch.NUM_READ)) as loop:
             string = self._string(loop.index)
@@ -348,7 +365,7 @@ class _Passes(Follower):
     def _start_sums(self, own_end: Value) -> None:
         """Says where sums are, and sets those to 0 that begin with this tile."""
         code, b = self.code, self.code.builder
-        own = b.gep(code.array(OWN_SUMS), [code.bytes_of(self.number)])
+        own = b.gep(code.array(OWN_SUMS), [code.bytes_of(self.here.number)])
         own_sums = Piece(self.num_shared, own, code.bytes_of(code.word(Launch.TILES)))
         made_sums = Piece(own_end, b.gep(self.made, [code.bytes_of(self.num_made)]), int64(4))
         self.sums = [self.shared_sums, own_sums, made_sums]

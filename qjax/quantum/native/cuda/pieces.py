@@ -10,7 +10,7 @@ import numpy as np
 
 from qjax.quantum.frame import pivots
 from qjax.quantum.native.cosets import Group, Skipped, groups_of
-from qjax.quantum.native.cuda.banks import dealt_out, place_of
+from qjax.quantum.native.cuda.banks import Lists, place_of
 from qjax.quantum.native.forms import (
     ALL_WEIGHTS,
     COUNT,
@@ -50,25 +50,15 @@ class Pieces:
       count: how many of them are done one after the other.
       firsts: where the numbers of each gate of those begin that are scaled, int64 `[pieces, MAX_LISTED]`; -1 where
         there is no gate.
-      places: where the first rows of the cosets of several gates lie, in bytes, int32; none if a kernel finds them.
     """
 
     entries: np.ndarray
     count: int
     firsts: np.ndarray
-    places: np.ndarray
-
-
-NO_PIECES = Pieces(np.zeros((0, ENTRY), np.int32), 0, np.zeros((0, MAX_LISTED), np.int64), np.zeros(0, np.int32))
 
 
 def pieces_of(
-    entries: np.ndarray,
-    num_bits: int,
-    num_shared: int,
-    backward: bool,
-    before: Pieces = NO_PIECES,
-    placed: bool = False,
+    entries: np.ndarray, num_bits: int, num_shared: int, backward: bool, before: int = 0, lists: Lists | None = None
 ) -> Pieces:
     """Returns what a kernel does for a pass.
 
@@ -79,38 +69,27 @@ def pieces_of(
       num_bits: of the rows of a coset.
       num_shared: number of coefficients that all examples share.
       backward: whether it is the reverse pass.
-      before: those whose `firsts` and `places` come before.
-      placed: whether the first rows of cosets are listed, as for kernels that know the size of a tile.
+      before: how many pieces that are scaled come before.
+      lists: of the cosets' first rows, for a kernel that knows the size of a tile; None where it finds them itself.
     """
-    most = max_scaled(backward, placed), MAX_SEVERAL_BACK if backward else MAX_SEVERAL
-    drawn = in_several(entries, num_bits, num_shared, most, 1 if placed else 2)
+    most = max_scaled(backward, lists is not None), MAX_SEVERAL_BACK if backward else MAX_SEVERAL
+    drawn = in_several(entries, num_bits, num_shared, most, 2 if lists is None else 1)
     found: list[np.ndarray] = []
     firsts: list[list[int]] = []
-    places = [before.places]
     for piece in drawn[::-1] if backward else drawn:
         if len(piece) == 1:
             found += piece
             continue
         head, *gates = piece
         if head[KIND] != SEVERAL["several", len(gates)]:
-            head[FIRST] = len(before.firsts) + len(firsts)
+            head[FIRST] = before + len(firsts)
             own = [int(gate[FIRST]) for gate in gates]
             firsts.append(own + [-1] * (MAX_LISTED - len(gates)))
-        if placed:
-            head[LISTED] = sum(map(len, places))
-            places.append(4 * place_of(dealt_out(_first_rows(gates, num_bits))))
-        found += [head, _packed(head, gates, placed)]
+        if lists is not None:
+            head[LISTED] = lists.start(int(gate[WEIGHTS]) for gate in gates)
+        found += [head, _packed(head, gates, lists is not None)]
     whole, of_scaled = np.array(found, np.int32).reshape(-1, ENTRY), np.array(firsts, np.int64)
-    listed = np.concatenate([np.zeros(0, np.int32), *places[1:]]).astype(np.int32)
-    return Pieces(whole, len(drawn), of_scaled.reshape(-1, MAX_LISTED), listed)
-
-
-def _first_rows(gates: Sequence[np.ndarray], num_bits: int) -> np.ndarray:
-    """Returns the rows on which all of the gates' qubits are 0, if none is turned over."""
-    rows = np.arange(1 << num_bits)
-    for gate in gates:
-        rows = rows[np.bitwise_count(rows & int(gate[WEIGHTS])) % 2 == 0]
-    return rows
+    return Pieces(whole, len(drawn), of_scaled.reshape(-1, MAX_LISTED))
 
 
 def in_several(
@@ -173,11 +152,11 @@ def _head(gates: Sequence[np.ndarray], num_bits: int, num_shared: int) -> np.nda
     return head
 
 
-def _packed(head: np.ndarray, gates: Sequence[np.ndarray], placed: bool) -> np.ndarray:
+def _packed(head: np.ndarray, gates: Sequence[np.ndarray], listed: bool) -> np.ndarray:
     """Returns the entry that says all of the gates, and puts the places of their numbers into the first one."""
     packed = np.zeros(ENTRY, head.dtype)
     for k, gate in enumerate(gates):
-        if placed:
+        if listed:
             packed[LISTED_FLIPS + k], packed[MOVES + k] = gate[FLIP], 4 * place_of(gate[MASK : MASK + 1])[0]
             continue
         packed[MASKS + k], packed[ALL_WEIGHTS + k], packed[FLIPS + k] = gate[MASK], gate[WEIGHTS], gate[FLIP]
