@@ -2,15 +2,25 @@
 
 import ctypes
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from threading import Thread
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from llvmlite import ir
 
+from qjax.quantum import (
+    Circuit,
+    angle_encoding,
+    hardware_efficient,
+    input_angle,
+    operation,
+    parameter,
+    real_amplitudes,
+)
 from qjax.quantum.native.build import compiled
 from qjax.quantum.native.code import Arithmetic
 from qjax.quantum.native.cuda.build import num_arrays
@@ -72,3 +82,44 @@ def _run(function: Any, arrays: Sequence[np.ndarray], sizes: np.ndarray) -> None
             one.join()
     assert _LIBRARY.pthread_barrier_destroy(barrier) == 0
     assert np.isnan(memory[count:]).all(), "a thread wrote behind the shared memory"
+
+
+# What tests of them have in common. -------------------------------------------------------------------------------
+
+ATOL = 1e-5
+
+
+def both(function: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
+    """What comes of a simulation by the emulated kernels and by XLA's own code."""
+    with_auto, with_store = (jax.jit(lambda *xs, way=way: function(way, *xs)) for way in ("auto", "store"))
+    assert "callback" in with_auto.lower(*args).as_text()
+    return with_auto(*args), with_store(*args)
+
+
+def assert_alike(found: Any, expected: Any, atol: float = ATOL) -> None:
+    for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(x, y, atol=atol * max(1.0, float(np.abs(y).max(initial=0))))
+
+
+def values_of(circuit: Circuit, batch: int) -> tuple[Any, Any]:
+    rng = np.random.default_rng(0)
+    params = {name: jnp.asarray(rng.normal(size=s), jnp.float32) for name, s in circuit.parameter_shapes.items()}
+    return params, jnp.asarray(rng.normal(size=(batch, circuit.num_inputs)), jnp.float32)
+
+
+def classifier(n: int) -> Circuit:
+    return angle_encoding(n) + hardware_efficient(n, 2, rotations=("rx", "ry", "rz"), entangler="cx")
+
+
+def of_all_kinds(n: int) -> Circuit:
+    circuit = real_amplitudes(n, 1) + angle_encoding(n, axis="rx")
+    more = [
+        operation("rzz", (0, 1), input_angle(0) * 0.7),
+        operation("rxx", (1, 2), parameter("v", 0)),
+        operation("crx", (2, 0), parameter("v", 1)),
+        operation("ccx", (0, 1, 2)),
+        operation("cswap", (1, 2, 0)),
+        operation("ry", 1, input_angle(1)),
+        operation("iswap", (0, 2)),
+    ]
+    return circuit + Circuit(n, tuple(more))

@@ -299,10 +299,12 @@ def random_data(rng: np.random.Generator, name: str, k: int) -> Any:
 # Circuits ---------------------------------------------------------------------------------------------------------
 
 
-def random_case(seed: int, *, max_qubits: int = 8, max_gates: int = 14, max_steps: int = MAX_STEPS) -> Case:
+def random_case(
+    seed: int, *, min_qubits: int = 1, max_qubits: int = 8, max_gates: int = 14, max_steps: int = MAX_STEPS
+) -> Case:
     """A circuit of up to `max_gates` gates as written, and up to `max_steps` with its repetitions written out."""
     rng = np.random.default_rng(seed)
-    n = int(rng.integers(1, max_qubits + 1))
+    n = int(rng.integers(min_qubits, max_qubits + 1))
     items = _random_items(rng, n, int(rng.integers(1, max_gates + 1)), scope="", depth=0, max_steps=max_steps)
     repeats = [item for item in items if isinstance(item, PlainRepeat)]
     if repeats and rng.random() < 0.4 and 2 * count_steps(items) <= max_steps:

@@ -5,94 +5,28 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import cuda_emulation
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cuda_emulation import assert_alike, both, classifier, of_all_kinds, values_of
 from random_circuits import given_seeds, random_case, random_values, run_compiled
 
 from qjax.quantum import (
     Circuit,
-    PauliString,
-    PauliSum,
-    adjoint,
     angle_encoding,
     expectation,
     explain,
-    hardware_efficient,
-    input_angle,
-    operation,
-    parameter,
     real_amplitudes,
     state,
     z_observables,
 )
-from qjax.quantum.native import run
 from qjax.quantum.native.build import compiled
-from qjax.quantum.native.cosets import span
 from qjax.quantum.native.cuda import build as cuda_build
 from qjax.quantum.native.cuda import device
-from qjax.quantum.native.cuda import large as cuda_large
-from qjax.quantum.native.cuda import shape as cuda_shape
 from qjax.quantum.native.cuda.driver import NUM_SIZES, write_handler
 from qjax.quantum.native.cuda.shape import shape_of
 from qjax.quantum.native.forms import Launch
-from qjax.quantum.native.large import large_of
-from qjax.quantum.native.strings import in_coset
-
-ATOL = 1e-5
-
-
-@pytest.fixture
-def emulated(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What can go to a GPU goes to one of three multiprocessors that have 16 KiB each."""
-    original = adjoint.native_of
-    monkeypatch.setattr(adjoint, "native_of", lambda *facts: original(*facts[:5], "cuda"))
-    monkeypatch.setattr(device, "gpu", lambda: (3, 2**14))
-    monkeypatch.setattr(device, "launch", cuda_emulation.launch)
-    for module in (run, cuda_large):
-        monkeypatch.setattr(module, "target", lambda _, *f, large=False, bits=0: f"{f[0]:d} {f[1]:d} {bits}")
-    for module in (adjoint, run):
-        monkeypatch.setattr(module, "native_pays", lambda *_: True)
-    for name in ("RESIDENT_THREADS", "RESIDENT_THREADS_BACK"):
-        monkeypatch.setattr(cuda_shape, name, getattr(request, "param", 64))
-
-
-def both(function: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
-    """What comes of a simulation by the emulated kernels and by XLA's own code."""
-    with_auto, with_store = (jax.jit(lambda *xs, way=way: function(way, *xs)) for way in ("auto", "store"))
-    assert "callback" in with_auto.lower(*args).as_text()
-    return with_auto(*args), with_store(*args)
-
-
-def assert_alike(found: Any, expected: Any, atol: float = ATOL) -> None:
-    for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(x, y, atol=atol * max(1.0, float(np.abs(y).max(initial=0))))
-
-
-def values_of(circuit: Circuit, batch: int) -> tuple[Any, Any]:
-    rng = np.random.default_rng(0)
-    params = {name: jnp.asarray(rng.normal(size=s), jnp.float32) for name, s in circuit.parameter_shapes.items()}
-    return params, jnp.asarray(rng.normal(size=(batch, circuit.num_inputs)), jnp.float32)
-
-
-def classifier(n: int) -> Circuit:
-    return angle_encoding(n) + hardware_efficient(n, 2, rotations=("rx", "ry", "rz"), entangler="cx")
-
-
-def of_all_kinds(n: int) -> Circuit:
-    circuit = real_amplitudes(n, 1) + angle_encoding(n, axis="rx")
-    more = [
-        operation("rzz", (0, 1), input_angle(0) * 0.7),
-        operation("rxx", (1, 2), parameter("v", 0)),
-        operation("crx", (2, 0), parameter("v", 1)),
-        operation("ccx", (0, 1, 2)),
-        operation("cswap", (1, 2, 0)),
-        operation("ry", 1, input_angle(1)),
-        operation("iswap", (0, 2)),
-    ]
-    return circuit + Circuit(n, tuple(more))
 
 
 @pytest.mark.usefixtures("emulated")
@@ -153,132 +87,6 @@ def test_random_circuits_are_those_of_xlas_code(seed: int) -> None:
         for way in ("auto", "store")
     )
     assert_alike(found, expected, 1e-4)
-
-
-# Large states. --------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def in_passes(emulated: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No state is held whole; parts are small."""
-    monkeypatch.setattr(adjoint, "native_of", lambda *_: None)
-    monkeypatch.setattr(adjoint, "large_pays", lambda *_: True)
-    monkeypatch.setattr(cuda_large, "coset_bits", lambda *_: (8, 0))
-    original = adjoint.large_of
-    monkeypatch.setattr(adjoint, "large_of", lambda *facts: original(*facts[:4], "cuda"))
-
-
-def loss_of(circuit: Circuit, weights: Any) -> Any:
-    def loss(way: Any, params: Any, inputs: Any) -> Any:
-        found = expectation(circuit, params, inputs, z_observables(circuit.num_qubits), reverse_pass=way)
-        return (found * weights).sum(), found
-
-    return lambda way, *xs: jax.value_and_grad(loss, (1, 2), has_aux=True)(way, *xs)
-
-
-@pytest.mark.usefixtures("in_passes")
-@pytest.mark.parametrize("make", [classifier, real_amplitudes, of_all_kinds], ids=lambda make: make.__name__)
-@pytest.mark.parametrize(("n", "batch"), [(8, 1), (10, 3)])
-def test_passes_are_xlas_code(make: Callable[..., Circuit], n: int, batch: int) -> None:
-    circuit = make(n) if make is not real_amplitudes else real_amplitudes(n, 2) + angle_encoding(n, axis="ry")
-    params, inputs = values_of(circuit, batch)
-    weights = jnp.asarray(np.random.default_rng(1).normal(size=(batch, n)), jnp.float32)
-    assert_alike(*both(loss_of(circuit, weights), params, inputs))
-
-
-@pytest.mark.usefixtures("in_passes")
-@pytest.mark.parametrize("bits", [12, 13])
-def test_passes_of_the_sizes_that_gpus_have(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda_large, "coset_bits", lambda *_: (bits, 0))
-    monkeypatch.setattr(device, "gpu", lambda: (1, 2**18))
-    circuit = angle_encoding(13) + hardware_efficient(13, 2)
-    params, inputs = values_of(circuit, 1)
-    weights = jnp.asarray(np.random.default_rng(1).normal(size=(1, 13)), jnp.float32)
-    assert_alike(*both(loss_of(circuit, weights), params, inputs))
-
-
-@pytest.mark.usefixtures("in_passes")
-@pytest.mark.parametrize(
-    ("letters", "make"),
-    [("IZ", classifier), ("XZ", classifier), ("many", classifier), ("IZ", real_amplitudes)],
-    ids=["strings", "others", "too many strings", "strings of a real state"],
-)
-def test_what_the_last_pass_reads_is_what_is_read_from_the_states(make: Callable[..., Circuit], letters: str) -> None:
-    """Strings of I and Z are read in the last pass, some of them alike in a part; all others from the states."""
-    n, rng = 9, np.random.default_rng(2)
-    circuit = make(n) if make is not real_amplitudes else real_amplitudes(n, 2) + angle_encoding(n, axis="ry")
-    params, inputs = values_of(circuit, 2)
-    count = 300 if letters == "many" else 40
-    texts = {"".join(rng.choice(list("IZ" if letters == "many" else letters), n)) for _ in range(count)}
-    strings = [PauliString(text) for text in sorted(texts)]
-    sums = [PauliSum(tuple(zip(rng.normal(size=len(strings)).tolist(), strings, strict=True))), strings[0]]
-
-    def value(way: Any, params: Any, inputs: Any) -> Any:
-        found = expectation(circuit, params, inputs, sums, reverse_pass=way)
-        return (found**2).sum(), found
-
-    gradient = lambda way, *xs: jax.value_and_grad(value, (1, 2), has_aux=True)(way, *xs)  # noqa: E731
-    assert_alike(*both(gradient, params, inputs))
-    assert_alike(*both(lambda way, *xs: value(way, *xs)[1], params, inputs))
-
-
-@pytest.mark.usefixtures("in_passes")
-def test_states_of_passes_are_those_of_xlas_code() -> None:
-    circuit = classifier(9)
-    params, inputs = values_of(circuit, 2)
-
-    def loss(way: Any, params: Any, inputs: Any) -> Any:
-        found = state(circuit, params, inputs, reverse_pass=way)
-        return (jnp.real(found * (1 + 0.5j)) ** 3).sum(), jnp.real(found)
-
-    gradient = lambda way, *xs: jax.value_and_grad(loss, (1, 2), has_aux=True)(way, *xs)  # noqa: E731
-    assert_alike(*both(gradient, params, inputs))
-
-
-@pytest.mark.usefixtures("in_passes")
-def test_gates_whose_matrices_have_zeros_on_the_diagonal() -> None:
-    """They are applied as unit-diagonal matrices times a diagonal, which is not 0 but nearly so."""
-    layer = [operation("ry", q, parameter("w", q)) for q in range(9)]
-    flips = [operation(name, q) for q, name in enumerate(["y", "x", "y", "h", "z", "s", "sx", "y", "t"])]
-    ring = [operation("cx", (q, (q + 1) % 9)) for q in range(9)]
-    circuit = angle_encoding(9) + Circuit(9, tuple(ring + layer + flips + ring + flips)) + hardware_efficient(9, 1)
-    params, inputs = values_of(circuit, 1)
-    params["w"] = jnp.asarray([0, 0, np.pi, -np.pi, 3 * np.pi, 1, 2 * np.pi, np.pi, np.pi / 2], jnp.float32)
-    weights = jnp.ones((1, 9), jnp.float32)
-    assert_alike(*both(loss_of(circuit, weights), params, inputs))
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_the_sign_of_a_string_is_that_of_its_parts_in_and_out_of_the_coset(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    basis = [0b000010011, 0b000100100, 0b101000000, 0b000001000]
-    masks = np.unique(rng.integers(0, 2**9, 12)).astype(np.int32)
-    table, order = in_coset(masks, basis)
-    parity = lambda x: int(x).bit_count() % 2  # noqa: E731
-    for mask, (row, rest, *_) in zip(masks[order], table, strict=True):
-        for first in rng.integers(0, 2**9, 4):
-            for number, own in enumerate(span(basis)):
-                assert parity(mask & (first ^ own)) == parity(row & number) ^ parity(rest & first)
-    counts = table[:, 2]
-    assert counts.sum() == len(masks)
-    for place in np.flatnonzero(counts):
-        assert len(set(table[place : place + counts[place], 0].tolist())) == 1
-
-
-@pytest.mark.parametrize(
-    ("n", "batch", "expected"),
-    [(16, 1, [12, 12, 11]), (22, 1, [13, 12, 11]), (16, 32, [13, 12, 11]), (16, 8, [12, 12, 11])],
-)
-def test_parts_are_smaller_where_memory_or_work_is_little(
-    n: int, batch: int, expected: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = []
-    for memory in (232448, 101376, 65536):
-        monkeypatch.setattr(device, "gpu", lambda memory=memory: (100, memory))
-        large = large_of.__wrapped__(classifier(n), frozenset(), batch, np.dtype(np.float32), "cuda")
-        found.append(large.num_coset_bits)
-        assert large._shape(True).memory <= memory
-    assert found == expected
 
 
 # How a launch is made. ------------------------------------------------------------------------------------------
