@@ -120,8 +120,10 @@ def test_gates_whose_matrices_have_zeros_on_the_diagonal() -> None:
     """They are applied as unit-diagonal matrices times a diagonal, which is not 0 but nearly so."""
     layer = [operation("ry", q, parameter("w", q)) for q in range(9)]
     flips = [operation(name, q) for q, name in enumerate(["y", "x", "y", "h", "z", "s", "sx", "y", "t"])]
+    phases = [operation("rz", q, parameter("v", q)) for q in range(9)]  # with those before them, rows of one phase
     ring = [operation("cx", (q, (q + 1) % 9)) for q in range(9)]
-    circuit = angle_encoding(9) + Circuit(9, tuple(ring + layer + flips + ring + flips)) + hardware_efficient(9, 1)
+    gates = ring + layer + phases + ring + layer + flips + ring + flips
+    circuit = angle_encoding(9) + Circuit(9, tuple(gates)) + hardware_efficient(9, 1)
     params, inputs = values_of(circuit, 1)
     params["w"] = jnp.asarray([0, 0, np.pi, -np.pi, 3 * np.pi, 1, 2 * np.pi, np.pi, np.pi / 2], jnp.float32)
     weights = jnp.ones((1, 9), jnp.float32)

@@ -60,6 +60,19 @@ def test_a_table_is_the_product_of_the_gates(count: int, flips: bool) -> None:
         np.testing.assert_allclose(applied(table, count, state), whole @ state, atol=3e-7)
 
 
+@pytest.mark.parametrize("half", [0.3, np.pi / 2, -np.pi / 2, 3 * np.pi / 2, np.pi / 2 + 1e-6, np.pi, 0.0])
+@pytest.mark.parametrize("phases", [(0, 0), (0.9, -0.9), (np.pi / 2, 0), (3, 2)])
+def test_rows_that_are_real_but_for_a_phase_have_real_others(half: float, phases: tuple[float, float]) -> None:
+    """Kernels leave out the imaginary parts of a and b then; a diagonal entry of nearly 0 keeps its row's phase."""
+    entries = [np.cos(half), -np.sin(half)], [np.sin(half), np.cos(half)]
+    matrix = np.diag(np.exp(1j * np.array(phases))) @ np.array(entries).astype(np.float32)  # cos(pi / 2) is no 0
+    firsts = np.array([[0] + [-1] * (MAX_LISTED - 1)])
+    table = np.array(scaled.tables(jnp.asarray(numbers_of(matrix), jnp.float32), firsts), np.float64)
+    table[1 : scaled.OTHERS : 2] = 0
+    for state in np.eye(2):
+        np.testing.assert_allclose(applied(table, 1, state), matrix @ state, atol=2e-7)
+
+
 def test_without_gates_there_is_no_table() -> None:
     nothing = np.zeros((0, MAX_LISTED), np.int64)
     assert scaled.tables(jnp.ones((8, 1)), nothing).shape == (0,)

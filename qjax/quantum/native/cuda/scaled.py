@@ -19,8 +19,8 @@ from qjax.types import Array
 
 # Numbers of a table: a and b of each gate, and the diagonal, each real part before its imaginary part.
 OTHERS, TABLE = 4 * MAX_LISTED, 4 * MAX_LISTED + 2 * 2**MAX_LISTED
-# What stands in place of a diagonal entry that is less: it is lost beside the others, and its inverse is no infinity,
-# nor the product of all.
+# The size of a diagonal entry that would be less: it is lost beside the others, and its inverse is no infinity, nor the
+# product of all.
 _LEAST = 2.0**-25
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
@@ -40,12 +40,13 @@ def tables(coefficients: Array, firsts: np.ndarray) -> Array:
     if not len(firsts):
         return jnp.zeros(0, coefficients.dtype)
     matrices = _matrices(coefficients, firsts)
-    diagonal = matrices[:, :, [0, 3]]  # U00, U11
-    diagonal = jnp.where(jnp.abs(diagonal) < _LEAST, _LEAST, diagonal)
+    diagonal, beside = matrices[:, :, [0, 3]], matrices[:, :, [1, 2]]  # U00, U11; U01, U10
+    # The entry beside a small one is 1 but for its phase: where rows are real but for a phase, a and b stay real.
+    diagonal = jnp.where(jnp.abs(diagonal) < _LEAST, _LEAST * beside, diagonal)
     product = diagonal[:, 0]
     for k in range(1, MAX_LISTED):  # bit k of a row's number is qubit k
         product = jnp.concatenate([product * diagonal[:, k, bit, None] for bit in (0, 1)], axis=1)
-    others = (matrices[:, :, [1, 2]] / diagonal).reshape(len(firsts), -1)  # a, b
+    others = (beside / diagonal).reshape(len(firsts), -1)  # a, b
     whole = jnp.concatenate([others, product], axis=1)
     return jnp.stack([whole.real, whole.imag], axis=-1).reshape(-1)
 
