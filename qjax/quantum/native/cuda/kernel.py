@@ -93,15 +93,14 @@ class Follower(ABC):
         self.cotangent = b.gep(self.tile, [b.mul(b.shl(code.rows, code.row_shift), int64(planes))])
         self._write()
 
-    @property
-    def _forms(self) -> dict[int, Form]:
-        """What entries say, by their kinds."""
+    def _forms(self, reverse: bool) -> dict[int, Form]:
+        """Returns what entries say, by their kinds: a kernel that goes back goes forward first, by other ones."""
         found = {kind: form for kind, form in enumerate(FORMS) if form[0] != "pair"}
         for (name, count), kind in SEVERAL.items():
             is_scaled, listed = name != "several", self.code.listed_places is not None
             least = 1 if is_scaled and listed else 2
-            most = MAX_SEVERAL_BACK if self.is_backward else MAX_SEVERAL
-            most = max_scaled(self.is_backward, listed) if is_scaled else most
+            most = MAX_SEVERAL_BACK if reverse else MAX_SEVERAL
+            most = max_scaled(reverse, listed) if is_scaled else most
             if least <= count <= most and (self.code.is_complex or name != "scaled"):
                 found[kind] = name, count, 0
         return found
@@ -147,7 +146,7 @@ class Follower(ABC):
             kind = code.load_int32(entry, KIND)
             done = b.append_basic_block("gate_done")
             switch = b.switch(kind, done)
-            for k, form in self._forms.items():
+            for k, form in self._forms(reverse).items():
                 if makes_only and k not in (_ROTATION, _COLUMN):
                     continue
                 block = b.append_basic_block(f"form_{k}")

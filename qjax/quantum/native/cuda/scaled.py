@@ -19,8 +19,8 @@ from qjax.types import Array
 
 # Numbers of a table: a and b of each gate, and the diagonal, each real part before its imaginary part.
 OTHERS, TABLE = 4 * MAX_LISTED, 4 * MAX_LISTED + 2 * 2**MAX_LISTED
-# The size of a diagonal entry that would be less: it is lost beside the others, and its inverse is no infinity, nor the
-# product of all.
+# The size of a diagonal entry that would be less: it is lost beside the others, and its inverse is no infinity, nor
+# is the product of all.
 _LEAST = 2.0**-25
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
