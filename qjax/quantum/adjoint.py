@@ -20,10 +20,10 @@ from qjax.quantum.choices import (
     chunk_size,
     is_wide,
     large_pays,
+    native_keeps,
     native_pays,
     native_platform,
     one_matrix_pays,
-    saves_states,
 )
 from qjax.quantum.chunks import batch_of_tree, in_chunks
 from qjax.quantum.circuit import Circuit
@@ -266,7 +266,7 @@ class Simulation(BatchLast):
     def _keeps(self, operands: tuple[Array, ...]) -> bool:
         """Whether the native code keeps the final states for the reverse pass."""
         assert self.batching is not None
-        return saves_states(1, self.circuit.num_qubits, self.batching[1], operands[-1].dtype)
+        return native_keeps(self.circuit.num_qubits, self.batching[1], operands[-1].dtype)
 
     # What is run. -------------------------------------------------------------------------------------------
 

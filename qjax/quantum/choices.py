@@ -117,6 +117,15 @@ def saves_states(num_states: int, num_qubits: int, batch: int, dtype: Any) -> bo
     return needed <= min(MAX_SAVED_BYTES, MAX_SAVED_SHARE * device_bytes())
 
 
+def native_keeps(num_qubits: int, batch: int, dtype: Any) -> bool:
+    """Returns whether native code keeps the final states of whole ones for the reverse pass.
+
+    That of a CPU does not: it makes them again in the cache, which takes less than to fetch them (n = 8, batch 512, 3
+    layers: value and gradient 0.59 ms for 0.69, 60 layers of n = 4: 0.41 for 0.41; the gradient alone 0.37 for 0.59).
+    """
+    return on_gpu() and saves_states(1, num_qubits, batch, dtype)
+
+
 def chunk_size(num_qubits: int, batch: int) -> int:
     """Returns how many of the examples are run at once, so that their states stay in the cache; 0 for all of them.
 

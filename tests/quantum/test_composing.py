@@ -22,7 +22,7 @@ from qjax.quantum import (
     state,
     z_observables,
 )
-from qjax.quantum.native.items import Item, Level, TurnedStart
+from qjax.quantum.native.items import Item, Level
 from qjax.quantum.native.table import table_of
 from qjax.types import Array
 
@@ -94,8 +94,7 @@ def composed(circuit: Circuit) -> list[bool]:
 
     def of_level(level: Level) -> list[Item]:
         parts = [of_level(item) if isinstance(item, Level) else [item] for item in level.items]
-        flat = [item for own in parts for item in own]
-        return [item.matrix if isinstance(item, TurnedStart) else item for item in flat]
+        return [item for own in parts for item in own]
 
     return [bool(item.factors) for item in of_level(found.level) if item.form and not item.own]
 

@@ -14,6 +14,7 @@ from random_circuits import given_seeds, random_case, random_values, run_compile
 
 from qjax.quantum import (
     Circuit,
+    adjoint,
     angle_encoding,
     expectation,
     explain,
@@ -21,6 +22,7 @@ from qjax.quantum import (
     state,
     z_observables,
 )
+from qjax.quantum.native import run
 from qjax.quantum.native.build import compiled
 from qjax.quantum.native.cuda import build as cuda_build
 from qjax.quantum.native.cuda import device
@@ -60,9 +62,10 @@ def test_states_and_their_gradients_are_those_of_xlas_code(make: Callable[..., C
 
 
 @pytest.mark.usefixtures("emulated")
-@pytest.mark.parametrize("limit", [0, 2**28], ids=["made again", "kept"])
-def test_final_states_are_kept_or_made_again(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qjax.quantum.choices.MAX_SAVED_BYTES", limit)
+@pytest.mark.parametrize("keeps", [False, True], ids=["made again", "kept"])
+def test_final_states_are_kept_or_made_again(keeps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (adjoint, run):
+        monkeypatch.setattr(module, "native_keeps", lambda *_: keeps)
     circuit = classifier(3)
     params, inputs = values_of(circuit, 9)
     gradient = lambda way, p, x: jax.grad(  # noqa: E731

@@ -4,18 +4,16 @@ A share is tiles at equal distances, whichever thread does it, and has sums of i
 thread was quicker.
 
 Operands, for the forward pass: the plan, int32 (below); what all examples share, `[., 1]`, and what each has,
-`[., batch]`, angles and then coefficients. Results: the values read, `[., batch]`; the final states,
-`[parts * rows, batch]`, or `[0, batch]` where these are not kept; and room to work in. For the reverse pass what was
-kept and the cotangents of the values follow the operands, and the results are the cotangents of what is shared and of
-what each example has, and room to work in.
+`[., batch]`, angles and then coefficients. Results: the values read, `[., batch]`; and room to work in. For the
+reverse pass the cotangents of the values follow the operands, and the results are the cotangents of what is shared
+and of what each example has, and room to work in. It makes the states again: to fetch them would take longer.
 
 The plan is one array, as XLA spends time on each: the `Facts`; the table of the gates, `[gates, ENTRY]`; the table
-for the way back; the rows to read; the recipes of the gates that all examples share; and constants of float64, from
-which those of each example are made. Where states were kept, the first table of the reverse pass has those entries
-alone that make coefficients.
+for the way back; the rows to read; the recipes of the gates that all examples share; constants of float64, from
+which those of each example are made; and what is said of rotations and of their phases (`givens.py`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -30,7 +28,27 @@ from qjax.quantum.native.call_frame import (
 )
 from qjax.quantum.native.code import INT32, INT64, POINTER, VOID, Arithmetic, Code, Complex, Value, int32, int64
 from qjax.quantum.native.composing import write_compose, write_compose_back
-from qjax.quantum.native.forms import ENTRY, FORMS, KIND, PLACES, VECTOR_SHIFT, Facts, Form
+from qjax.quantum.native.forms import (
+    ENTRY,
+    FORMS,
+    GIVENS,
+    KIND,
+    MAX_GIVENS,
+    MAX_GIVENS_BACK,
+    PLACES,
+    RECORD_SHIFT,
+    VECTOR_SHIFT,
+    Facts,
+    Form,
+)
+from qjax.quantum.native.givens_code import (
+    Scalars,
+    rotate,
+    rotate_back,
+    write_cotangents,
+    write_rotations,
+    write_tables,
+)
 from qjax.quantum.native.job import Job, change, release, schedule_workers
 from qjax.quantum.native.kernels import backward, forward, squares, walsh_hadamard, weighting
 from qjax.quantum.native.room import Lanes, Room
@@ -47,18 +65,42 @@ class Driver:
           backward: whether it is the reverse pass.
         """
         self.module, self.arithmetic, self.backward = ir.Module("qjax"), arithmetic, backward
-        self.apply = [self._function(f"apply_{_name(form)}", 3, partial(_forward, form=form)) for form in FORMS]
-        self.undo = [
-            None if form[0] == "pair" else self._function(f"undo_{_name(form)}", 5, partial(_backward, form=form))
-            for form in (FORMS if backward else ())
-        ]
+        self.apply, self.undo = self._kernels(), self._kernels_back() if backward else {}
         self.squares = self._function("squares", 2, squares, 1)
         self.weighting = self._function("weighting", 3, weighting, 1)
         self.walsh_hadamard = self._function("walsh_hadamard", 1, walsh_hadamard, 2)
         self.compose = self._composing("compose", 3, write_compose)
         self.compose_back = self._composing("compose_back", 4, write_compose_back) if backward else None
+        self.rotations = self._composing("rotations", 3, write_rotations, Scalars)
+        self.tables = self._composing("tables", 3, partial(_tables, arithmetic.is_complex), num_integers=2)
+        self.cotangents = self._composing("cotangents", 5, write_cotangents, Scalars) if backward else None
         self.worker = _Worker(self).function
         self._write_handler()
+
+    def _kernels(self) -> dict[int, ir.Function]:
+        """Returns by the kind of an entry the function that applies it."""
+        found = {
+            kind: self._function(f"apply_{_name(form)}", 3, partial(_forward, form=form))
+            for kind, form in enumerate(FORMS)
+        }
+        for (count, phases), kind in GIVENS.items():
+            if phases or count == MAX_GIVENS:
+                write = partial(_rotate, count=count, phases=phases)
+                found[kind] = self._function(f"rotate_{count}_{phases:d}", 4, write)
+        return found
+
+    def _kernels_back(self) -> dict[int, ir.Function]:
+        """Returns by the kind of an entry the function that goes back through it."""
+        found = {
+            kind: self._function(f"undo_{_name(form)}", 5, partial(_backward, form=form))
+            for kind, form in enumerate(FORMS)
+            if form[0] != "pair"
+        }
+        for (count, phases), kind in GIVENS.items():
+            if count <= MAX_GIVENS_BACK:
+                write = partial(_rotate_back, count=count, phases=phases)
+                found[kind] = self._function(f"rotate_back_{count}_{phases:d}", 6, write)
+        return found
 
     def _function(
         self, name: str, num_pointers: int, write: Callable[..., None], num_integers: int = 0
@@ -70,11 +112,13 @@ class Driver:
         code.builder.ret_void()
         return code.function
 
-    def _composing(self, name: str, num_pointers: int, write: Callable[..., None]) -> ir.Function:
+    def _composing(
+        self, name: str, num_pointers: int, write: Callable[..., None], kind: type[Code] = Code, num_integers: int = 1
+    ) -> ir.Function:
         """Returns the function, written in float64, that makes shared gates or goes back through that."""
         stored = self.arithmetic.stored or self.arithmetic.real
         exact = Arithmetic(ir.DoubleType(), True, stored)
-        code = Code(self.module, name, VOID, [POINTER] * num_pointers + [INT64], exact)
+        code = kind(self.module, name, VOID, [POINTER] * num_pointers + [INT64] * num_integers, exact)
         code.function.attributes.add("optsize")  # unrolled, its short loops would take LLVM 0.1 s, and save none
         write(code, self.arithmetic.real, *code.arguments)
         code.builder.ret_void()
@@ -106,8 +150,8 @@ class Driver:
         def data(array: Value, index: int) -> Value:
             return code.load_int64(code.load_pointer(array, index), BUFFER_DATA)
 
-        def length(index: int, array: Value = arguments) -> Value:
-            return code.load_int64(code.load_pointer(code.load_pointer(array, index), BUFFER_SHAPE), 0)
+        def length(index: int) -> Value:
+            return code.load_int64(code.load_pointer(code.load_pointer(arguments, index), BUFFER_SHAPE), 0)
 
         for index, (place, count) in enumerate(((Job.SHARED, Job.NUM_SHARED), (Job.OWN, Job.NUM_OWN)), 1):
             code.store_int64(data(arguments, index), job, place)
@@ -119,11 +163,10 @@ class Driver:
                 value = code.builder.add(data(arguments, 0), code.builder.shl(value, int64(2)))
             code.store_int64(value, job, Job[fact.name])
         if self.backward:
-            kept, values, sums = (arguments, 3), data(arguments, 4), [data(results, 0), data(results, 1)]
+            last = data(arguments, 3), *(data(results, k) for k in range(3))
         else:
-            kept, values, sums = (results, 1), data(results, 0), [int64(0), int64(0)]
-        last = (values, *sums, data(results, 2), data(*kept), length(kept[1], kept[0]))
-        names = (Job.VALUES, Job.SHARED_SUMS, Job.OWN_SUMS, Job.SCRATCH, Job.KEPT, Job.NUM_KEPT)
+            last = data(results, 0), int64(0), int64(0), data(results, 1)
+        names = (Job.VALUES, Job.SHARED_SUMS, Job.OWN_SUMS, Job.SCRATCH)
         for value, place in zip(last, names, strict=True):
             code.store_int64(value, job, place)
         for place in (Job.NEXT, Job.DONE):
@@ -142,6 +185,18 @@ def _forward(code: Code, *operands: Value, form: Form) -> None:
 
 def _backward(code: Code, *operands: Value, form: Form) -> None:
     backward(code, form, *operands)
+
+
+def _rotate(code: Code, *operands: Value, count: int, phases: bool) -> None:
+    rotate(code, count, phases, *operands)
+
+
+def _rotate_back(code: Code, *operands: Value, count: int, phases: bool) -> None:
+    rotate_back(code, count, phases, *operands)
+
+
+def _tables(is_complex: bool, code: Code, held: Any, *operands: Value) -> None:
+    write_tables(code, held, is_complex, *operands)
 
 
 def _add_up(code: Code, job: Value) -> None:
@@ -189,7 +244,7 @@ class _Worker:
         with code.loop(b.udiv(left, workers)) as loop:
             self._do_tile(b.add(share, b.mul(loop.index, workers)))
         if self.driver.backward:
-            b.call(self.driver.compose_back, [*self._composed, self.room.sums, self._get(Job.NUM_RECIPES)])
+            self._begin_back()
         change(code, self.job, Job.DONE, 1)
         b.branch(take)
         b.position_at_end(none)
@@ -215,14 +270,27 @@ class _Worker:
             offset = b.add(room.starts[1], b.shl(loop.index, int64(VECTOR_SHIFT)))
             code.store(value, room.coefficients, offset)
         b.call(self.driver.compose, [*self._composed, self._get(Job.NUM_RECIPES)])
+        rotations, factors = (code.load_pointer(self.job, place) for place in (Job.ROTATIONS, Job.FACTORS))
+        count = self._get(Job.NUM_ROTATIONS)
+        b.call(self.driver.rotations, [rotations, room.coefficients, room.rotations, count])
+        b.call(self.driver.tables, [factors, room.rotations, room.tables, self._get(Job.NUM_TABLES), room.rows])
         if self.driver.backward:
-            self._clear(int64(0), self.own_offset)
+            self._clear(room.sums, int64(0), self.own_offset)
+            self._clear(room.rotation_sums, int64(0), b.shl(count, int64(RECORD_SHIFT)))
 
-    def _clear(self, start: Value, end: Value) -> None:
+    def _begin_back(self) -> None:
+        """Goes back through what `_begin` makes."""
+        code, b, room = self.code, self.code.builder, self.room
+        made = [room.coefficients, room.rotations, room.rotation_sums, room.sums]
+        rotations = code.load_pointer(self.job, Job.ROTATIONS)
+        b.call(self.driver.cotangents, [rotations, *made, self._get(Job.NUM_ROTATIONS)])
+        b.call(self.driver.compose_back, [*self._composed, room.sums, self._get(Job.NUM_RECIPES)])
+
+    def _clear(self, sums: Value, start: Value, end: Value) -> None:
         """Sets sums to 0."""
         code, b = self.code, self.code.builder
         with code.loop(b.lshr(b.sub(end, start), int64(VECTOR_SHIFT))) as loop:
-            code.store(code.zero, self.room.sums, b.add(start, b.shl(loop.index, int64(VECTOR_SHIFT))))
+            code.store(code.zero, sums, b.add(start, b.shl(loop.index, int64(VECTOR_SHIFT))))
 
     def _do_tile(self, number: Value) -> None:
         code, b, room = self.code, self.code.builder, self.room
@@ -232,32 +300,22 @@ class _Worker:
             place = b.add(self.own_offset, b.shl(loop.index, int64(VECTOR_SHIFT)))
             code.store(lanes.take(own, loop.index), room.coefficients, place)
         if self.driver.backward:
-            self._clear(self.own_offset, room.starts[-1])
+            self._clear(room.sums, self.own_offset, room.starts[-1])
         code.store_rows(room.tile, [int64(0)], [(code.one, code.zero if code.is_complex else None)])
         gates = code.load_pointer(self.job, Job.GATES), self._get(Job.NUM_GATES)
-        self._follow(*gates, self.driver.apply, [room.tile], [room.coefficients], False)
-        self._keep(lanes)
+        after = [[room.coefficients], [room.rotations, room.tables]]
+        self._follow(*gates, self.driver.apply, [room.tile], after, False)
         if not self.driver.backward:
             self._read(lanes)
             return
         self._read_back(lanes)
         gates = code.load_pointer(self.job, Job.GATES_BACK), self._get(Job.NUM_GATES_BACK)
-        self._follow(*gates, self.driver.undo, [room.tile, room.cotangent], [room.coefficients, room.sums], True)
+        after = [[room.coefficients, room.sums], [room.rotations, room.tables, room.rotation_sums]]
+        self._follow(*gates, self.driver.undo, [room.tile, room.cotangent], after, True)
         sums = code.load_pointer(self.job, Job.OWN_SUMS)
         with code.loop(self._get(Job.NUM_OWN)) as loop:
             place = b.add(self.own_offset, b.shl(loop.index, int64(VECTOR_SHIFT)))
             lanes.put(code.load(room.sums, place), sums, loop.index)
-
-    def _keep(self, lanes: Lanes) -> None:
-        """Puts the final states where they are kept, or gets them from there."""
-        code, b, room = self.code, self.code.builder, self.room
-        kept, count = code.load_pointer(self.job, Job.KEPT), self._get(Job.NUM_KEPT)
-        with b.if_then(b.icmp_signed("!=", count, int64(0))), code.loop(room.rows) as loop:
-            place, half = b.shl(loop.index, code.row_shift), room.rows
-            if self.driver.backward:
-                code.store_rows(room.tile, [place], [self._take(lanes, kept, loop.index, half)])
-            else:
-                self._put(lanes, code.load_rows(room.tile, [place])[0], kept, loop.index, half)
 
     def _take(self, lanes: Lanes, array: Value, index: Value, half: Value) -> Complex:
         """Returns a row of amplitudes from an array whose second half has the imaginary parts."""
@@ -274,25 +332,23 @@ class _Worker:
         self,
         table: Value,
         count: Value,
-        kernels: Sequence[Any],
+        kernels: Mapping[int, Any],
         before: Sequence[Value],
-        after: Sequence[Value],
+        after: Sequence[Sequence[Value]],
         reverse: bool,
     ) -> None:
-        """Calls the kernel of each entry of a table."""
+        """Calls the kernel of each entry of a table: with what gates, or rotations, want after it."""
         code, b = self.code, self.code.builder
         with code.loop(count) as loop:
             index = b.sub(b.sub(count, int64(1)), loop.index) if reverse else loop.index
             entry = b.gep(table, [b.mul(index, int64(4 * ENTRY))])
             done = b.append_basic_block("gate_done")
             switch = b.switch(code.load_int32(entry, KIND), done)
-            for kind, kernel in enumerate(kernels):
-                if kernel is None:
-                    continue
+            for kind, kernel in kernels.items():
                 block = b.append_basic_block(f"form_{kind}")
                 switch.add_case(int32(kind), block)
                 b.position_at_end(block)
-                b.call(kernel, [*before, entry, *after])
+                b.call(kernel, [*before, entry, *after[kind in GIVENS.values()]])
                 b.branch(done)
             b.position_at_end(done)
 

@@ -63,6 +63,29 @@ SEVERAL = {
 }
 
 
+# Kinds of entries of a CPU that stand for gates which all examples share (`givens.py`): how many rotations are done
+# at once, forwards or back at most so many, and whether phases follow, as they do the last of those side by side.
+# FIRST of such an entry is its first rotation's place among all, PHASES that of its phases; of each qubit there is
+# what other gates have.
+MAX_GIVENS, MAX_GIVENS_BACK = 3, 2
+GIVENS = {
+    (count, phases): 64 + 2 * count + phases
+    for count in range(MAX_GIVENS + 1)
+    for phases in (False, True)
+    if phases or count in (MAX_GIVENS, MAX_GIVENS_BACK)
+}
+PHASES = 15
+# Bytes of what there is of a rotation, and of its sums, as a binary logarithm (`givens_code.py`).
+RECORD_SHIFT = VECTOR_SHIFT + 2
+# What is said of a rotation: where the numbers of its gate begin, and which rotations, of all, are scaled where its
+# sums are taken, as a range.
+GATE, SCALED, SCALED_END, GIVENS_WORDS = 0, 1, 2, 4
+# What is said of a factor of a table of phases: its rotation, or -1 where it is 1 and -1; whether it is the diagonal
+# before that (1) or after it (0); how many factors the table has; and weights and flips of three qubits, all of which
+# must be 1 for its second number. Where there are fewer, the others are 1 always.
+ROTATION, BEFORE, FACTORS, FACTOR_WEIGHTS, FACTOR_FLIPS, FACTOR_WORDS = 0, 1, 2, 3, 6, 10
+
+
 def max_scaled(backward: bool, listed: bool) -> int:
     """Returns how many gates are scaled at once at most: that is a matter of registers."""
     return MAX_LISTED if listed and not backward else MAX_SEVERAL
@@ -104,10 +127,23 @@ class Facts(IntEnum):
     NUM_RECIPES = auto()
     CONSTANTS = auto()
     NUM_CONSTANTS = auto()
+    ROTATIONS = auto()  # see `givens.py`
+    NUM_ROTATIONS = auto()
+    FACTORS = auto()  # of the tables of phases
+    NUM_FACTORS = auto()
+    NUM_TABLES = auto()
 
 
 # Facts that are places, each before the number of what lies there.
-PLACES = (Facts.GATES, Facts.GATES_BACK, Facts.READ, Facts.RECIPES, Facts.CONSTANTS)
+PLACES = (
+    Facts.GATES,
+    Facts.GATES_BACK,
+    Facts.READ,
+    Facts.RECIPES,
+    Facts.CONSTANTS,
+    Facts.ROTATIONS,
+    Facts.FACTORS,
+)
 
 
 class Recipe(IntEnum):
@@ -176,8 +212,17 @@ class Launch(IntEnum):
     ZERO = auto()  # 0, which those do not know who compile a kernel
 
 
-def room_bytes(num_qubits: int, num_coefficients: int, backward: bool, is_complex: bool) -> int:
+def room_bytes(
+    num_qubits: int,
+    num_coefficients: int,
+    backward: bool,
+    is_complex: bool,
+    num_rotations: int = 0,
+    num_tables: int = 0,
+    itemsize: int = 4,
+) -> int:
     """Returns the bytes that a worker needs: a tile, its probabilities, coefficients, and what the way back takes."""
-    states = 2 if backward else 1  # with its cotangent
-    vectors = ((2 if is_complex else 1) * states + 1) * (1 << num_qubits) + num_coefficients * states
-    return int(VECTOR_BYTES * vectors)
+    states, parts = 2 if backward else 1, 2 if is_complex else 1  # with its cotangent
+    vectors = (parts * states + 1) * (1 << num_qubits) + (num_coefficients + 4 * num_rotations) * states
+    tables = parts * itemsize * num_tables << num_qubits
+    return int(VECTOR_BYTES * vectors + -(-tables // VECTOR_BYTES) * VECTOR_BYTES)

@@ -74,21 +74,6 @@ class Item:
 
 
 @dataclass(frozen=True)
-class TurnedStart:
-    """The state of a fresh qubit, as a matrix that all examples share times a column that each example has.
-
-    Attributes:
-      column: the item of the column.
-      matrix: the item of the matrix, which is no gate by itself.
-      made: place of their product among what the native code makes.
-    """
-
-    column: Item
-    matrix: Item
-    made: int = 0
-
-
-@dataclass(frozen=True)
 class Rules:
     """How a program becomes items.
 
@@ -120,7 +105,7 @@ class Level:
       firsts: the places of these among those of the level around it.
     """
 
-    items: tuple["Item | TurnedStart | Level", ...]
+    items: tuple["Item | Level", ...]
     groups: tuple[tuple[Item, ...], ...]
     angles: tuple[tuple[Angle, ...], ...]
     shared_angles: tuple[tuple[Angle, ...], ...]
@@ -152,7 +137,7 @@ def level_of(program: Program, rules: Rules) -> Level:
     Raises:
       Unsupported: it has something else.
     """
-    items: list[Item | TurnedStart | Level] = []
+    items: list[Item | Level] = []
     items += _start_items(program.start, rules) if program.start is not None else ()
     return _level([*items, *_items(program.stages, program.num_qubits, rules)])
 
@@ -160,15 +145,18 @@ def level_of(program: Program, rules: Rules) -> Level:
 # Stages to items. -------------------------------------------------------------------------------------------
 
 
-def _start_items(start: ProductState, rules: Rules) -> Iterator[Item | TurnedStart]:
-    """Yields what makes the state of each qubit, in the order of their bits of the row."""
+def _start_items(start: ProductState, rules: Rules) -> Iterator[Item]:
+    """Yields what makes the state of each qubit, in the order of their bits of the row, and then what is left.
+
+    That is what all examples share after the last operation that differs between them.
+    """
+    rest = []
     for qubit, run in enumerate(start.runs):
         last = max((i + 1 for i, op in enumerate(run) if rules.blocks.is_batched(op)), default=len(run))
-        column = _item(("start", 1, 0), (qubit,), run[:last], rules)
-        if last == len(run):
-            yield column
-        else:
-            yield TurnedStart(column, _item(("dense", 1, 0), (qubit,), run[last:], rules))
+        yield _item(("start", 1, 0), (qubit,), run[:last], rules)
+        if last < len(run):
+            rest.append(_item(("dense", 1, 0), (qubit,), run[last:], rules))
+    yield from rest
 
 
 def _items(stages: Sequence[Stage], num_qubits: int, rules: Rules) -> Iterator[Item | Level]:
@@ -253,13 +241,9 @@ def rotation_constants(item: Item) -> np.ndarray:
 # Levels. ----------------------------------------------------------------------------------------------------
 
 
-def _level(
-    items: Sequence[Item | TurnedStart | Level], reps: int = 1, reverse: bool = False, names: tuple[str, ...] = ()
-) -> Level:
+def _level(items: Sequence[Item | Level], reps: int = 1, reverse: bool = False, names: tuple[str, ...] = ()) -> Level:
     """Returns the level of items, with the places of what each one has."""
-    parts: list[Any] = []
-    for item in items:
-        parts += [item.column, item.matrix] if isinstance(item, TurnedStart) else [item]
+    parts: list[Any] = list(items)
     gates = [part for part in parts if isinstance(part, Item)]
     angles, rows = _alike(part.angle for part in gates)
     shared_angles, shared_rows = _alike(factor.angle for part in gates for factor in part.factors)
@@ -280,17 +264,9 @@ def _level(
             counts = shared, own, made, composed
             parts[i] = replace(part, firsts=counts)
             shared, own, made, composed = (x + part.slices * y for x, y in zip(counts, part.counts, strict=True))
-    placed: list[Item | TurnedStart | Level] = []
-    rest = iter(parts)
-    for item in items:
-        if isinstance(item, TurnedStart):
-            placed.append(TurnedStart(next(rest), next(rest), made))
-            made += item.column.size
-        else:
-            placed.append(next(rest))
     members = tuple(tuple(parts[i] for i in group) for group in groups)
     counts = shared, own, made, composed
-    return Level(tuple(placed), members, angles, shared_angles, reps, reverse, names, counts)
+    return Level(tuple(parts), members, angles, shared_angles, reps, reverse, names, counts)
 
 
 def _kinds(parts: Sequence[Item | Level]) -> list[list[int]]:

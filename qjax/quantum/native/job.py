@@ -21,6 +21,11 @@ class Job(IntEnum):
     NUM_RECIPES = auto()
     CONSTANTS = auto()
     NUM_CONSTANTS = auto()
+    ROTATIONS = auto()
+    NUM_ROTATIONS = auto()
+    FACTORS = auto()
+    NUM_FACTORS = auto()
+    NUM_TABLES = auto()
     SHARED = auto()
     NUM_SHARED = auto()
     OWN = auto()
@@ -28,8 +33,6 @@ class Job(IntEnum):
     VALUES = auto()  # results of the forward pass, or their cotangents
     SHARED_SUMS = auto()
     OWN_SUMS = auto()
-    KEPT = auto()  # final states
-    NUM_KEPT = auto()  # rows of it
     SCRATCH = auto()
     ROOM = auto()
     QUBITS = auto()

@@ -105,33 +105,33 @@ def paired(values: Sequence[Value], parts: int) -> list[Complex]:
     return [(values[k], values[k + 1] if parts == 2 else None) for k in range(0, len(values), parts)]
 
 
-class _Gate:
-    """A gate in a kernel that is being written: its numbers, and the rows that it mixes."""
+class Rows:
+    """The rows that gates mix, in a kernel that is being written, by what an entry says of each qubit."""
 
-    def __init__(self, code: Code, form: Form, entry: Value, coefficients: Value) -> None:
-        self.code, self.kind, self.num_qubits = code, form[0], form[1]
+    def __init__(self, code: Code, num_qubits: int, num_controls: int, entry: Value) -> None:
+        self.code, self.num_qubits = code, num_qubits
         self.lows, self.masks, self.weights, self.flips = (
-            [code.load_int32(entry, first + k) for k in range(form[1] + form[2])]
+            [code.load_int32(entry, first + k) for k in range(num_qubits + num_controls)]
             for first in (LOW, MASK, WEIGHTS, FLIP)
         )
-        numbers = code.load_numbers(code.of_entry(entry, FIRST, coefficients), num_numbers(form))
-        self.numbers = code.orient(form, entry, numbers)
 
-    def places(self, row: Value) -> list[Value]:
-        """Returns where the rows are that the gate mixes, given the first one; its first qubit most significant."""
+    def numbers_of(self, row: Value) -> list[Value]:
+        """Returns the rows that are mixed, given the first one; the first qubit is most significant."""
         b = self.code.builder
         found = []
         for k in range(2**self.num_qubits):
             own = row
             for q in range(self.num_qubits):
                 own = b.xor(own, self.masks[q]) if k >> (self.num_qubits - 1 - q) & 1 else own
-            found.append(self.code.place(own))
+            found.append(own)
         return found
 
+    def places(self, row: Value) -> list[Value]:
+        """Returns where these lie."""
+        return [self.code.place(own) for own in self.numbers_of(row)]
+
     def first_row(self, coset: Value) -> Value:
-        """Returns the row of a coset where all of the gate's qubits are 0, and its controls as they must be."""
-        if self.kind == "start":
-            return coset
+        """Returns the row of a coset where all of the qubits are 0, and the controls as they must be."""
         b = self.code.builder
         row = coset
         for low in self.lows:  # a 0 is put in at the pivot
@@ -143,6 +143,19 @@ class _Gate:
             flip = b.and_(b.call(count_ones, [b.and_(flip, self.code.coset)]), int32(1))
             row = b.xor(row, b.and_(b.sub(int32(0), b.xor(parity, flip)), mask))
         return row
+
+
+class _Gate(Rows):
+    """A gate in a kernel that is being written: its numbers, and the rows that it mixes."""
+
+    def __init__(self, code: Code, form: Form, entry: Value, coefficients: Value) -> None:
+        super().__init__(code, form[1], form[2], entry)
+        self.kind = form[0]
+        numbers = code.load_numbers(code.of_entry(entry, FIRST, coefficients), num_numbers(form))
+        self.numbers = code.orient(form, entry, numbers)
+
+    def first_row(self, coset: Value) -> Value:
+        return coset if self.kind == "start" else super().first_row(coset)
 
     def apply(self, old: Sequence[Complex]) -> list[Complex]:
         """Returns the rows after the gate."""

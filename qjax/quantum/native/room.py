@@ -3,7 +3,7 @@
 from llvmlite import ir
 
 from qjax.quantum.native.code import INT32, POINTER, VOID, Code, Value, int32, int64
-from qjax.quantum.native.forms import VECTOR_SHIFT
+from qjax.quantum.native.forms import RECORD_SHIFT, VECTOR_BYTES, VECTOR_SHIFT
 from qjax.quantum.native.job import Job
 
 
@@ -13,9 +13,10 @@ class Room:
     Attributes:
       tile: the states of some examples.
       probabilities: rows of real numbers for them.
+      rotations: what is made of gates that all examples share, and `tables` of phases: see `givens_code.py`.
       coefficients: of the gates.
       starts: where the coefficients of each kind begin, and end.
-      sums: cotangents of the coefficients.
+      rotation_sums: of the rotations, and `sums`, the cotangents of the coefficients.
       cotangent: cotangents of the states.
       rows: number of rows of a tile.
     """
@@ -33,8 +34,14 @@ class Room:
         place = b.mul(share, code.load_int64(job, Job.ROOM))
         self.tile = b.gep(code.load_pointer(job, Job.SCRATCH), [place])
         self.probabilities = b.gep(self.tile, [b.shl(rows, code.row_shift)])
-        self.coefficients = b.gep(self.probabilities, [b.shl(rows, int64(VECTOR_SHIFT))])
-        self.sums = b.gep(self.coefficients, [numbers])
+        records = b.shl(code.load_int64(job, Job.NUM_ROTATIONS), int64(RECORD_SHIFT))
+        self.rotations = b.gep(self.probabilities, [b.shl(rows, int64(VECTOR_SHIFT))])
+        self.coefficients = b.gep(self.rotations, [records])
+        self.tables = b.gep(self.coefficients, [numbers])
+        size = b.mul(b.mul(code.load_int64(job, Job.NUM_TABLES), rows), int64((1 + code.is_complex) * code.itemsize))
+        size = b.and_(b.add(size, int64(VECTOR_BYTES - 1)), int64(-VECTOR_BYTES))
+        self.rotation_sums = b.gep(self.tables, [size])
+        self.sums = b.gep(self.rotation_sums, [records])
         self.cotangent = b.gep(self.sums, [numbers])
         self.rows = rows
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from qjax.quantum.choices import native_pays, native_workers, saves_states
+from qjax.quantum.choices import native_keeps, native_pays, native_workers
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.native.build import is_available, target
 from qjax.quantum.native.cuda import device, scaled
@@ -20,17 +20,21 @@ from qjax.quantum.native.cuda.shape import Shape, demands, shape_of
 from qjax.quantum.native.forms import (
     FORMS,
     KIND,
+    MAKER_KINDS,
     PLACES,
     VECTOR_BYTES,
     Facts,
     Launch,
     room_bytes,
 )
+from qjax.quantum.native.givens import Givens, givens_of
 from qjax.quantum.native.strings import combined, strings_of
-from qjax.quantum.native.table import Table, table_of
+from qjax.quantum.native.table import Table, pair_neighbours, table_of
 from qjax.quantum.primitive import with_batch
 from qjax.quantum.readouts import Readout, StateReadout
 from qjax.types import Array
+
+_MAKE_STATES = (*MAKER_KINDS, FORMS.index(("start", 1, 0)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,24 +71,24 @@ class Native:
           gradient: whether the reverse pass follows; then coefficients have cotangents, and final states may be kept.
         """
         rows = (self.table.level.counts[1] + self._num_values) * (1 + gradient)
-        if gradient and saves_states(1, self.table.num_qubits, self.batch, self.dtype):
+        if gradient and native_keeps(self.table.num_qubits, self.batch, self.dtype):
             rows += self.table.num_kept
         return rows * self.batch * self.dtype.itemsize + self._scratch_bytes(gradient)
 
     def __str__(self) -> str:
-        kinds = [FORMS[kind][0] for kind in self.table.gates[:, KIND]]
-        passes = 1 + sum(kind not in ("rotation", "column", "start") for kind in kinds)  # the first makes the states
         words = "complex" if self.table.is_complex else "real"
         if self.platform == "cuda":
             shape = self._shape(False)
             assert shape is not None
+            count = len(self.table.gates_back)
             return (
-                f"{len(kinds)} entries of the table, no pass over the device's memory; {words} amplitudes, "
+                f"{count} entries of the table, no pass over the device's memory; {words} amplitudes, "
                 f"{shape.blocks} blocks of {shape.lanes * shape.groups} threads for {shape.lanes} at a time"
             )
         lanes, threads, words = self._num_lanes, self._num_workers, f"{words}{' float64' * self._is_wide}"
+        passes = 1 + int(np.sum(~np.isin(self._gates[:, KIND], _MAKE_STATES)))  # the first makes the states
         return (
-            f"{len(kinds)} entries of the table, {passes} passes over the states; {lanes} examples at a time, "
+            f"{len(self._gates)} entries of the table, {passes} passes over the states; {lanes} examples at a time, "
             f"{words} amplitudes, {threads} thread{'s' * (threads > 1)}"
         )
 
@@ -94,7 +98,8 @@ class Native:
         Args:
           shared: coefficients that all examples share, `[num_shared, 1]`.
           own: the others, `[num_own, batch]`.
-          keep: whether the final states are wanted; else there are none, `[0, batch]`.
+          keep: whether the final states are wanted; else there are none, `[0, batch]`. On a CPU they are 0, for
+            nobody looks at them.
         """
         values, kept = self._values(shared, own, keep)
         return self._finish(values), kept
@@ -108,11 +113,12 @@ class Native:
             values = jnp.concatenate(known)
         else:
             (values,) = jax.vjp(self._finish, self._values(shared, own, False)[0])[1](known)
-        kept, count, of_each = with_batch(kept, self.batch), shared.shape[0], (own.shape[0], self.batch)
+        count, of_each = shared.shape[0], (own.shape[0], self.batch)
         if self.platform == "cpu":
             shapes = [(count, 1), of_each, self._scratch_shape(True)]
-            found = self._call(True, shapes, shared, own, kept, values)
-            return found[0], found[1]
+            of_shared, of_own, _ = self._call(True, shapes, shared, own, values)
+            return of_shared, of_own
+        kept = with_batch(kept, self.batch)
         rows, blocks = count + len(self.table.constants), self._num_sums
         shapes = [(rows, blocks), of_each, (self._num_scaled, blocks), self._scratch_shape(True)]
         of_shared, of_own, of_scaled, _ = self._call(True, shapes, shared, own, kept, values)
@@ -122,11 +128,10 @@ class Native:
 
     def _values(self, shared: Array, own: Array, keep: bool) -> tuple[Array, Array]:
         """Returns strings of I and Z, or real and then imaginary parts of the amplitudes, and what is kept."""
-        shapes = (
-            (self._num_values, self.batch),
-            (self.table.num_kept if keep else 0, self.batch),
-            self._scratch_shape(False),
-        )
+        of_kept = self.table.num_kept if keep else 0, self.batch
+        shapes = [(self._num_values, self.batch), of_kept, self._scratch_shape(False)]
+        if self.platform == "cpu":
+            return self._call(False, shapes[::2], shared, own)[0], jnp.zeros(of_kept, self.dtype)
         values, kept, _ = self._call(False, shapes, shared, own)
         return values, kept
 
@@ -138,11 +143,11 @@ class Native:
 
     def _call(self, backward: bool, shapes: Sequence[Any], shared: Array, own: Array, *more: Array) -> list[Array]:
         results = [jax.ShapeDtypeStruct(shape, self.dtype) for shape in shapes]  # type: ignore[no-untyped-call]
-        kept, table = bool((more[0] if backward else results[1]).shape[0]), self.table
+        table = self.table
         if self.platform == "cpu":
-            gates = table.makers if backward and kept else table.gates
             name = target(self.dtype, backward, table.is_complex, "cpu", wide=self._is_wide)
-            return list(jax.ffi.ffi_call(name, results)(self._plan(backward, gates), shared, own, *more))
+            return list(jax.ffi.ffi_call(name, results)(self._plan(backward), shared, own, *more))
+        kept = bool((more[0] if backward else results[1]).shape[0])
         whole, (forth, back) = self._with_constants(shared), self._pieces
         gates = table.makers if backward and kept else forth.entries
         operands = gates, back.entries, self._rows, whole, own
@@ -166,17 +171,19 @@ class Native:
         """Number of the sums of gates that are scaled, on a GPU."""
         return len(self._pieces[1].firsts) * scaled.num_sums(self.table.is_complex)
 
-    def _plan(self, backward: bool, gates: np.ndarray) -> np.ndarray:
+    def _plan(self, backward: bool) -> np.ndarray:
         """Returns what the native code of a CPU is told; see `driver.py`."""
-        table, facts = self.table, np.zeros(len(Facts), np.int32)
+        gates, table, facts = self._gates, self.table, np.zeros(len(Facts), np.int32)
         facts[Facts.QUBITS], facts[Facts.BATCH] = table.num_qubits, self.batch
         facts[Facts.TILES], facts[Facts.WORKERS] = self._num_tiles, self._num_workers
         facts[Facts.ROOM], facts[Facts.STATE] = self._room(backward), self._strings is None
         facts[Facts.NUM_MADE], facts[Facts.NUM_COMPOSED] = table.num_made, table.num_composed
         recipes = np.concatenate([np.zeros(0, np.int32), *table.recipes])
-        constants = table.constants.reshape(-1)
-        parts = [gates, table.gates_back, self._rows, recipes, constants.view(np.int32)]
-        counts = [len(gates), len(table.gates_back), len(self._rows), len(table.recipes), len(constants)]
+        constants, givens = table.constants.reshape(-1), self._givens
+        facts[Facts.NUM_TABLES] = givens.num_tables
+        of_givens = givens.rotations, givens.factors
+        parts = [gates, givens.gates_back, self._rows, recipes, constants.view(np.int32), *of_givens]
+        counts = [len(part) for part in (gates, givens.gates_back, self._rows, table.recipes, constants, *of_givens)]
         end = len(facts)
         for place, part, count in zip(PLACES, parts, counts, strict=True):
             facts[place], facts[place + 1] = end, count
@@ -200,6 +207,20 @@ class Native:
         sizes = [shape.blocks, shape.lanes * shape.groups, shape.memory]
         return np.concatenate([np.array(sizes, np.int32), words])
 
+    @cached_property
+    def _givens(self) -> Givens:
+        """What a CPU does for the entries of the table."""
+        table, counts = self.table, self.table.level.counts
+        if self._num_tiles == 1:  # the tables would cost what they save
+            return givens_of(table.gates_back, table.num_qubits, 0)
+        num_shared = counts[0] + len(table.constants) + counts[3]
+        return givens_of(table.gates_back, table.num_qubits, num_shared, table.signs)
+
+    @cached_property
+    def _gates(self) -> np.ndarray:
+        """The entries that a CPU follows forwards, int32 `[gates, ENTRY]`."""
+        return pair_neighbours(self._givens.gates, self.table.num_qubits)
+
     # Sizes. ---------------------------------------------------------------------------------------------------
 
     @property
@@ -218,11 +239,12 @@ class Native:
 
     @property
     def _num_workers(self) -> int:
-        return native_workers(self._num_tiles, len(self.table.gates) * 2**self.table.num_qubits)
+        return native_workers(self._num_tiles, len(self._gates) * 2**self.table.num_qubits)
 
     def _room(self, backward: bool) -> int:
         table = self.table
-        return room_bytes(table.num_qubits, table.num_coefficients, backward, table.is_complex)
+        more = len(self._givens.rotations), self._givens.num_tables, 8 if self._is_wide else self.dtype.itemsize
+        return room_bytes(table.num_qubits, table.num_coefficients, backward, table.is_complex, *more)
 
     @property
     def _num_sums(self) -> int:

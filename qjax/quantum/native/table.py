@@ -1,6 +1,6 @@
 """The table that the native code follows: one entry for each gate, every repetition written out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import takewhile
@@ -10,6 +10,7 @@ import numpy as np
 
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.frame import Frame, pivots
+from qjax.quantum.matrices import constant_matrix
 from qjax.quantum.native.forms import (
     COUNT,
     ENTRY,
@@ -33,7 +34,6 @@ from qjax.quantum.native.items import (
     Item,
     Level,
     Rules,
-    TurnedStart,
     Unsupported,
     level_of,
     rotation_constants,
@@ -81,7 +81,7 @@ class Table:
     @property
     def num_made(self) -> int:
         """Number of coefficients of each example that the native code makes."""
-        return self.level.counts[2]
+        return self.level.counts[2] + 4 * int(np.sum(self.gates_back[:, KIND] == _COLUMN))
 
     @property
     def num_composed(self) -> int:
@@ -94,20 +94,26 @@ class Table:
         found = self._laid_out.recipes.values()
         return [recipe_of(item.factors, item.qubits, item.form, places) for item, places in found if item.form]
 
+    @cached_property
+    def signs(self) -> dict[int, np.ndarray]:
+        """Of diagonal gates that are 1 and -1 in every call, by the place of their coefficients: 1 where it is -1."""
+        found: dict[int, np.ndarray] = {}
+        for item, places in self._laid_out.recipes.values():
+            is_diagonal = item.form is not None and item.form[0] == "diagonal"
+            matrix = constant_matrix(item.operations, item.qubits) if is_diagonal else None
+            if matrix is not None and np.all(np.isin(np.diag(matrix), (1, -1))):
+                found |= dict.fromkeys(places, np.diag(matrix).real < 0)
+        return found
+
     @property
     def num_coefficients(self) -> int:
         """Number of coefficients in all, in real numbers."""
-        return sum(self.level.counts) + len(self.constants)
+        return sum(self.level.counts) - self.level.counts[2] + self.num_made + len(self.constants)
 
     @cached_property
     def gates_back(self) -> np.ndarray:
         """Returns one entry for each gate, int32 `[gates, ENTRY]`."""
         return np.array(self._laid_out.entries, np.int32).reshape(-1, ENTRY)
-
-    @cached_property
-    def gates(self) -> np.ndarray:
-        """Returns the entries with neighbours on one qubit each in pairs, int32 `[gates, ENTRY]`."""
-        return pair_neighbours(self.gates_back, self.num_qubits)
 
     @cached_property
     def makers(self) -> np.ndarray:
@@ -197,7 +203,9 @@ class _Entries:
         self._end = level.counts[0]
         self._collect(level)
         own = self._end + level.counts[3]
-        self.entries = list(self._of_level(level, (0, own, own + level.counts[1], self._end)))
+        made = own + level.counts[1]
+        entries = list(self._of_level(level, (0, own, made, self._end)))
+        self.entries = turned_starts(entries, own, made + level.counts[2])
 
     def _collect(self, level: Level) -> None:
         """Gives each kind its place: the constants come between shared coefficients and those of each example."""
@@ -205,11 +213,10 @@ class _Entries:
             if isinstance(item, Level):
                 self._collect(item)
                 continue
-            own = item.column if isinstance(item, TurnedStart) else item
-            if own.angle and own.kind not in self.constants:
-                self.constants[own.kind] = rotation_constants(own)
-                self._starts[own.kind] = self._end
-                self._end += len(self.constants[own.kind])
+            if item.angle and item.kind not in self.constants:
+                self.constants[item.kind] = rotation_constants(item)
+                self._starts[item.kind] = self._end
+                self._end += len(self.constants[item.kind])
 
     def _of_level(self, level: Level, places: Counts) -> Iterator[np.ndarray]:
         for rep in range(level.reps):
@@ -220,8 +227,6 @@ class _Entries:
             for item in level.items[len(starts) :]:
                 if isinstance(item, Level):
                     yield from self._of_level(item, _moved(here, item.firsts, 1))
-                elif isinstance(item, TurnedStart):
-                    raise AssertionError("fresh qubits come first")
                 elif item.form is None:
                     _move(self.frame, item)
                     self.moves += item.operations
@@ -232,17 +237,9 @@ class _Entries:
     def _of_starts(self, items: Sequence[Any], here: Counts) -> Iterator[np.ndarray]:
         """Yields what makes the first state: on a GPU neighbours of one kind need not wait for each other."""
         for item in items:
-            yield from self._made(item.column if isinstance(item, TurnedStart) else item, here)
+            yield from self._made(item, here)
         for item in items:
-            if isinstance(item, TurnedStart):
-                product = _new("column", 1, here[2] + item.made)
-                product[LEFT], product[RIGHT] = self._place(item.matrix, here), self._place(item.column, here)
-                yield product
-        for item in items:
-            turned = isinstance(item, TurnedStart)
-            yield self._gate(
-                item.column if turned else item, here[2] + item.made if turned else self._place(item, here)
-            )
+            yield self._gate(item, self._place(item, here))
 
     def _place(self, item: Item, here: Counts) -> int:
         """Returns the place of an item's coefficients, and notes how they are made of factors."""
@@ -280,6 +277,45 @@ class _Entries:
         return entry
 
 
+def turned_starts(entries: Sequence[np.ndarray], num_shared: int, first: int) -> list[np.ndarray]:
+    """Returns entries where gates that all examples share, each the next one on a fresh qubit, make its first column.
+
+    Such a matrix times the column is another column: two numbers of each example, not all rows of its state.
+
+    Args:
+      entries: in order.
+      num_shared: number of coefficients that all examples share, which come first.
+      first: where the numbers of the columns may begin, which are made for each example.
+    """
+    makers: list[np.ndarray] = []
+    columns: list[np.ndarray] = []
+    starts: list[np.ndarray] = []
+    later: list[np.ndarray] = []
+    fresh: dict[int, np.ndarray] = {}
+    rest = list(entries)
+    while rest:
+        entry = rest[0]
+        if entry[KIND] == _START:
+            starts.append(entry)
+            fresh[int(entry[MASK])] = entry
+        elif entry[KIND] in MAKER_KINDS:
+            (later if columns else makers).append(entry)
+        elif entry[KIND] == _SINGLE and entry[FIRST] < num_shared and _is_fresh(entry, fresh):
+            start = fresh.pop(int(entry[MASK]))
+            product = _new("column", 1, first + 4 * len(columns))
+            product[LEFT], product[RIGHT], start[FIRST] = entry[FIRST], start[FIRST], product[FIRST]
+            columns.append(product)
+        else:
+            break
+        del rest[0]
+    return [*makers, *columns, *starts, *later, *rest]
+
+
+def _is_fresh(gate: np.ndarray, fresh: Mapping[int, np.ndarray]) -> bool:
+    """Whether a gate's qubit is still the bit of a row that its start made it."""
+    return int(gate[MASK]) in fresh and int(gate[WEIGHTS]) == int(gate[MASK]) and not int(gate[FLIP])
+
+
 def has_real_rows(operations: Sequence[Operation]) -> bool:
     """Whether each row of the product on one qubit is one of real numbers times a phase: real ones come first."""
     real = [op.gate.is_real for op in operations]
@@ -289,7 +325,7 @@ def has_real_rows(operations: Sequence[Operation]) -> bool:
 
 def _is_start(item: Any) -> bool:
     """Whether an item makes the state of a fresh qubit."""
-    return isinstance(item, TurnedStart) or (isinstance(item, Item) and item.form == ("start", 1, 0))
+    return isinstance(item, Item) and item.form == ("start", 1, 0)
 
 
 def _new(kind: str, num_qubits: int, first: int, num_controls: int = 0) -> np.ndarray:
@@ -314,6 +350,7 @@ def _move(frame: Frame, item: Item) -> None:
         frame.x(*item.qubits)
 
 
+_START, _COLUMN = FORMS.index(("start", 1, 0)), FORMS.index(("column", 1, 0))
 _SINGLE, _PAIR = FORMS.index(("dense", 1, 0)), FORMS.index(("pair", 2, 0))
 
 
