@@ -11,15 +11,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from llvmlite import ir
+from random_circuits import random_case, random_values, run_compiled
 
 from qjax.quantum import (
     Circuit,
     angle_encoding,
+    expectation,
     hardware_efficient,
     input_angle,
     operation,
     parameter,
     real_amplitudes,
+    state,
+    z_observables,
 )
 from qjax.quantum.native.build import compiled
 from qjax.quantum.native.code import Arithmetic
@@ -105,6 +109,45 @@ def values_of(circuit: Circuit, batch: int) -> tuple[Any, Any]:
     rng = np.random.default_rng(0)
     params = {name: jnp.asarray(rng.normal(size=s), jnp.float32) for name, s in circuit.parameter_shapes.items()}
     return params, jnp.asarray(rng.normal(size=(batch, circuit.num_inputs)), jnp.float32)
+
+
+def loss_of_values(circuit: Circuit, weights: Any) -> Any:
+    """The function of a way, parameters and inputs that returns a weighted sum of Z, the values, and gradients."""
+
+    def loss(way: Any, params: Any, inputs: Any) -> Any:
+        found = expectation(circuit, params, inputs, z_observables(circuit.num_qubits), reverse_pass=way)
+        return (found * weights).sum(), found
+
+    return lambda way, *xs: jax.value_and_grad(loss, (1, 2), has_aux=True)(way, *xs)
+
+
+def loss_of_states(circuit: Circuit) -> Any:
+    """The same for a sum over amplitudes, which are what it returns with it."""
+
+    def loss(way: Any, params: Any, inputs: Any) -> Any:
+        found = state(circuit, params, inputs, reverse_pass=way)
+        return (jnp.real(found * (1 + 0.5j)) ** 3).sum(), jnp.real(found)
+
+    return lambda way, *xs: jax.value_and_grad(loss, (1, 2), has_aux=True)(way, *xs)
+
+
+def check_random_circuit(seed: int, batch: int, **sizes: int) -> None:
+    case = random_case(seed, **sizes)
+    params, inputs = random_values(case, seed, batch=batch, dtype=np.float32)
+    strings = z_observables(case.circuit.num_qubits)
+
+    def value(way: Any, params: Any, inputs: Any) -> Any:
+        return jnp.cos(expectation(case.circuit, params, inputs, strings, reverse_pass=way)).sum()
+
+    found, expected = (
+        run_compiled(jax.value_and_grad(lambda *xs, way=way: value(way, *xs), (0, 1)), params, inputs)
+        for way in ("auto", "store")
+    )
+    assert_alike(found, expected, 1e-4)
+
+
+def real(n: int) -> Circuit:
+    return real_amplitudes(n, 2) + angle_encoding(n, axis="ry")
 
 
 def classifier(n: int) -> Circuit:

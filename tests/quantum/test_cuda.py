@@ -5,22 +5,26 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cuda_emulation import assert_alike, both, classifier, of_all_kinds, values_of
-from random_circuits import given_seeds, random_case, random_values, run_compiled
+from cuda_emulation import (
+    assert_alike,
+    both,
+    check_random_circuit,
+    classifier,
+    loss_of_states,
+    loss_of_values,
+    of_all_kinds,
+    real,
+    values_of,
+)
+from random_circuits import given_seeds
 
 from qjax.quantum import (
     Circuit,
     adjoint,
-    angle_encoding,
-    expectation,
     explain,
-    real_amplitudes,
-    state,
-    z_observables,
 )
 from qjax.quantum.native import run
 from qjax.quantum.native.build import compiled
@@ -32,64 +36,39 @@ from qjax.quantum.native.forms import Launch
 
 
 @pytest.mark.usefixtures("emulated")
-@pytest.mark.parametrize("make", [classifier, real_amplitudes, of_all_kinds], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", [classifier, real, of_all_kinds], ids=lambda make: make.__name__)
 @pytest.mark.parametrize(("n", "batch", "emulated"), [(3, 5, 32), (5, 37, 128)], indirect=["emulated"])
 def test_values_and_gradients_are_those_of_xlas_code(make: Callable[..., Circuit], n: int, batch: int) -> None:
-    circuit = make(n) if make is not real_amplitudes else real_amplitudes(n, 2) + angle_encoding(n, axis="ry")
-    params, inputs = values_of(circuit, batch)
+    circuit = make(n)
     weights = jnp.asarray(np.random.default_rng(1).normal(size=(batch, n)), jnp.float32)
-
-    def loss(way: Any, params: Any, inputs: Any) -> Any:
-        found = expectation(circuit, params, inputs, z_observables(n), reverse_pass=way)
-        return (found * weights).sum(), found
-
-    gradient = lambda way, *xs: jax.value_and_grad(loss, (1, 2), has_aux=True)(way, *xs)  # noqa: E731
-    assert_alike(*both(gradient, params, inputs))
+    assert_alike(*both(loss_of_values(circuit, weights), *values_of(circuit, batch)))
 
 
 @pytest.mark.usefixtures("emulated")
 @pytest.mark.parametrize("make", [classifier, of_all_kinds], ids=lambda make: make.__name__)
 def test_states_and_their_gradients_are_those_of_xlas_code(make: Callable[..., Circuit]) -> None:
     circuit = make(4)
-    params, inputs = values_of(circuit, 6)
-
-    def loss(way: Any, params: Any, inputs: Any) -> Any:
-        found = state(circuit, params, inputs, reverse_pass=way)
-        return (jnp.real(found * (1 + 0.5j)) ** 3).sum(), jnp.real(found)
-
-    gradient = lambda way, *xs: jax.value_and_grad(loss, (1, 2), has_aux=True)(way, *xs)  # noqa: E731
-    assert_alike(*both(gradient, params, inputs))
+    assert_alike(*both(loss_of_states(circuit), *values_of(circuit, 6)))
 
 
 @pytest.mark.usefixtures("emulated")
+@pytest.mark.parametrize("make", [classifier, real], ids=lambda make: make.__name__)
 @pytest.mark.parametrize("keeps", [False, True], ids=["made again", "kept"])
-def test_final_states_are_kept_or_made_again(keeps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_final_states_are_kept_or_made_again(
+    make: Callable[[int], Circuit], keeps: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for module in (adjoint, run):
         monkeypatch.setattr(module, "native_keeps", lambda *_: keeps)
-    circuit = classifier(3)
-    params, inputs = values_of(circuit, 9)
-    gradient = lambda way, p, x: jax.grad(  # noqa: E731
-        lambda p: expectation(circuit, p, x, z_observables(3), reverse_pass=way).sum()
-    )(p)
-    assert_alike(*both(gradient, params, inputs))
+    circuit = make(4)  # four gates side by side are done at once
+    weights = jnp.ones((9, 4), jnp.float32)
+    assert_alike(*both(loss_of_values(circuit, weights), *values_of(circuit, 9)))
 
 
 @pytest.mark.usefixtures("emulated")
 @pytest.mark.slow
 @given_seeds(30)
 def test_random_circuits_are_those_of_xlas_code(seed: int) -> None:
-    case = random_case(seed, max_qubits=6)
-    params, inputs = random_values(case, seed, batch=5, dtype=np.float32)
-    strings = z_observables(case.circuit.num_qubits)
-
-    def value(way: Any, params: Any, inputs: Any) -> Any:
-        return jnp.cos(expectation(case.circuit, params, inputs, strings, reverse_pass=way)).sum()
-
-    found, expected = (
-        run_compiled(jax.value_and_grad(lambda *xs, way=way: value(way, *xs), (0, 1)), params, inputs)
-        for way in ("auto", "store")
-    )
-    assert_alike(found, expected, 1e-4)
+    check_random_circuit(seed, 5, max_qubits=6)
 
 
 # How a launch is made. ------------------------------------------------------------------------------------------

@@ -7,8 +7,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cuda_emulation import assert_alike, both, classifier, of_all_kinds, values_of
-from random_circuits import given_seeds, random_case, random_values, run_compiled
+from cuda_emulation import (
+    assert_alike,
+    both,
+    check_random_circuit,
+    classifier,
+    loss_of_states,
+    loss_of_values,
+    of_all_kinds,
+    real,
+    values_of,
+)
+from random_circuits import given_seeds
 
 from qjax.quantum import (
     Circuit,
@@ -19,9 +29,6 @@ from qjax.quantum import (
     hardware_efficient,
     operation,
     parameter,
-    real_amplitudes,
-    state,
-    z_observables,
 )
 from qjax.quantum.native.cosets import span
 from qjax.quantum.native.cuda import device
@@ -30,40 +37,21 @@ from qjax.quantum.native.large import large_of
 from qjax.quantum.native.strings import in_coset
 
 
-def loss_of(circuit: Circuit, weights: Any) -> Any:
-    def loss(way: Any, params: Any, inputs: Any) -> Any:
-        found = expectation(circuit, params, inputs, z_observables(circuit.num_qubits), reverse_pass=way)
-        return (found * weights).sum(), found
-
-    return lambda way, *xs: jax.value_and_grad(loss, (1, 2), has_aux=True)(way, *xs)
-
-
 @pytest.mark.usefixtures("in_passes")
 @pytest.mark.slow
 @given_seeds(30)
 def test_random_circuits_in_passes_are_those_of_xlas_code(seed: int) -> None:
-    case = random_case(seed, max_qubits=9, min_qubits=8)
-    params, inputs = random_values(case, seed, batch=2, dtype=np.float32)
-    strings = z_observables(case.circuit.num_qubits)
-
-    def value(way: Any, params: Any, inputs: Any) -> Any:
-        return jnp.cos(expectation(case.circuit, params, inputs, strings, reverse_pass=way)).sum()
-
-    found, expected = (
-        run_compiled(jax.value_and_grad(lambda *xs, way=way: value(way, *xs), (0, 1)), params, inputs)
-        for way in ("auto", "store")
-    )
-    assert_alike(found, expected, 1e-4)
+    check_random_circuit(seed, 2, max_qubits=9, min_qubits=8)
 
 
 @pytest.mark.usefixtures("in_passes")
-@pytest.mark.parametrize("make", [classifier, real_amplitudes, of_all_kinds], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", [classifier, real, of_all_kinds], ids=lambda make: make.__name__)
 @pytest.mark.parametrize(("n", "batch"), [(8, 1), (10, 3)])
 def test_passes_are_xlas_code(make: Callable[..., Circuit], n: int, batch: int) -> None:
-    circuit = make(n) if make is not real_amplitudes else real_amplitudes(n, 2) + angle_encoding(n, axis="ry")
+    circuit = make(n)
     params, inputs = values_of(circuit, batch)
     weights = jnp.asarray(np.random.default_rng(1).normal(size=(batch, n)), jnp.float32)
-    assert_alike(*both(loss_of(circuit, weights), params, inputs))
+    assert_alike(*both(loss_of_values(circuit, weights), params, inputs))
 
 
 @pytest.mark.usefixtures("in_passes")
@@ -74,19 +62,19 @@ def test_passes_of_the_sizes_that_gpus_have(bits: int, monkeypatch: pytest.Monke
     circuit = angle_encoding(13) + hardware_efficient(13, 2)
     params, inputs = values_of(circuit, 1)
     weights = jnp.asarray(np.random.default_rng(1).normal(size=(1, 13)), jnp.float32)
-    assert_alike(*both(loss_of(circuit, weights), params, inputs))
+    assert_alike(*both(loss_of_values(circuit, weights), params, inputs))
 
 
 @pytest.mark.usefixtures("in_passes")
 @pytest.mark.parametrize(
     ("letters", "make"),
-    [("IZ", classifier), ("XZ", classifier), ("many", classifier), ("IZ", real_amplitudes)],
+    [("IZ", classifier), ("XZ", classifier), ("many", classifier), ("IZ", real)],
     ids=["strings", "others", "too many strings", "strings of a real state"],
 )
 def test_what_the_last_pass_reads_is_what_is_read_from_the_states(make: Callable[..., Circuit], letters: str) -> None:
     """Strings of I and Z are read in the last pass, some of them alike in a part; all others from the states."""
     n, rng = 9, np.random.default_rng(2)
-    circuit = make(n) if make is not real_amplitudes else real_amplitudes(n, 2) + angle_encoding(n, axis="ry")
+    circuit = make(n)
     params, inputs = values_of(circuit, 2)
     count = 300 if letters == "many" else 40
     texts = {"".join(rng.choice(list("IZ" if letters == "many" else letters), n)) for _ in range(count)}
@@ -105,14 +93,7 @@ def test_what_the_last_pass_reads_is_what_is_read_from_the_states(make: Callable
 @pytest.mark.usefixtures("in_passes")
 def test_states_of_passes_are_those_of_xlas_code() -> None:
     circuit = classifier(9)
-    params, inputs = values_of(circuit, 2)
-
-    def loss(way: Any, params: Any, inputs: Any) -> Any:
-        found = state(circuit, params, inputs, reverse_pass=way)
-        return (jnp.real(found * (1 + 0.5j)) ** 3).sum(), jnp.real(found)
-
-    gradient = lambda way, *xs: jax.value_and_grad(loss, (1, 2), has_aux=True)(way, *xs)  # noqa: E731
-    assert_alike(*both(gradient, params, inputs))
+    assert_alike(*both(loss_of_states(circuit), *values_of(circuit, 2)))
 
 
 @pytest.mark.usefixtures("in_passes")
@@ -127,7 +108,7 @@ def test_gates_whose_matrices_have_zeros_on_the_diagonal() -> None:
     params, inputs = values_of(circuit, 1)
     params["w"] = jnp.asarray([0, 0, np.pi, -np.pi, 3 * np.pi, 1, 2 * np.pi, np.pi, np.pi / 2], jnp.float32)
     weights = jnp.ones((1, 9), jnp.float32)
-    assert_alike(*both(loss_of(circuit, weights), params, inputs))
+    assert_alike(*both(loss_of_values(circuit, weights), params, inputs))
 
 
 @pytest.mark.parametrize("seed", range(5))

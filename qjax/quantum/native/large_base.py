@@ -210,10 +210,6 @@ class Large(ABC):
         rows = np.stack([one.rows(low) for one in self.passes])
         return np.concatenate([own for own, _ in entries]), places, lows, rows
 
-    def with_constants(self, shared: Array) -> Array:
-        """Returns the coefficients that all examples share, and what is the same in each call."""
-        return jnp.concatenate([shared, self.table.constants.astype(self.dtype)])
-
     def shaped(self, *shape: int) -> Any:
         """Returns what stands for an array of real numbers."""
         return jax.ShapeDtypeStruct(shape, self.dtype)  # type: ignore[no-untyped-call]

@@ -84,7 +84,7 @@ class LargeOnCpu(Large):
         if not backward:
             entries = [pair_neighbours(own, self.num_coset_bits - self._low) for own in entries]
         tables = self.tables([(own, len(own)) for own in entries], self._low)
-        return *tables, self.with_constants(shared)
+        return *tables, self.table.with_constants(shared)
 
     def _call(self, backward: bool, results: Sequence[Any], operands: Sequence[Any], *states: Array) -> list[Array]:
         facts = self._facts(len(self.passes), len(operands[4]), backward)

@@ -119,12 +119,11 @@ class Native:
             of_shared, of_own, _ = self._call(True, shapes, shared, own, values)
             return of_shared, of_own
         kept = with_batch(kept, self.batch)
-        rows, blocks = count + len(self.table.constants), self._num_sums
+        rows, blocks = self.table.num_shared, self._num_sums
         shapes = [(rows, blocks), of_each, (self._num_scaled, blocks), self._scratch_shape(True)]
         of_shared, of_own, of_scaled, _ = self._call(True, shapes, shared, own, kept, values)
-        facts = self._with_constants(shared), self._pieces[1].firsts, self.table.is_complex
-        whole = of_shared.sum(axis=-1, keepdims=True) + scaled.cotangents(of_scaled.sum(axis=-1), *facts)
-        return whole[:count], of_own
+        facts = self.table.with_constants(shared), self._pieces[1].firsts, self.table.is_complex
+        return scaled.all_cotangents(of_shared, of_scaled, *facts)[:count], of_own
 
     def _values(self, shared: Array, own: Array, keep: bool) -> tuple[Array, Array]:
         """Returns strings of I and Z, or real and then imaginary parts of the amplitudes, and what is kept."""
@@ -148,21 +147,18 @@ class Native:
             name = target(self.dtype, backward, table.is_complex, "cpu", wide=self._is_wide)
             return list(jax.ffi.ffi_call(name, results)(self._plan(backward), shared, own, *more))
         kept = bool((more[0] if backward else results[1]).shape[0])
-        whole, (forth, back) = self._with_constants(shared), self._pieces
+        whole, (forth, back) = table.with_constants(shared), self._pieces
         gates = table.makers if backward and kept else forth.entries
         operands = gates, back.entries, self._rows, whole, own
         name = target(self.dtype, backward, table.is_complex, "cuda")
         made = scaled.tables(whole, np.concatenate([back.firsts, forth.firsts]))
         return device.launch(name, results, self._launch(backward, operands, kept), *operands, made, *more)
 
-    def _with_constants(self, shared: Array) -> Array:
-        return jnp.concatenate([shared, self.table.constants.astype(self.dtype)])
-
     @cached_property
     def _pieces(self) -> tuple[Pieces, Pieces]:
         """What a GPU does on the way forward, and back."""
         table = self.table
-        facts = table.gates_back, table.num_qubits, table.level.counts[0] + len(table.constants)
+        facts = table.gates_back, table.num_qubits, table.num_shared
         back = pieces_of(*facts, True)  # their numbers are those of their sums, too, so they come first
         return pieces_of(*facts, False, len(back.firsts)), back
 
@@ -210,11 +206,10 @@ class Native:
     @cached_property
     def _givens(self) -> Givens:
         """What a CPU does for the entries of the table."""
-        table, counts = self.table, self.table.level.counts
+        table = self.table
         if self._num_tiles == 1:  # the tables would cost what they save
             return givens_of(table.gates_back, table.num_qubits, 0)
-        num_shared = counts[0] + len(table.constants) + counts[3]
-        return givens_of(table.gates_back, table.num_qubits, num_shared, table.signs)
+        return givens_of(table.gates_back, table.num_qubits, table.num_shared, table.signs)
 
     @cached_property
     def _gates(self) -> np.ndarray:

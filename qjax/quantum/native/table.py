@@ -6,6 +6,7 @@ from functools import cached_property, lru_cache
 from itertools import takewhile
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from qjax.quantum.circuit import Circuit
@@ -43,6 +44,7 @@ from qjax.quantum.operation import Operation
 from qjax.quantum.program import Blocks, compile_circuit
 from qjax.quantum.readouts import is_linear
 from qjax.quantum.stages import ProductState
+from qjax.types import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +74,15 @@ class Table:
     def constants(self) -> np.ndarray:
         """Numbers that are the same in each call, `[., 1]`; they follow the coefficients that all examples share."""
         return np.concatenate([np.zeros(0), *self._laid_out.constants.values()])[:, None]
+
+    @property
+    def num_shared(self) -> int:
+        """Number of coefficients that all examples share, constants and what is composed among them."""
+        return self.level.counts[0] + len(self.constants) + self.num_composed
+
+    def with_constants(self, shared: Array) -> Array:
+        """Returns the coefficients that all examples share, `[., 1]`, and behind them the constants."""
+        return jnp.concatenate([shared, self.constants.astype(shared.dtype)])
 
     @property
     def num_kept(self) -> int:

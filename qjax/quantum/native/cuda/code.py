@@ -195,6 +195,19 @@ class CudaCode(Code):
             return [(part, None) for part in parts]
         return list(zip(parts[::2], parts[1::2], strict=True))
 
+    def load_wide(self, base: Value, offset: Value, kind: Any = None) -> list[Value]:
+        """Returns four neighbouring numbers, real if not said otherwise, that begin at a multiple of 16 bytes."""
+        whole = self.builder.load(self.at(base, offset, ir.VectorType(kind or self.real, 4)), align=16)
+        return [self.builder.extract_element(whole, int32(k)) for k in range(4)]
+
+    def count_ones(self, number: Value) -> Value:
+        """Returns how many bits of a 32-bit number are 1."""
+        return self.builder.call(self.external("llvm.ctpop.i32", INT32, [INT32]), [number])
+
+    def is_odd(self, number: Value) -> Value:
+        """Returns whether a 32-bit number is odd, as a bit."""
+        return self.builder.icmp_unsigned("!=", self.builder.and_(number, int32(1)), int32(0))
+
     def anew(self, address: Value, index: Value) -> Value:
         """Returns an address; what a round of a loop loads from there has no registers from before the loop.
 

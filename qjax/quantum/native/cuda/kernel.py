@@ -109,16 +109,15 @@ class Follower(ABC):
     def _write(self) -> None:
         """Writes the kernel."""
 
-    @abstractmethod
-    def _do_tile(self, number: Value) -> None:
-        """Writes what is done to a tile."""
-
-    def _do_tiles(self) -> None:
-        """Does one tile after the other, at equal distances."""
+    def _num_tiles(self) -> Value:
+        """Returns how many tiles a block does, at equal distances."""
         code, b = self.code, self.code.builder
         tiles = b.sub(b.add(self._count(Launch.TILES), b.sub(code.num_blocks, int32(1))), code.block)
-        with code.loop(b.udiv(tiles, code.num_blocks)) as loop:
-            self._do_tile(b.add(code.block, b.mul(loop.index, code.num_blocks)))
+        return b.udiv(tiles, code.num_blocks)
+
+    def _tile_number(self, index: Value) -> Value:
+        """Returns the number, among all, of one of those tiles."""
+        return self.code.builder.add(self.code.block, self.code.builder.mul(index, self.code.num_blocks))
 
     def _count(self, place: Launch) -> Value:
         """Returns a number of the launch, 32 bits."""
@@ -223,13 +222,15 @@ class _Kernel(Follower):
             of_blocks.append((start, count, SCALED_SUMS))
             for start, count, _ in of_blocks:
                 self._zero_sums(start, b.add(start, count))
-        self._do_tiles()
+        with code.loop(self._num_tiles()) as loop:
+            self._do_tile(self._tile_number(loop.index))
         if self.is_backward:
             for own in of_blocks:
                 self._put_sums(*own)
         b.ret_void()
 
     def _do_tile(self, number: Value) -> None:
+        """Writes what is done to a tile."""
         code, b = self.code, self.code.builder
         batch = self._count(Launch.BATCH)
         example = b.add(b.shl(number, code.lanes_shift), code.lane)

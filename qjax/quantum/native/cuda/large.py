@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import jax.numpy as jnp
@@ -60,12 +60,23 @@ class LargeOnGpu(Large):
     def run_and_read(
         self, readout: Readout, tensors: Any, shared: Array, own: Array, keep: bool
     ) -> tuple[tuple[Array, ...], Array | None]:
-        strings = _strings(self, readout)  # type: ignore[arg-type]
+        strings = self._strings(readout)
         if strings is None:
             return super().run_and_read(readout, tensors, shared, own, keep)
         states, values = self._forth(tensors, shared, own, strings[0], keep)
         each = values.reshape(len(values), self.batch, -1).sum(axis=-1)
         return (combined(strings[1], each),), states.T if keep else None
+
+    def _strings(self, readout: Readout) -> tuple[np.ndarray, np.ndarray] | None:
+        """Returns what the last pass is told of the strings that it reads, and the observables in terms of them.
+
+        None where it reads none: they are others, or their values in all parts would take too much memory.
+        """
+        found = strings_of(readout, self.table.frame, self.dtype)
+        if found is None or len(found[0]) > 1 << self.num_coset_bits:
+            return None
+        table, order = in_coset(found[0], self.passes[-1].basis)
+        return table, found[1][:, order]
 
     def _forth(
         self, tensors: Any, shared: Array, own: Array, strings: np.ndarray | None, keep: bool
@@ -93,7 +104,7 @@ class LargeOnGpu(Large):
     def pull_back_read(
         self, readout: Readout, final: Array, cotangents: tuple[Array, ...], shared: Array, own: Array
     ) -> tuple[Array, Array, Array]:
-        strings = _strings(self, readout)  # type: ignore[arg-type]
+        strings = self._strings(readout)
         if strings is None:
             return super().pull_back_read(readout, final, cotangents, shared, own)
         return self._back(final, combined(strings[1].T, cotangents[0]), strings[0], shared, own)
@@ -102,17 +113,16 @@ class LargeOnGpu(Large):
         self, states: Array, known: Array, strings: np.ndarray | None, shared: Array, own: Array
     ) -> tuple[Array, Array, Array]:
         """Returns what `pull_back` does, given cotangents of the states, or of the strings, `[strings, batch]`."""
-        each, blocks, firsts = states.T, self._shape(True).blocks, self._forth_and_back[True].firsts
-        num_scaled = len(firsts) * scaled.num_sums(self.table.is_complex)
-        sums = (self._num_shared, blocks), (own.shape[0], self.num_tiles), (num_scaled, blocks)
+        each, blocks, table = states.T, self._shape(True).blocks, self.table
+        sums = (table.num_shared, blocks), (own.shape[0], self.num_tiles), (self._num_scaled(True), blocks)
         results = [self.shaped(*shape) for shape in (each.shape, each.shape, *sums, self._scratch(True))]
         words = {Launch.STATE: int(strings is None)}
         found = self._call(True, results, words, strings, shared, own, each, known)
         _, back, of_shared, of_own, of_scaled, _ = found
-        facts = self.with_constants(shared), firsts, self.table.is_complex
-        of_shared = of_shared.sum(axis=-1, keepdims=True) + scaled.cotangents(of_scaled.sum(axis=-1), *facts)
-        of_shared, cosets = of_shared[: shared.shape[0]], self.num_tiles // self.batch
-        return back.T, of_shared, of_own.reshape(own.shape[0], self.batch, cosets).sum(axis=-1)
+        facts = table.with_constants(shared), self._drawn_back.firsts, table.is_complex
+        of_shared = scaled.all_cotangents(of_shared, of_scaled, *facts)[: shared.shape[0]]
+        each_tile = own.shape[0], self.batch, self.num_tiles // self.batch
+        return back.T, of_shared, of_own.reshape(each_tile).sum(axis=-1)
 
     def ordered(self, final: Array) -> Array:
         plan = self._last_plan
@@ -142,37 +152,41 @@ class LargeOnGpu(Large):
         own: Array,
         *more: Array,
     ) -> list[Array]:
-        drawn = self._forth_and_back[backward]
+        drawn = self._drawn_back if backward else self._drawn
         entries, places, lows, rows = self.tables([(one.entries, one.count) for one in drawn.pieces], LOW_BITS)
-        whole = self.with_constants(shared)
+        whole = self.table.with_constants(shared)
         name = target(self.dtype, backward, self.table.is_complex, "cuda", large=True, bits=self.num_coset_bits)
         read = np.zeros((0, READ_WORDS), np.int32) if strings is None else strings
         words |= {
             Launch.NUM_SHARED: whole.shape[0],
             Launch.NUM_OWN: own.shape[0],
-            Launch.NUM_SCALED: len(drawn.firsts) * scaled.num_sums(self.table.is_complex),
+            Launch.NUM_SCALED: self._num_scaled(backward),
             Launch.NUM_READ: len(read),
         }
         sizes = self._launches(backward, places, words)
         made = scaled.tables(whole, drawn.firsts)
         return device.launch(name, results, sizes, entries, lows, rows, whole, own, made, drawn.places, read, *more)
 
+    def _num_scaled(self, backward: bool) -> int:
+        """Returns the number of sums of gates that are scaled."""
+        drawn = self._drawn_back if backward else self._drawn
+        return len(drawn.firsts) * scaled.num_sums(self.table.is_complex)
+
     @cached_property
-    def _forth_and_back(self) -> tuple["_Drawn", "_Drawn"]:
-        return self._draw(False), self._draw(True)
+    def _drawn(self) -> "_Drawn":
+        return self._draw(False)
+
+    @cached_property
+    def _drawn_back(self) -> "_Drawn":
+        return self._draw(True)
 
     def _draw(self, backward: bool) -> "_Drawn":
         lists, found, count = Lists(self.num_coset_bits), [], 0
         for one in self.passes:
-            facts = one.entries, self.num_coset_bits, self._num_shared, backward
+            facts = one.entries, self.num_coset_bits, self.table.num_shared, backward
             found.append(pieces_of(*facts, count, lists))
             count += len(found[-1].firsts)
         return _Drawn(found, np.concatenate([one.firsts for one in found]), lists.places)
-
-    @property
-    def _num_shared(self) -> int:
-        """Number of coefficients that all examples share, constants among them."""
-        return self.table.level.counts[0] + len(self.table.constants)
 
     def _launches(self, backward: bool, places: np.ndarray, more: dict[Launch, int]) -> np.ndarray:
         """Returns the shape of each launch, and then what the kernel is told."""
@@ -212,16 +226,3 @@ class _Drawn:
     pieces: list[Pieces]
     firsts: np.ndarray
     places: np.ndarray
-
-
-@lru_cache(maxsize=512)
-def _strings(large: LargeOnGpu, readout: Readout) -> tuple[np.ndarray, np.ndarray] | None:
-    """Returns what the last pass is told of the strings that it reads, and the observables in terms of them.
-
-    None where it reads none: they are others, or so many that their values in all parts would take too much memory.
-    """
-    found = strings_of(readout, large.table.frame, large.dtype)
-    if found is None or len(found[0]) > 1 << large.num_coset_bits:
-        return None
-    table, order = in_coset(found[0], large.passes[-1].basis)
-    return table, found[1][:, order]

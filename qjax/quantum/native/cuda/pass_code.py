@@ -39,12 +39,6 @@ class PassCode(CudaCode):
         bank = b.and_(mixed, int32((1 << BANK_BITS) - 1))
         return b.zext(b.shl(b.xor(row, bank), int32(2)), INT64)
 
-    def load_wide(self, base: Value, offset: Value) -> list[Value]:
-        """Returns four neighbouring numbers, whose address is a multiple of their size."""
-        kind = ir.VectorType(self.real, 4)
-        whole = self.builder.load(self.at(base, offset, kind), align=16)
-        return [self.builder.extract_element(whole, int32(k)) for k in range(4)]
-
     def load_once(self, base: Value, offset: Value) -> list[Value]:
         """As `load_wide`, but nothing else has to make room in the first-level cache: it is read once."""
         if self.emulated:

@@ -2,11 +2,10 @@
 
 Operands: the entries of all passes, int32 `[entries, ENTRY]`; for each pass the bits below its pivots, int32
 `[passes, k]`, and the rows of its first coset whose numbers are multiples of 2**LOW_BITS, `[passes, .]`; coefficients
-that all examples share, and those of each; the tables of the gates that are scaled (`scaled.py`), and
-where cosets begin that several gates mix (`pieces.py`); what is read in the
-last pass, int32 `[., 4]` (`strings.py`). Then, on the way forward, the halves whose product is the first state,
-`[batch, parts * rows]`; back, the states `[batch, parts * 2**n]`, and their cotangents or those of the strings that
-are read, `[strings, batch]`.
+that all examples share, and those of each; the tables of the gates that are scaled (`scaled.py`), and where cosets
+begin that several gates mix (`pieces.py`); what is read in the last pass, int32 `[., 4]` (`strings.py`). Then, on the
+way forward, the halves whose product is the first state, `[batch, parts * rows]`; back, the states
+`[batch, parts * 2**n]`, and their cotangents or those of the strings that are read, `[strings, batch]`.
 
 Results: of the forward pass the states, the values of the strings in each tile, `[strings, tiles]`, and room to work
 in; of the reverse pass the cotangents as they were before all gates, room for the states, the sums of shared
@@ -103,20 +102,18 @@ class _Passes(Follower):
         What the next one is made of is on its way while this one is stored.
         """
         code, b = self.code, self.code.builder
-        tiles = self._count(Launch.TILES)
-        rounds = b.udiv(b.sub(b.add(tiles, b.sub(code.num_blocks, int32(1))), code.block), code.num_blocks)
-        self.own_row = self._listed_row(b.shl(code.group, int32(_ROWS_SHIFT)))
+        self.own_row = self._coset_row(b.shl(code.group, int32(_ROWS_SHIFT)))
         most = self._offsets[-1]
-        self.steps = {bit: self._listed_row(int32(1 << bit)) for bit in range(most.bit_length()) if most >> bit & 1}
+        self.steps = {bit: self._coset_row(int32(1 << bit)) for bit in range(most.bit_length()) if most >> bit & 1}
         begin = self._where(code.block)
-        with code.loop(rounds, [begin.first, *self._fetch(begin)]) as loop:
-            number = b.add(code.block, b.mul(loop.index, code.num_blocks))
+        with code.loop(self._num_tiles(), [begin.first, *self._fetch(begin)]) as loop:
+            number = self._tile_number(loop.index)
             first, *self._fetched = loop.values
             self.here, self._next = self._where(number, first), b.add(number, code.num_blocks)
-            self._do_tile(number)
+            self._do_tile()
             loop.next = [self.following.first, *self._fetched]
 
-    def _do_tile(self, number: Value) -> None:
+    def _do_tile(self) -> None:
         code, b = self.code, self.code.builder
         code.coset = b.or_(b.shl(self.here.first, int32(1)), int32(1))
         batch_bytes, own_end = code.bytes_of(code.word(Launch.BATCH)), b.add(self.num_shared, self.num_own)
@@ -295,7 +292,7 @@ class _Passes(Follower):
             row = b.xor(row, step) if offset >> bit & 1 else row
         return row
 
-    def _listed_row(self, number: Value) -> Value:
+    def _coset_row(self, number: Value) -> Value:
         """Returns the row that has this number in the coset of row 0."""
         code, b = self.code, self.code.builder
         table_size = b.lshr(code.rows, int64(LOW_BITS))
@@ -355,9 +352,7 @@ class _Passes(Follower):
     def _signed(self, value: Value, string: Value) -> Value:
         """Returns a value with the sign that a string has on the coset's first row."""
         code, b = self.code, self.code.builder
-        count_ones = code.external("llvm.ctpop.i32", INT32, [INT32])
-        bits = b.and_(self.here.first, code.load_int32(string, READ_MASK))
-        odd = b.icmp_signed("!=", b.and_(b.call(count_ones, [bits]), int32(1)), int32(0))
+        odd = code.is_odd(code.count_ones(b.and_(self.here.first, code.load_int32(string, READ_MASK))))
         return b.select(odd, b.fneg(value), value)
 
     # Sums. ----------------------------------------------------------------------------------------------------------

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qjax.quantum.frame import pivots
-from qjax.quantum.native.cosets import Group, Skipped, groups_of
+from qjax.quantum.native.cosets import Group, Skipped, groups_of, with_cosets
 from qjax.quantum.native.cuda.banks import Lists, place_of
 from qjax.quantum.native.forms import (
     ALL_WEIGHTS,
-    COUNT,
     ENTRY,
     FIRST,
     FIRSTS,
@@ -37,6 +35,7 @@ from qjax.quantum.native.forms import (
     WEIGHTS,
     max_scaled,
 )
+from qjax.quantum.native.givens import are_apart
 
 _SINGLE = FORMS.index(("dense", 1, 0))
 
@@ -137,7 +136,7 @@ def _apart(first: Group, second: Group) -> bool:
     gates = first.entries[-1], second.entries[-1]
     if any(gate[KIND] != _SINGLE for gate in gates) or any(gates[0][x] == gates[1][x] for x in (MASK, FIRST)):
         return False
-    return all((int(a[WEIGHTS]) & int(b[MASK])).bit_count() % 2 == 0 for a, b in (gates, gates[::-1]))
+    return are_apart(*gates)
 
 
 def _head(gates: Sequence[np.ndarray], num_bits: int, num_shared: int) -> np.ndarray:
@@ -146,10 +145,7 @@ def _head(gates: Sequence[np.ndarray], num_bits: int, num_shared: int) -> np.nda
     kind = "scaled_real" if all(gate[REAL_ROWS] for gate in gates) else "scaled"
     head[KIND] = SEVERAL[kind if gates[0][FIRST] < num_shared else "several", len(gates)]
     head[MEMBERS] = 1
-    head[COUNT] = 2 ** (num_bits - len(gates))
-    lows = [2**bit - 1 for bit in pivots([int(gate[MASK]) for gate in gates])]
-    head[LOW : LOW + MAX_SEVERAL] = (lows + [0] * MAX_SEVERAL)[:MAX_SEVERAL]  # of listed cosets nobody asks
-    return head
+    return with_cosets(head, [int(gate[MASK]) for gate in gates], num_bits)
 
 
 def _packed(head: np.ndarray, gates: Sequence[np.ndarray], listed: bool) -> np.ndarray:

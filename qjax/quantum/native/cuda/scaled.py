@@ -51,6 +51,22 @@ def tables(coefficients: Array, firsts: np.ndarray) -> Array:
     return jnp.stack([whole.real, whole.imag], axis=-1).reshape(-1)
 
 
+def all_cotangents(
+    of_shared: Array, of_scaled: Array, coefficients: Array, firsts: np.ndarray, is_complex: bool
+) -> Array:
+    """Returns the cotangents of the coefficients, `[., 1]`, given what each block found: see `cotangents`.
+
+    Args:
+      of_shared: for each coefficient, of gates that are not scaled, `[., blocks]`.
+      of_scaled: the sums of those that are, `[pieces * num_sums, blocks]`.
+      coefficients: see `tables`.
+      firsts: likewise.
+      is_complex: whether the amplitudes are.
+    """
+    found = cotangents(of_scaled.sum(axis=-1), coefficients, firsts, is_complex)
+    return of_shared.sum(axis=-1, keepdims=True) + found
+
+
 def cotangents(sums: Array, coefficients: Array, firsts: np.ndarray, is_complex: bool) -> Array:
     """Returns the cotangents of the coefficients, `[., 1]`, given the sums of all pieces, `[pieces * num_sums]`."""
     if not len(firsts):

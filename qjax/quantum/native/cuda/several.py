@@ -39,22 +39,20 @@ class _Cosets:
         """
         self.code, self.count, self.entry = code, count, entry
         b = code.builder
-        self.num_cosets = code.load_int32(entry, COUNT)
         packed = b.gep(entry, [int64(4 * ENTRY)])
-        self._count_ones = code.external("llvm.ctpop.i32", INT32, [INT32])
         self.listed = code.listed_places
         if self.listed is None:
             masks, self.weights, flips, self.lows = (
                 self._four(packed, word)[:count] for word in (MASKS, ALL_WEIGHTS, FLIPS, LOWS)
             )
             self.moves = [code.place(mask) for mask in masks]
-            self.flips = [b.call(self._count_ones, [b.and_(flip, code.coset)]) for flip in flips]
+            self.flips = [code.count_ones(b.and_(flip, code.coset)) for flip in flips]
             return
         flips, moves = (
             [x for k in range(0, count, 4) for x in self._four(packed, word + k)][:count]
             for word in (LISTED_FLIPS, MOVES)
         )
-        self.flips = [b.call(self._count_ones, [b.and_(flip, code.coset)]) for flip in flips]
+        self.flips = [code.count_ones(b.and_(flip, code.coset)) for flip in flips]
         self.moves = [b.zext(move, INT64) for move in moves]
         self.listed = b.gep(self.listed, [code.bytes_of(code.load_int32(entry, LISTED))])
         self.turned: Value = int64(0)
@@ -62,16 +60,16 @@ class _Cosets:
             self.turned = b.xor(self.turned, self._if_odd(flip, move))
 
     def _four(self, base: Value, word: int, kind: ir.Type = INT32) -> list[Value]:
-        """Returns four neighbouring numbers, the first of which is a multiple of their size away."""
-        code, b = self.code, self.code.builder
-        whole = b.load(code.at(base, int64(4 * word), ir.VectorType(kind, 4)), align=16)
-        return [b.extract_element(whole, int32(k)) for k in range(4)]
+        """Returns the numbers at four neighbouring words."""
+        return self.code.load_wide(base, int64(4 * word), kind)
 
     @property
-    def _count_of_cosets(self) -> Value:
+    def _num_cosets(self) -> Value:
         """How many cosets there are; a constant where the size of a tile is one."""
-        b = self.code.builder
-        return self.num_cosets if self.listed is None else b.trunc(b.lshr(self.code.rows, int64(self.count)), INT32)
+        code, b = self.code, self.code.builder
+        if self.listed is None:
+            return code.load_int32(self.entry, COUNT)
+        return b.trunc(b.lshr(code.rows, int64(self.count)), INT32)
 
     def places(self, coset: Value) -> list[Value]:
         """Returns where the rows of a coset are: bit k of a row's index is qubit k."""
@@ -92,14 +90,12 @@ class _Cosets:
             first = b.sub(b.shl(first, int32(1)), b.and_(first, low))
         place = code.place(first)
         for weights, flip, move in zip(self.weights, self.flips, self.moves, strict=True):
-            parity = b.xor(b.call(self._count_ones, [b.and_(first, weights)]), flip)
+            parity = b.xor(code.count_ones(b.and_(first, weights)), flip)
             place = b.xor(place, self._if_odd(parity, move))
         return place
 
     def _if_odd(self, number: Value, move: Value) -> Value:
-        b = self.code.builder
-        odd = b.icmp_unsigned("!=", b.and_(number, int32(1)), int32(0))
-        return b.select(odd, move, int64(0))
+        return self.code.builder.select(self.code.is_odd(number), move, int64(0))
 
     def pairs(self, gate: int) -> list[tuple[int, int]]:
         """Returns the rows that a gate mixes, by their index in a coset."""
@@ -133,7 +129,7 @@ class Several(_Cosets):
     def forward(self, tile: Value) -> None:
         """Writes what applies the gates to a tile."""
         code = self.code
-        with code.each(self.num_cosets) as loop:
+        with code.each(self._num_cosets) as loop:
             places = self.places(loop.index)
             code.store_rows(tile, places, self.apply(code.load_rows(tile, places)))
 
@@ -143,7 +139,7 @@ class Several(_Cosets):
         These are, as in `kernels.backward`, sums of cotangent[j] * conj(state[k]), the state that before the gate.
         """
         code, parts = self.code, 2 if self.code.is_complex else 1
-        with code.each(self.num_cosets, [code.zero] * (4 * parts * self.count)) as loop:
+        with code.each(self._num_cosets, [code.zero] * (4 * parts * self.count)) as loop:
             places = self.places(loop.index)
             states, known = (code.load_rows(own, places) for own in (tile, cotangent))
             added = paired(loop.values, parts)
@@ -201,7 +197,7 @@ class Scaled(_Cosets):
     def forward(self, tile: Value) -> None:
         """Writes what applies the gates to a tile."""
         code = self.code
-        with code.each(self._count_of_cosets) as loop:
+        with code.each(self._num_cosets) as loop:
             places = self.places(loop.index)
             rows = code.load_rows(tile, places)
             self._mix(rows, self.others)
@@ -214,7 +210,7 @@ class Scaled(_Cosets):
         code = self.code
         adjoint = [(self._conjugate(other), self._conjugate(a)) for a, other in self.others]
         initial = [code.zero] * ((2 * self.count + (1 << self.count)) if code.is_complex else self.count)
-        with code.each(self._count_of_cosets, initial) as loop:
+        with code.each(self._num_cosets, initial) as loop:
             places = self.places(loop.index)
             rows = [code.load_rows(own, places) for own in (tile, cotangent)]
             loop.next = self._added(rows[0], rows[1], loop.values)
