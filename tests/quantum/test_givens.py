@@ -43,6 +43,7 @@ from qjax.quantum.native.forms import (
     ROTATION,
     SCALED,
     SCALED_END,
+    SUMS,
     WEIGHTS,
 )
 from qjax.quantum.native.givens import Givens, givens_of
@@ -88,6 +89,8 @@ CIRCUITS = {
     "cz": lambda n: angle_encoding(n) + hardware_efficient(n, 2, entangler="cz"),
     "real": lambda n: real_amplitudes(n, 2) + angle_encoding(n, axis="ry") + real_amplitudes(n, 2, name="more"),
     "loaded again": loaded_again,
+    "rzz": lambda n: angle_encoding(n) + hardware_efficient(n, 2, rotations=("ry", "rx"), entangler="rzz"),
+    "crz": lambda n: angle_encoding(n) + hardware_efficient(n, 2, rotations=("rz",), entangler="crz"),
     "all kinds": of_all_kinds,
 }
 
@@ -270,16 +273,26 @@ def turned(gate: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return after, np.array([[cosine, -sine], [sine, cosine]]), before
 
 
+def parts_of(one: np.ndarray, numbers: dict[int, np.ndarray]) -> tuple[Any, Any, Any]:
+    """The same of what is said of a rotation, or of a number of a diagonal gate."""
+    if one[SCALED] >= 0:
+        return turned(numbers[int(one[GATE])])
+    (first,) = (first for first, own in numbers.items() if first <= one[GATE] < first + 2 * len(own))
+    return (), (), (1, numbers[first].diagonal()[(one[GATE] - first) // 2])
+
+
 def followed(state: np.ndarray, found: Givens, gates: np.ndarray, numbers: dict[int, np.ndarray]) -> np.ndarray:
     """What entries do, rotations and phases among them."""
     by_kind = {kind: key for key, kind in GIVENS.items()}
-    parts = [turned(numbers[int(one[GATE])]) for one in found.rotations]
+    parts = [parts_of(one, numbers) for one in found.rotations]
     rows, starts = np.arange(len(state)), [0]
     while starts[-1] < len(found.factors):
         starts.append(starts[-1] + int(found.factors[starts[-1], FACTORS]))
     assert len(starts) == found.num_tables + 1
     for entry in gates:
         kind = int(entry[KIND])
+        if kind in SUMS.values():  # changes nothing
+            continue
         if kind not in by_kind:
             form = FORMS[kind]
             if form[0] in ("dense", "diagonal"):
@@ -320,7 +333,7 @@ def test_rotations_and_phases_are_the_gates(seed: int) -> None:
     for gates in (found.gates, found.gates_back):
         np.testing.assert_allclose(followed(psi, found, gates, numbers), expected, atol=1e-12)
     for k, one in enumerate(found.rotations):
-        assert one[SCALED] <= k < one[SCALED_END] <= len(found.rotations)
+        assert one[SCALED] < 0 or one[SCALED] <= k < one[SCALED_END] <= len(found.rotations)
 
 
 def test_a_layer_is_rotations_and_one_table() -> None:

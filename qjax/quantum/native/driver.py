@@ -37,6 +37,7 @@ from qjax.quantum.native.forms import (
     MAX_GIVENS_BACK,
     PLACES,
     RECORD_SHIFT,
+    SUMS,
     VECTOR_SHIFT,
     Facts,
     Form,
@@ -96,6 +97,9 @@ class Driver:
             for kind, form in enumerate(FORMS)
             if form[0] != "pair"
         }
+        for count, kind in SUMS.items():
+            write = partial(_backward, form=("diagonal", count, 0), changes=False)
+            found[kind] = self._function(f"sums_{count}", 5, write)
         for (count, phases), kind in GIVENS.items():
             if count <= MAX_GIVENS_BACK:
                 write = partial(_rotate_back, count=count, phases=phases)
@@ -183,8 +187,17 @@ def _forward(code: Code, *operands: Value, form: Form) -> None:
     forward(code, form, *operands)
 
 
-def _backward(code: Code, *operands: Value, form: Form) -> None:
-    backward(code, form, *operands)
+def _backward(
+    code: Code,
+    tile: Value,
+    cotangent: Value,
+    entry: Value,
+    coefficients: Value,
+    sums: Value,
+    form: Form,
+    changes: bool = True,
+) -> None:
+    backward(code, form, tile, cotangent, entry, coefficients, sums, changes)
 
 
 def _rotate(code: Code, *operands: Value, count: int, phases: bool) -> None:

@@ -75,10 +75,13 @@ GIVENS = {
     if phases or count in (MAX_GIVENS, MAX_GIVENS_BACK)
 }
 PHASES = 15
+# Kinds of entries, by the number of qubits, of a diagonal gate on the way back that is undone with such phases: they
+# take the sums for its numbers, and change nothing.
+SUMS = {count: 80 + count for count in range(1, MAX_QUBITS + 1)}
 # Bytes of what there is of a rotation, and of its sums, as a binary logarithm (`givens_code.py`).
 RECORD_SHIFT = VECTOR_SHIFT + 2
 # What is said of a rotation: where the numbers of its gate begin, and which rotations, of all, are scaled where its
-# sums are taken, as a range.
+# sums are taken, as a range. Among them are numbers of diagonal gates: the first word says where, the second is -1.
 GATE, SCALED, SCALED_END, GIVENS_WORDS = 0, 1, 2, 4
 # What is said of a factor of a table of phases: its rotation, or -1 where it is 1 and -1; whether it is the diagonal
 # before that (1) or after it (0); how many factors the table has; and weights and flips of three qubits, all of which

@@ -5,7 +5,8 @@ none of which changes what another depends on are done side by side. What their 
 a phase for each row of the state, the same for every example: a table of 2**n numbers that is made once in a call.
 The rotations are fast Givens rotations (Gentleman 1973, doi:10.1093/imamat/12.3.329): [[1, -t], [t, 1]] with
 |t| <= 1, whose scale is put into the table. So a pair of amplitudes takes 4 multiply-adds for each gate and 8 for
-each table, where a matrix takes 16.
+each table, where a matrix takes 16. Diagonal gates that all examples share are phases, too; on the way back the sums
+for their numbers are taken before the table undoes them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,10 +14,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from qjax.quantum.frame import pivots
+from qjax.quantum.native.cosets import with_cosets
 from qjax.quantum.native.forms import (
     BEFORE,
-    COUNT,
     ENTRY,
     FACTOR_FLIPS,
     FACTOR_WEIGHTS,
@@ -29,7 +29,6 @@ from qjax.quantum.native.forms import (
     GIVENS,
     GIVENS_WORDS,
     KIND,
-    LOW,
     MAKER_KINDS,
     MASK,
     MAX_GIVENS,
@@ -39,6 +38,7 @@ from qjax.quantum.native.forms import (
     ROTATION,
     SCALED,
     SCALED_END,
+    SUMS,
     WEIGHTS,
 )
 
@@ -78,7 +78,7 @@ def givens_of(
       num_shared: number of coefficients that all examples share, which come first.
       signs: of diagonal gates that are 1 and -1 in every call, by the place of their coefficients: 1 where it is -1.
     """
-    found = _Givens(num_qubits, signs or {})
+    found = _Givens(num_qubits, num_shared, signs or {})
     for entry in entries:
         if entry[KIND] == _SINGLE and entry[FIRST] < num_shared:
             found.add(entry)
@@ -113,11 +113,14 @@ class _Givens:
       entries: forwards and back, by how many rotations are done at once at most.
       group: gates side by side, not yet in what follows.
       waiting: those before, of which the first is rotation number `first`; their phases are not all known.
-      behind: diagonal gates that come after these.
+      behind: diagonal gates that come after these, each example's own.
+      diagonals: others, which may be phases.
       phases: factors of the phases that come next.
+      sums: entries for those of diagonal gates among them.
     """
 
     num_qubits: int
+    num_shared: int
     signs: Mapping[int, np.ndarray]
     entries: dict[int, list[np.ndarray]] = field(default_factory=lambda: {MAX_GIVENS: [], MAX_GIVENS_BACK: []})
     rotations: list[list[int]] = field(default_factory=list)
@@ -127,7 +130,9 @@ class _Givens:
     waiting: list[np.ndarray] = field(default_factory=list)
     first: int = 0
     behind: list[np.ndarray] = field(default_factory=list)
+    diagonals: list[np.ndarray] = field(default_factory=list)
     phases: list[list[int]] = field(default_factory=list)
+    sums: list[np.ndarray] = field(default_factory=list)
 
     def put_out(self, *entries: np.ndarray) -> None:
         """Adds entries to those that are done."""
@@ -141,10 +146,12 @@ class _Givens:
         self.group.append(gate)
 
     def add_diagonal(self, entry: np.ndarray) -> None:
-        """Adds a diagonal gate, which phases may pass; signs are phases."""
+        """Adds a diagonal gate, which phases may pass; where all examples share it, it is phases itself."""
         self._close()
         if int(entry[FIRST]) in self.signs:
             self.phases += _sign_factors(entry, self.signs[int(entry[FIRST])])
+        elif entry[FIRST] < self.num_shared:
+            self.diagonals.append(entry)
         elif self.waiting:
             self.behind.append(entry)
         else:
@@ -169,6 +176,7 @@ class _Givens:
                 self._put()
             self.put_out(*gates)
             return
+        self._take_diagonals(True)
         first = len(self.rotations)
         self.phases += _factors(gates, first, True)
         self._put()
@@ -181,6 +189,7 @@ class _Givens:
 
     def _put(self) -> None:
         """Puts out the rotations that wait, with their phases, and what comes behind them."""
+        self._take_diagonals(bool(self.phases) or len(self.diagonals) >= MIN_GROUP)
         if self.phases:
             for at_once, entries in self.entries.items():
                 for start in range(0, max(len(self.waiting), 1), at_once):
@@ -190,18 +199,37 @@ class _Givens:
                 words[FACTORS] = len(self.phases)
             self.factors += self.phases
             self.num_tables += 1
+            self.entries[MAX_GIVENS_BACK] += self.sums
         self.put_out(*self.behind)
-        self.waiting, self.behind, self.phases = [], [], []
+        self.waiting, self.behind, self.phases, self.sums = [], [], [], []
+
+    def _take_diagonals(self, as_phases: bool) -> None:
+        """Makes phases of the diagonal gates that may be, or puts them out where there are none else."""
+        gates, self.diagonals = self.diagonals, []
+        if not as_phases:
+            self.put_out(*gates)
+            return
+        for gate in gates:
+            self.phases += self._number_factors(gate)
+            self.sums.append(gate.copy())
+            self.sums[-1][KIND] = SUMS[FORMS[gate[KIND]][1]]
+
+    def _number_factors(self, gate: np.ndarray) -> Iterator[list[int]]:
+        """Yields for each number of a diagonal gate the rows that it belongs to."""
+        count = FORMS[gate[KIND]][1]
+        for k in range(2**count):
+            bits = k >> np.arange(count)[::-1] & 1
+            weights, flips = gate[WEIGHTS : WEIGHTS + count], gate[FLIP : FLIP + count]
+            yield _factor(len(self.rotations), True, weights, flips ^ bits ^ 1)
+            self.rotations.append([int(gate[FIRST]) + 2 * k, -1, 0, 0])
 
     def _entry(self, gates: Sequence[np.ndarray], first: int, phases: bool) -> np.ndarray:
         """Returns the entry of rotations that are done at once."""
         entry, count = np.zeros(ENTRY, np.int64), len(gates)
         entry[KIND], entry[FIRST], entry[PHASES] = GIVENS[count, phases], first, self.num_tables
-        entry[COUNT] = 2 ** (self.num_qubits - count)
-        entry[LOW : LOW + count] = [2**bit - 1 for bit in pivots([int(gate[MASK]) for gate in gates])]
         for word in (MASK, WEIGHTS, FLIP):
             entry[word : word + count] = [gate[word] for gate in gates]
-        return entry
+        return with_cosets(entry, [int(gate[MASK]) for gate in gates], self.num_qubits)
 
 
 def _factors(gates: Sequence[np.ndarray], first: int, before: bool) -> Iterator[list[int]]:

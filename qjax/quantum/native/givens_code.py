@@ -74,6 +74,8 @@ def write_rotations(code: Code, held: Any, *arguments: Value) -> None:
         own = [b.select(swapped, x, y) for x, y in zip(*after, strict=True)]
         size = b.select(swapped, sizes[1], sizes[3])
         before = _phase(code, code.multiply(code.conjugate((own[0], own[1])), (last[0], last[1])), size)
+        is_number = b.icmp_signed("<", code.load_int32(said, SCALED), int32(0))
+        before = tuple(b.select(is_number, x, y) for x, y in zip(numbers[0], before, strict=True))
         signed = b.select(swapped, b.fneg(scale), scale)
         after = [(b.fmul(x, by), b.fmul(y, by)) for (x, y), by in zip(after, (signed, scale), strict=True)]
         _put_everywhere(code, code.cast(tangent, held), record)
@@ -178,33 +180,40 @@ def write_cotangents(code: Code, held: Any, *arguments: Value) -> None:
       arguments: address of what is said of the rotations, of the coefficients, of what was made of them, of the
         rotations' sums and of the coefficients'; number of rotations.
     """
-    rotations, coefficients, records, known, sums, count = arguments
+    rotations, *others, count = arguments
     b = code.builder
-    half = code.constant(0.5)
     with code.loop(count) as loop:
         said = b.gep(rotations, [b.mul(loop.index, int64(4 * GIVENS_WORDS))])
-        here = b.shl(loop.index, int64(RECORD_SHIFT))
-        record, own = b.gep(records, [here]), b.gep(known, [here])
-        scaled, end = (b.sext(code.load_int32(said, word), INT64) for word in (SCALED, SCALED_END))
-        with code.loop(b.sub(end, scaled), [code.one]) as inner:
-            place = b.add(b.shl(b.add(scaled, inner.index), int64(RECORD_SHIFT)), int64(_SCALE))
-            inner.next = [b.fmul(inner.values[0], code.load(records, place))]
-        factor = b.fdiv(code.one, b.fmul(inner.values[0], inner.values[0]))
-        real, imag, first, last = (b.fmul(_total(code, held, own, k), factor) for k in range(4))
-        scale = code.load(record, int64(_SCALE))
-        diagonal = [code.load(record, int64(_DIAGONALS + 8 * k)) for k in range(4)]
-        turn = code.multiply((diagonal[0], diagonal[1]), code.conjugate((diagonal[2], diagonal[3])))
-        weight = b.fdiv(half, b.fmul(scale, scale))
-        between = code.multiply(turn, (b.fmul(real, weight), b.fmul(imag, weight)))
-        skew = [[(code.zero, first), between], [(b.fneg(between[0]), between[1]), (code.zero, last)]]
-        numbers = _numbers(code, held, code.of_entry(said, GATE, coefficients))
-        total = code.of_entry(said, GATE, sums)
-        for row in (0, 1):
-            for column in (0, 1):
-                (value,) = code.apply([skew[row]], [numbers[column], numbers[2 + column]])
-                for part, added in enumerate(value):
-                    place = code.at(total, int64(VECTOR_BYTES * (4 * row + 2 * column + part)), held)
-                    b.store(b.fadd(b.load(place), code.cast(added, held)), place)
+        with b.if_then(b.icmp_signed(">=", code.load_int32(said, SCALED), int32(0))):
+            _add_cotangent(code, held, said, b.shl(loop.index, int64(RECORD_SHIFT)), *others)
+
+
+def _add_cotangent(
+    code: Code, held: Any, said: Value, here: Value, coefficients: Value, records: Value, known: Value, sums: Value
+) -> None:
+    """Writes what adds the cotangent of one gate's numbers; see `write_cotangents`."""
+    b = code.builder
+    record, own = b.gep(records, [here]), b.gep(known, [here])
+    scaled, end = (b.sext(code.load_int32(said, word), INT64) for word in (SCALED, SCALED_END))
+    with code.loop(b.sub(end, scaled), [code.one]) as inner:
+        place = b.add(b.shl(b.add(scaled, inner.index), int64(RECORD_SHIFT)), int64(_SCALE))
+        inner.next = [b.fmul(inner.values[0], code.load(records, place))]
+    factor = b.fdiv(code.one, b.fmul(inner.values[0], inner.values[0]))
+    real, imag, first, last = (b.fmul(_total(code, held, own, k), factor) for k in range(4))
+    scale = code.load(record, int64(_SCALE))
+    diagonal = [code.load(record, int64(_DIAGONALS + 8 * k)) for k in range(4)]
+    turn = code.multiply((diagonal[0], diagonal[1]), code.conjugate((diagonal[2], diagonal[3])))
+    weight = b.fdiv(code.constant(0.5), b.fmul(scale, scale))
+    between = code.multiply(turn, (b.fmul(real, weight), b.fmul(imag, weight)))
+    skew = [[(code.zero, first), between], [(b.fneg(between[0]), between[1]), (code.zero, last)]]
+    numbers = _numbers(code, held, code.of_entry(said, GATE, coefficients))
+    total = code.of_entry(said, GATE, sums)
+    for row in (0, 1):
+        for column in (0, 1):
+            (value,) = code.apply([skew[row]], [numbers[column], numbers[2 + column]])
+            for part, added in enumerate(value):
+                place = code.at(total, int64(VECTOR_BYTES * (4 * row + 2 * column + part)), held)
+                b.store(b.fadd(b.load(place), code.cast(added, held)), place)
 
 
 def _total(code: Code, held: Any, start: Value, index: int) -> Value:

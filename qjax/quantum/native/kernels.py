@@ -47,9 +47,16 @@ def forward(code: Code, form: Form, tile: Value, entry: Value, coefficients: Any
 
 
 def backward(
-    code: Code, form: Form, tile: Value, cotangent: Value, entry: Value, coefficients: Any, sums: Any
+    code: Code,
+    form: Form,
+    tile: Value,
+    cotangent: Value,
+    entry: Value,
+    coefficients: Any,
+    sums: Any,
+    changes: bool = True,
 ) -> None:
-    """Writes what takes a state and its cotangent back through a gate.
+    """Writes what takes a state and its cotangent back through a gate, or, if it changes nothing, takes sums alone.
 
     To `sums` it adds the cotangents of the coefficients: of U[j, k] the sum of cotangent[j] * conj(state[k]), the
     state that before the gate (Jones & Gacon 2020, arXiv:2009.02823, equation 8).
@@ -73,9 +80,9 @@ def backward(
             before, back = gate.undo(after), gate.undo(known)
             for k, (row, column) in enumerate(gate.products()):
                 added[k] = code.multiply(code.conjugate(before[column]), known[row], added[k])
-            stored = own[:1] if form[0] == "start" else own
-            code.store_rows(tile, stored, before)
-            code.store_rows(cotangent, stored, back)
+            stored = own[: changes * (1 if form[0] == "start" else len(own))]
+            code.store_rows(tile, stored, before[: len(stored)])
+            code.store_rows(cotangent, stored, back[: len(stored)])
         if not kept:
             code.store_numbers(total, added)
         return [part for number in added for part in number[:parts]] if kept else []
