@@ -265,8 +265,11 @@ class Simulation(BatchLast):
 
     def _keeps(self, operands: tuple[Array, ...]) -> bool:
         """Whether the native code keeps the final states for the reverse pass."""
+        table = table_of(self.circuit, self._batched(shapes_of(operands)))
         assert self.batching is not None
-        return native_keeps(self.circuit.num_qubits, self.batching[1], operands[-1].dtype)
+        if table is None:
+            return False
+        return native_keeps(self.circuit.num_qubits, self.batching[1], operands[-1].dtype, table.work)
 
     # What is run. -------------------------------------------------------------------------------------------
 

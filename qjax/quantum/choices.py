@@ -54,6 +54,10 @@ USE_NATIVE = os.environ.get("QJAX_NATIVE", "1") != "0"
 # vectors for each amplitude, and 2 for each coefficient.
 MAX_SINGLE_NATIVE_QUBITS, MAX_NATIVE_QUBITS, MAX_NATIVE_COEFFICIENTS = 8, 18, 2**16
 FEW_NATIVE, FULL_VECTOR = 4, 16
+# On a CPU it makes the final states again in the cache unless that takes long, and they are few: to keep and fetch
+# them takes as long as 16 gates (n = 8, batch 512, value and gradient: 3 layers made again 0.41 ms, kept 0.45; 20
+# layers 3.0, 2.5; n = 12, batch 512, inputs in each of 3 layers: 18, 20), 16 MiB longer (n = 16, batch 32: 20, 40).
+MIN_KEPT_WORK, MAX_KEPT_BYTES = 16, 2**21
 # It applies diagonal gates one by one; of more than so many for each qubit, side by side, XLA's code takes one cosine
 # and sine for each amplitude instead (n = 10, batch 64, 55 of them: 0.8 ms for 1.1).
 MAX_NATIVE_DIAGONALS = 4
@@ -117,13 +121,18 @@ def saves_states(num_states: int, num_qubits: int, batch: int, dtype: Any) -> bo
     return needed <= min(MAX_SAVED_BYTES, MAX_SAVED_SHARE * device_bytes())
 
 
-def native_keeps(num_qubits: int, batch: int, dtype: Any) -> bool:
-    """Returns whether native code keeps the final states of whole ones for the reverse pass.
+def native_keeps(num_qubits: int, batch: int, dtype: Any, work: float) -> bool:
+    """Returns whether native code keeps the final states of whole ones for the reverse pass, or makes them again.
 
-    That of a CPU does not: it makes them again in the cache, which takes less than to fetch them (n = 8, batch 512, 3
-    layers: value and gradient 0.59 ms for 0.69, 60 layers of n = 4: 0.41 for 0.41; the gradient alone 0.37 for 0.59).
+    Args:
+      num_qubits: of each state.
+      batch: number of states.
+      dtype: real dtype.
+      work: forwards, as `Table.work` counts it.
     """
-    return on_gpu() and saves_states(1, num_qubits, batch, dtype)
+    if on_gpu():
+        return saves_states(1, num_qubits, batch, dtype)
+    return work >= MIN_KEPT_WORK and state_bytes(num_qubits, batch, dtype) <= MAX_KEPT_BYTES
 
 
 def chunk_size(num_qubits: int, batch: int) -> int:

@@ -17,6 +17,7 @@ from qjax.quantum import (
     PauliString,
     PauliSum,
     Repeat,
+    adjoint,
     angle_encoding,
     expectation,
     explain,
@@ -29,6 +30,7 @@ from qjax.quantum import (
     z_observables,
 )
 from qjax.quantum import choices as choices_module
+from qjax.quantum.choices import native_keeps
 from qjax.quantum.explain import Explanation
 from qjax.quantum.frame import Frame, pivots
 from qjax.quantum.gates import GATES
@@ -430,14 +432,25 @@ def test_an_angle_that_is_loaded_in_each_repetition_has_one_cotangent(shared: bo
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), own, other)
 
 
-def test_final_states_are_made_again() -> None:
+@pytest.mark.parametrize("keeps", [False, True], ids=["made again", "kept"])
+def test_final_states_are_kept_or_made_again(keeps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (adjoint, run):
+        monkeypatch.setattr(module, "native_keeps", lambda *_: keeps)
     circuit = plain(4).append("ccx", (0, 1, 2)).append("rz", 1, input_angle(2))
     params, inputs = values_of(circuit, 40)
     loss = lambda p, x, r: (expectation(circuit, p, x, z_observables(4), reverse_pass=r) ** 2).sum()  # noqa: E731
     found = jax.jit(jax.grad(lambda p, x: loss(p, x, "auto"), (0, 1)))
-    assert "tensor<32x40xf32>" not in found.lower(params, inputs).as_text()
+    assert ("tensor<32x40xf32>" in found.lower(params, inputs).as_text()) == keeps
     wanted = jax.grad(lambda p, x: loss(p, x, "store"), (0, 1))(params, inputs)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found(params, inputs), wanted)
+
+
+def test_states_are_kept_where_they_are_few_and_take_long() -> None:
+    cases = [(8, 512, 64.0), (8, 512, 8.0), (8, 2**13, 64.0)]
+    assert [native_keeps(n, batch, np.float32, work) for n, batch, work in cases] == [True, False, False]
+    long = angle_encoding(4) + hardware_efficient(4, 20, rotations=("rx",), entangler="cx")
+    assert table(long).work == pytest.approx(0.4 * 4 * 19)
+    assert table(long + angle_encoding(4)).work == pytest.approx(0.4 * 4 * 19 + 4)
 
 
 def test_several_threads_find_what_one_does(monkeypatch: pytest.MonkeyPatch) -> None:

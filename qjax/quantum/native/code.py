@@ -99,6 +99,17 @@ class Code:
         self.row_shift, self.real_shift = int64(VECTOR_SHIFT + self.is_complex), int64(VECTOR_SHIFT)
         self.to_imag = int64(VECTOR_BYTES)
 
+    def align_stack(self) -> None:
+        """Has the function's stack begin at a multiple of a vector's size.
+
+        Else vectors for which there is no register lie across two cache lines each, as the caller's stack has it.
+        """
+        b = self.builder
+        room = b.alloca(INT64)
+        room.align = VECTOR_BYTES
+        kind = ir.FunctionType(VOID, [room.type])
+        b.asm(kind, "", "r", [room], side_effect=True)  # an empty one: what nobody uses would be left out
+
     def constant(self, value: float) -> ir.Constant:
         """Returns a vector of one number."""
         return ir.Constant(self.vector, [value] * self.num_lanes)

@@ -4,13 +4,15 @@ A share is tiles at equal distances, whichever thread does it, and has sums of i
 thread was quicker.
 
 Operands, for the forward pass: the plan, int32 (below); what all examples share, `[., 1]`, and what each has,
-`[., batch]`, angles and then coefficients. Results: the values read, `[., batch]`; and room to work in. For the
-reverse pass the cotangents of the values follow the operands, and the results are the cotangents of what is shared
-and of what each example has, and room to work in. It makes the states again: to fetch them would take longer.
+`[., batch]`, angles and then coefficients. Results: the values read, `[., batch]`; the final states,
+`[parts * rows, batch]`, or `[0, batch]` where these are not kept; and room to work in. For the reverse pass what was
+kept and the cotangents of the values follow the operands, and the results are the cotangents of what is shared and of
+what each example has, and room to work in.
 
 The plan is one array, as XLA spends time on each: the `Facts`; the table of the gates, `[gates, ENTRY]`; the table
 for the way back; the rows to read; the recipes of the gates that all examples share; constants of float64, from
-which those of each example are made; and what is said of rotations and of their phases (`givens.py`).
+which those of each example are made; and what is said of rotations and of their phases (`givens.py`). Where states
+were kept, the first table of the reverse pass has those entries alone that make coefficients.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -112,6 +114,7 @@ class Driver:
         """Returns the function of addresses, and then of 64-bit integers, whose body is written so."""
         kinds = [POINTER] * num_pointers + [INT64] * num_integers
         code = Code(self.module, name, VOID, kinds, self.arithmetic)
+        code.align_stack()
         write(code, *code.arguments)
         code.builder.ret_void()
         return code.function
@@ -154,8 +157,8 @@ class Driver:
         def data(array: Value, index: int) -> Value:
             return code.load_int64(code.load_pointer(array, index), BUFFER_DATA)
 
-        def length(index: int) -> Value:
-            return code.load_int64(code.load_pointer(code.load_pointer(arguments, index), BUFFER_SHAPE), 0)
+        def length(index: int, array: Value = arguments) -> Value:
+            return code.load_int64(code.load_pointer(code.load_pointer(array, index), BUFFER_SHAPE), 0)
 
         for index, (place, count) in enumerate(((Job.SHARED, Job.NUM_SHARED), (Job.OWN, Job.NUM_OWN)), 1):
             code.store_int64(data(arguments, index), job, place)
@@ -167,10 +170,11 @@ class Driver:
                 value = code.builder.add(data(arguments, 0), code.builder.shl(value, int64(2)))
             code.store_int64(value, job, Job[fact.name])
         if self.backward:
-            last = data(arguments, 3), *(data(results, k) for k in range(3))
+            kept, values, sums = (arguments, 3), data(arguments, 4), [data(results, 0), data(results, 1)]
         else:
-            last = data(results, 0), int64(0), int64(0), data(results, 1)
-        names = (Job.VALUES, Job.SHARED_SUMS, Job.OWN_SUMS, Job.SCRATCH)
+            kept, values, sums = (results, 1), data(results, 0), [int64(0), int64(0)]
+        last = (values, *sums, data(results, 2), data(*kept), length(kept[1], kept[0]))
+        names = (Job.VALUES, Job.SHARED_SUMS, Job.OWN_SUMS, Job.SCRATCH, Job.KEPT, Job.NUM_KEPT)
         for value, place in zip(last, names, strict=True):
             code.store_int64(value, job, place)
         for place in (Job.NEXT, Job.DONE):
@@ -318,6 +322,7 @@ class _Worker:
         gates = code.load_pointer(self.job, Job.GATES), self._get(Job.NUM_GATES)
         after = [[room.coefficients], [room.rotations, room.tables]]
         self._follow(*gates, self.driver.apply, [room.tile], after, False)
+        self._keep(lanes)
         if not self.driver.backward:
             self._read(lanes)
             return
@@ -329,6 +334,17 @@ class _Worker:
         with code.loop(self._get(Job.NUM_OWN)) as loop:
             place = b.add(self.own_offset, b.shl(loop.index, int64(VECTOR_SHIFT)))
             lanes.put(code.load(room.sums, place), sums, loop.index)
+
+    def _keep(self, lanes: Lanes) -> None:
+        """Puts the final states where they are kept, or gets them from there."""
+        code, b, room = self.code, self.code.builder, self.room
+        kept, count = code.load_pointer(self.job, Job.KEPT), self._get(Job.NUM_KEPT)
+        with b.if_then(b.icmp_signed("!=", count, int64(0))), code.loop(room.rows) as loop:
+            place, half = b.shl(loop.index, code.row_shift), room.rows
+            if self.driver.backward:
+                code.store_rows(room.tile, [place], [self._take(lanes, kept, loop.index, half)])
+            else:
+                self._put(lanes, code.load_rows(room.tile, [place])[0], kept, loop.index, half)
 
     def _take(self, lanes: Lanes, array: Value, index: Value, half: Value) -> Complex:
         """Returns a row of amplitudes from an array whose second half has the imaginary parts."""

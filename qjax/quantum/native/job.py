@@ -33,6 +33,8 @@ class Job(IntEnum):
     VALUES = auto()  # results of the forward pass, or their cotangents
     SHARED_SUMS = auto()
     OWN_SUMS = auto()
+    KEPT = auto()  # final states
+    NUM_KEPT = auto()  # rows of it
     SCRATCH = auto()
     ROOM = auto()
     QUBITS = auto()

@@ -71,7 +71,7 @@ class Native:
           gradient: whether the reverse pass follows; then coefficients have cotangents, and final states may be kept.
         """
         rows = (self.table.level.counts[1] + self._num_values) * (1 + gradient)
-        if gradient and native_keeps(self.table.num_qubits, self.batch, self.dtype):
+        if gradient and native_keeps(self.table.num_qubits, self.batch, self.dtype, self.table.work):
             rows += self.table.num_kept
         return rows * self.batch * self.dtype.itemsize + self._scratch_bytes(gradient)
 
@@ -98,8 +98,7 @@ class Native:
         Args:
           shared: coefficients that all examples share, `[num_shared, 1]`.
           own: the others, `[num_own, batch]`.
-          keep: whether the final states are wanted; else there are none, `[0, batch]`. On a CPU they are 0, for
-            nobody looks at them.
+          keep: whether the final states are wanted; else there are none, `[0, batch]`.
         """
         values, kept = self._values(shared, own, keep)
         return self._finish(values), kept
@@ -113,12 +112,11 @@ class Native:
             values = jnp.concatenate(known)
         else:
             (values,) = jax.vjp(self._finish, self._values(shared, own, False)[0])[1](known)
-        count, of_each = shared.shape[0], (own.shape[0], self.batch)
+        kept, count, of_each = with_batch(kept, self.batch), shared.shape[0], (own.shape[0], self.batch)
         if self.platform == "cpu":
             shapes = [(count, 1), of_each, self._scratch_shape(True)]
-            of_shared, of_own, _ = self._call(True, shapes, shared, own, values)
-            return of_shared, of_own
-        kept = with_batch(kept, self.batch)
+            found = self._call(True, shapes, shared, own, kept, values)
+            return found[0], found[1]
         rows, blocks = self.table.num_shared, self._num_sums
         shapes = [(rows, blocks), of_each, (self._num_scaled, blocks), self._scratch_shape(True)]
         of_shared, of_own, of_scaled, _ = self._call(True, shapes, shared, own, kept, values)
@@ -129,8 +127,6 @@ class Native:
         """Returns strings of I and Z, or real and then imaginary parts of the amplitudes, and what is kept."""
         of_kept = self.table.num_kept if keep else 0, self.batch
         shapes = [(self._num_values, self.batch), of_kept, self._scratch_shape(False)]
-        if self.platform == "cpu":
-            return self._call(False, shapes[::2], shared, own)[0], jnp.zeros(of_kept, self.dtype)
         values, kept, _ = self._call(False, shapes, shared, own)
         return values, kept
 
@@ -142,11 +138,11 @@ class Native:
 
     def _call(self, backward: bool, shapes: Sequence[Any], shared: Array, own: Array, *more: Array) -> list[Array]:
         results = [jax.ShapeDtypeStruct(shape, self.dtype) for shape in shapes]  # type: ignore[no-untyped-call]
-        table = self.table
+        kept, table = bool((more[0] if backward else results[1]).shape[0]), self.table
         if self.platform == "cpu":
+            gates = table.makers if backward and kept else self._gates
             name = target(self.dtype, backward, table.is_complex, "cpu", wide=self._is_wide)
-            return list(jax.ffi.ffi_call(name, results)(self._plan(backward), shared, own, *more))
-        kept = bool((more[0] if backward else results[1]).shape[0])
+            return list(jax.ffi.ffi_call(name, results)(self._plan(backward, gates), shared, own, *more))
         whole, (forth, back) = table.with_constants(shared), self._pieces
         gates = table.makers if backward and kept else forth.entries
         operands = gates, back.entries, self._rows, whole, own
@@ -167,9 +163,9 @@ class Native:
         """Number of the sums of gates that are scaled, on a GPU."""
         return len(self._pieces[1].firsts) * scaled.num_sums(self.table.is_complex)
 
-    def _plan(self, backward: bool) -> np.ndarray:
+    def _plan(self, backward: bool, gates: np.ndarray) -> np.ndarray:
         """Returns what the native code of a CPU is told; see `driver.py`."""
-        gates, table, facts = self._gates, self.table, np.zeros(len(Facts), np.int32)
+        table, facts = self.table, np.zeros(len(Facts), np.int32)
         facts[Facts.QUBITS], facts[Facts.BATCH] = table.num_qubits, self.batch
         facts[Facts.TILES], facts[Facts.WORKERS] = self._num_tiles, self._num_workers
         facts[Facts.ROOM], facts[Facts.STATE] = self._room(backward), self._strings is None

@@ -127,6 +127,14 @@ class Table:
         return np.array(self._laid_out.entries, np.int32).reshape(-1, ENTRY)
 
     @cached_property
+    def work(self) -> float:
+        """What the gates take forwards, in matrices on one qubit; what all examples share takes less: `givens.py`."""
+        kinds, firsts = self.gates_back[:, KIND], self.gates_back[:, FIRST]
+        of_layers = np.isin(kinds, [_SINGLE, *_DIAGONALS]) & (firsts < self.num_shared)
+        none = np.isin(kinds, [*MAKER_KINDS, _START])
+        return float(np.where(none, 0.0, np.where(of_layers, 0.4, 1.0)).sum())
+
+    @cached_property
     def makers(self) -> np.ndarray:
         """Returns the entries that make coefficients, int32 `[entries, ENTRY]`."""
         return self.gates_back[np.isin(self.gates_back[:, KIND], MAKER_KINDS)]
@@ -362,6 +370,7 @@ def _move(frame: Frame, item: Item) -> None:
 
 
 _START, _COLUMN = FORMS.index(("start", 1, 0)), FORMS.index(("column", 1, 0))
+_DIAGONALS = [k for k, form in enumerate(FORMS) if form[0] == "diagonal"]
 _SINGLE, _PAIR = FORMS.index(("dense", 1, 0)), FORMS.index(("pair", 2, 0))
 
 
