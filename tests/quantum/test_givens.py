@@ -46,9 +46,10 @@ from qjax.quantum.native.forms import (
     SUMS,
     WEIGHTS,
 )
+from qjax.quantum.native.fresh import turned_starts
 from qjax.quantum.native.givens import Givens, givens_of
 from qjax.quantum.native.run import native_of
-from qjax.quantum.native.table import Table, table_of, turned_starts
+from qjax.quantum.native.table import Table, table_of
 from qjax.quantum.readouts import StateReadout
 
 INPUTS = frozenset({"inputs"})
@@ -133,7 +134,8 @@ def num_rotations(circuit: Circuit, batch: int, dtype: Any) -> int:
 
 @pytest.mark.parametrize(
     ("name", "n", "dtype"),
-    [(name, n, dtype) for name in CIRCUITS for n, dtype in ((3, np.float64), (8, np.float32)) if name != "all kinds"]
+    [(name, 3, np.float64) for name in CIRCUITS if name != "all kinds"]
+    + [(name, 8, np.float32) for name in ("cx", "cz", "rzz")]
     + [("all kinds", 4, np.float32), ("all kinds", 4, np.float64)],
 )
 def test_values_and_gradients_are_those_of_xlas_code(name: str, n: int, dtype: Any) -> None:
@@ -180,7 +182,7 @@ def test_other_strings_are_read_from_the_states() -> None:
     assert_alike(*both(circuit, params, inputs, strings), 1e-5)
 
 
-@given_seeds(6)
+@given_seeds(3)
 def test_random_layers_are_those_of_xlas_code(seed: int) -> None:
     check_random_layers(seed)
 
@@ -318,7 +320,7 @@ def shared_of(table: Table) -> int:
     return counts[0] + len(table.constants) + counts[3]
 
 
-@given_seeds(25)
+@given_seeds(15)
 def test_rotations_and_phases_are_the_gates(seed: int) -> None:
     circuit = random_layers(seed)
     table = table_of(circuit, INPUTS)

@@ -153,7 +153,7 @@ CHECKS = [check for name, check in list(globals().items()) if name.startswith("c
 
 
 @pytest.mark.parametrize("check", CHECKS)
-@given_seeds(6)
+@given_seeds(4)
 def test_property(check: Callable[[int], None], seed: int) -> None:
     check(seed)
 

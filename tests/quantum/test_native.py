@@ -264,7 +264,7 @@ def readouts(case: Case, rng: np.random.Generator) -> dict[str, Callable[..., An
     }
 
 
-@given_seeds(8)
+@given_seeds(4)
 def test_random_circuits_and_their_gradients(seed: int) -> None:
     check_random_circuit(seed)
 

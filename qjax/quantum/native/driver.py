@@ -32,28 +32,22 @@ from qjax.quantum.native.code import INT32, INT64, POINTER, VOID, Arithmetic, Co
 from qjax.quantum.native.composing import write_compose, write_compose_back
 from qjax.quantum.native.forms import (
     ENTRY,
-    FORMS,
     GIVENS,
     KIND,
-    MAX_GIVENS,
-    MAX_GIVENS_BACK,
     PLACES,
     RECORD_SHIFT,
-    SUMS,
     VECTOR_SHIFT,
     Facts,
-    Form,
 )
 from qjax.quantum.native.givens_code import (
     Scalars,
-    rotate,
-    rotate_back,
     write_cotangents,
     write_rotations,
     write_tables,
 )
 from qjax.quantum.native.job import Job, change, release, schedule_workers
-from qjax.quantum.native.kernels import backward, forward, squares, walsh_hadamard, weighting
+from qjax.quantum.native.kernel_list import kernels, kernels_back
+from qjax.quantum.native.kernels import squares, walsh_hadamard, weighting
 from qjax.quantum.native.room import Lanes, Room
 
 
@@ -68,7 +62,8 @@ class Driver:
           backward: whether it is the reverse pass.
         """
         self.module, self.arithmetic, self.backward = ir.Module("qjax"), arithmetic, backward
-        self.apply, self.undo = self._kernels(), self._kernels_back() if backward else {}
+        self.apply = {kind: self._function(*facts) for kind, facts in kernels().items()}
+        self.undo = {kind: self._function(*facts) for kind, facts in kernels_back().items()} if backward else {}
         self.squares = self._function("squares", 2, squares, 1)
         self.weighting = self._function("weighting", 3, weighting, 1)
         self.walsh_hadamard = self._function("walsh_hadamard", 1, walsh_hadamard, 2)
@@ -79,34 +74,6 @@ class Driver:
         self.cotangents = self._composing("cotangents", 5, write_cotangents, Scalars) if backward else None
         self.worker = _Worker(self).function
         self._write_handler()
-
-    def _kernels(self) -> dict[int, ir.Function]:
-        """Returns by the kind of an entry the function that applies it."""
-        found = {
-            kind: self._function(f"apply_{_name(form)}", 3, partial(_forward, form=form))
-            for kind, form in enumerate(FORMS)
-        }
-        for (count, phases), kind in GIVENS.items():
-            if phases or count == MAX_GIVENS:
-                write = partial(_rotate, count=count, phases=phases)
-                found[kind] = self._function(f"rotate_{count}_{phases:d}", 4, write)
-        return found
-
-    def _kernels_back(self) -> dict[int, ir.Function]:
-        """Returns by the kind of an entry the function that goes back through it."""
-        found = {
-            kind: self._function(f"undo_{_name(form)}", 5, partial(_backward, form=form))
-            for kind, form in enumerate(FORMS)
-            if form[0] != "pair"
-        }
-        for count, kind in SUMS.items():
-            write = partial(_backward, form=("diagonal", count, 0), changes=False)
-            found[kind] = self._function(f"sums_{count}", 5, write)
-        for (count, phases), kind in GIVENS.items():
-            if count <= MAX_GIVENS_BACK:
-                write = partial(_rotate_back, count=count, phases=phases)
-                found[kind] = self._function(f"rotate_back_{count}_{phases:d}", 6, write)
-        return found
 
     def _function(
         self, name: str, num_pointers: int, write: Callable[..., None], num_integers: int = 0
@@ -181,35 +148,6 @@ class Driver:
             code.store_int64(int64(0), job, place)
         workers = code.load_int64(job, Job.WORKERS)
         code.store_int64(code.builder.add(workers, int64(1)), job, Job.REFERENCES)  # one is the caller's own
-
-
-def _name(form: Form) -> str:
-    return "_".join(map(str, form))
-
-
-def _forward(code: Code, *operands: Value, form: Form) -> None:
-    forward(code, form, *operands)
-
-
-def _backward(
-    code: Code,
-    tile: Value,
-    cotangent: Value,
-    entry: Value,
-    coefficients: Value,
-    sums: Value,
-    form: Form,
-    changes: bool = True,
-) -> None:
-    backward(code, form, tile, cotangent, entry, coefficients, sums, changes)
-
-
-def _rotate(code: Code, *operands: Value, count: int, phases: bool) -> None:
-    rotate(code, count, phases, *operands)
-
-
-def _rotate_back(code: Code, *operands: Value, count: int, phases: bool) -> None:
-    rotate_back(code, count, phases, *operands)
 
 
 def _tables(is_complex: bool, code: Code, held: Any, *operands: Value) -> None:

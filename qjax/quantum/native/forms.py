@@ -77,7 +77,7 @@ GIVENS = {
 PHASES = 15
 # Kinds of entries, by the number of qubits, of a diagonal gate on the way back that is undone with such phases: they
 # take the sums for its numbers, and change nothing.
-SUMS = {count: 80 + count for count in range(1, MAX_QUBITS + 1)}
+SUMS = {1: 81, 2: 82}
 # Bytes of what there is of a rotation, and of its sums, as a binary logarithm (`givens_code.py`).
 RECORD_SHIFT = VECTOR_SHIFT + 2
 # What is said of a rotation: where the numbers of its gate begin, and which rotations, of all, are scaled where its

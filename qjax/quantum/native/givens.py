@@ -150,7 +150,7 @@ class _Givens:
         self._close()
         if int(entry[FIRST]) in self.signs:
             self.phases += _sign_factors(entry, self.signs[int(entry[FIRST])])
-        elif entry[FIRST] < self.num_shared:
+        elif entry[FIRST] < self.num_shared and FORMS[entry[KIND]][1] in SUMS:
             self.diagonals.append(entry)
         elif self.waiting:
             self.behind.append(entry)

@@ -1,6 +1,6 @@
 """The table that the native code follows: one entry for each gate, every repetition written out."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import takewhile
@@ -30,6 +30,7 @@ from qjax.quantum.native.forms import (
     WEIGHTS,
     num_numbers,
 )
+from qjax.quantum.native.fresh import new_entry, turned_starts
 from qjax.quantum.native.items import (
     Counts,
     Item,
@@ -272,7 +273,7 @@ class _Entries:
     def _made(self, item: Item, here: Counts) -> Iterator[np.ndarray]:
         """Yields what makes the coefficients from an angle, where they are."""
         if item.angle and item.form:
-            entry = _new("rotation", 1, here[2] + item.made)
+            entry = new_entry("rotation", 1, here[2] + item.made)
             entry[LEFT], entry[RIGHT], entry[COUNT] = self._starts[item.kind], here[1] + item.first, item.size // 2
             yield entry
 
@@ -280,7 +281,7 @@ class _Entries:
         """Returns the entry of a gate whose coefficients begin at this place."""
         assert item.form is not None
         frame, qubits = self.frame, (*item.qubits, *item.controls)
-        entry = _new(item.form[0], item.form[1], first, item.form[2])
+        entry = new_entry(item.form[0], item.form[1], first, item.form[2])
         if item.form[0] == "start":  # the rows so far have no bit of this qubit's
             entry[MASK] = entry[COUNT] = frame.masks[qubits[0]]
             return entry
@@ -296,45 +297,6 @@ class _Entries:
         return entry
 
 
-def turned_starts(entries: Sequence[np.ndarray], num_shared: int, first: int) -> list[np.ndarray]:
-    """Returns entries where gates that all examples share, each the next one on a fresh qubit, make its first column.
-
-    Such a matrix times the column is another column: two numbers of each example, not all rows of its state.
-
-    Args:
-      entries: in order.
-      num_shared: number of coefficients that all examples share, which come first.
-      first: where the numbers of the columns may begin, which are made for each example.
-    """
-    makers: list[np.ndarray] = []
-    columns: list[np.ndarray] = []
-    starts: list[np.ndarray] = []
-    later: list[np.ndarray] = []
-    fresh: dict[int, np.ndarray] = {}
-    rest = list(entries)
-    while rest:
-        entry = rest[0]
-        if entry[KIND] == _START:
-            starts.append(entry)
-            fresh[int(entry[MASK])] = entry
-        elif entry[KIND] in MAKER_KINDS:
-            (later if columns else makers).append(entry)
-        elif entry[KIND] == _SINGLE and entry[FIRST] < num_shared and _is_fresh(entry, fresh):
-            start = fresh.pop(int(entry[MASK]))
-            product = _new("column", 1, first + 4 * len(columns))
-            product[LEFT], product[RIGHT], start[FIRST] = entry[FIRST], start[FIRST], product[FIRST]
-            columns.append(product)
-        else:
-            break
-        del rest[0]
-    return [*makers, *columns, *starts, *later, *rest]
-
-
-def _is_fresh(gate: np.ndarray, fresh: Mapping[int, np.ndarray]) -> bool:
-    """Whether a gate's qubit is still the bit of a row that its start made it."""
-    return int(gate[MASK]) in fresh and int(gate[WEIGHTS]) == int(gate[MASK]) and not int(gate[FLIP])
-
-
 def has_real_rows(operations: Sequence[Operation]) -> bool:
     """Whether each row of the product on one qubit is one of real numbers times a phase: real ones come first."""
     real = [op.gate.is_real for op in operations]
@@ -345,12 +307,6 @@ def has_real_rows(operations: Sequence[Operation]) -> bool:
 def _is_start(item: Any) -> bool:
     """Whether an item makes the state of a fresh qubit."""
     return isinstance(item, Item) and item.form == ("start", 1, 0)
-
-
-def _new(kind: str, num_qubits: int, first: int, num_controls: int = 0) -> np.ndarray:
-    entry = np.zeros(ENTRY, np.int64)
-    entry[KIND], entry[FIRST] = FORMS.index((kind, num_qubits, num_controls)), first
-    return entry
 
 
 def _moved(places: Counts, by: Counts, times: int) -> Counts:
