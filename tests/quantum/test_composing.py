@@ -141,7 +141,15 @@ def test_single_states_and_gradients_are_rounded_once(name: str, dtype: Any) -> 
     check_gradient(circuit, slopes, params, np.zeros((1, 0)), max(8 * unit, 1e-10))
 
 
-@pytest.mark.parametrize(("batch", "shared"), [(8, False), (8, True), (9, False), (17, True)])
+@pytest.mark.parametrize(
+    ("batch", "shared"),
+    [
+        (8, True),
+        pytest.param(8, False, marks=pytest.mark.slow),
+        (9, False),
+        pytest.param(17, True, marks=pytest.mark.slow),
+    ],
+)
 def test_loops_have_gates_for_each_slice(batch: int, shared: bool) -> None:
     """Up to 8 examples go through in float64, more in float32, whose rounding then is what counts."""
     body = Circuit(3).append("rx", 0, parameter("w", 0)).append("rz", 0, parameter("v")).append("h", 1)

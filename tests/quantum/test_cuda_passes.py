@@ -55,7 +55,7 @@ def test_passes_are_xlas_code(make: Callable[..., Circuit], n: int, batch: int) 
 
 
 @pytest.mark.usefixtures("in_passes")
-@pytest.mark.parametrize("bits", [12, 13])
+@pytest.mark.parametrize("bits", [pytest.param(12, marks=pytest.mark.slow), 13])
 def test_passes_of_the_sizes_that_gpus_have(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda_large, "coset_bits", lambda *_: (bits, 0))
     monkeypatch.setattr(device, "gpu", lambda: (1, 2**18))
