@@ -54,7 +54,6 @@ from qjax.quantum.readouts import StateReadout
 
 INPUTS = frozenset({"inputs"})
 ATOL = {np.float32: 1e-5, np.float64: 1e-12}
-DENSE, DIAGONAL = FORMS.index(("dense", 1, 0)), FORMS.index(("diagonal", 2, 0))
 
 
 def loaded_again(n: int, reps: int = 2, rotations: tuple[str, ...] = ("rz", "ry", "rz")) -> Circuit:

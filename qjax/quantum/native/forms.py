@@ -35,6 +35,8 @@ FORMS: tuple[Form, ...] = (
 )
 MAX_QUBITS = 3
 # Kinds of entries that make numbers and touch no amplitude.
+START, COLUMN, SINGLE = (FORMS.index((kind, 1, 0)) for kind in ("start", "column", "dense"))
+DIAGONALS = tuple(place for place, form in enumerate(FORMS) if form[0] == "diagonal")
 MAKER_KINDS = tuple(FORMS.index((kind, 1, 0)) for kind in ("rotation", "column"))
 # The kind of an entry that exchanges the examples of a vector, or what else it holds, and rows: see `cosets.py`.
 TURN = len(FORMS)

@@ -14,10 +14,10 @@ from qjax.quantum.native.forms import (
     MAKER_KINDS,
     MASK,
     RIGHT,
+    SINGLE,
+    START,
     WEIGHTS,
 )
-
-_START, _SINGLE = FORMS.index(("start", 1, 0)), FORMS.index(("dense", 1, 0))
 
 
 def new_entry(kind: str, num_qubits: int, first: int, num_controls: int = 0) -> np.ndarray:
@@ -45,12 +45,12 @@ def turned_starts(entries: Sequence[np.ndarray], num_shared: int, first: int) ->
     rest = list(entries)
     while rest:
         entry = rest[0]
-        if entry[KIND] == _START:
+        if entry[KIND] == START:
             starts.append(entry)
             fresh[int(entry[MASK])] = entry
         elif entry[KIND] in MAKER_KINDS:
             (later if columns else makers).append(entry)
-        elif entry[KIND] == _SINGLE and entry[FIRST] < num_shared and _is_fresh(entry, fresh):
+        elif entry[KIND] == SINGLE and entry[FIRST] < num_shared and _is_fresh(entry, fresh):
             start = fresh.pop(int(entry[MASK]))
             product = new_entry("column", 1, first + 4 * len(columns))
             product[LEFT], product[RIGHT], start[FIRST] = entry[FIRST], start[FIRST], product[FIRST]

@@ -17,6 +17,7 @@ import numpy as np
 from qjax.quantum.native.cosets import with_cosets
 from qjax.quantum.native.forms import (
     BEFORE,
+    DIAGONALS,
     ENTRY,
     FACTOR_FLIPS,
     FACTOR_WEIGHTS,
@@ -38,12 +39,11 @@ from qjax.quantum.native.forms import (
     ROTATION,
     SCALED,
     SCALED_END,
+    SINGLE,
     SUMS,
     WEIGHTS,
 )
 
-_SINGLE = FORMS.index(("dense", 1, 0))
-_DIAGONALS = [k for k, form in enumerate(FORMS) if form[0] == "diagonal"]
 # Fewer gates side by side are left as they are: their tables would cost what they save.
 MIN_GROUP = 3
 
@@ -80,11 +80,11 @@ def givens_of(
     """
     found = _Givens(num_qubits, num_shared, signs or {})
     for entry in entries:
-        if entry[KIND] == _SINGLE and entry[FIRST] < num_shared:
+        if entry[KIND] == SINGLE and entry[FIRST] < num_shared:
             found.add(entry)
         elif entry[KIND] in MAKER_KINDS:  # touches no amplitude
             found.put_out(entry)
-        elif entry[KIND] in _DIAGONALS:
+        elif entry[KIND] in DIAGONALS:
             found.add_diagonal(entry)
         else:
             found.add_other(entry)

@@ -30,7 +30,7 @@ from qjax.quantum.native.forms import (
     SCALED_END,
     VECTOR_BYTES,
 )
-from qjax.quantum.native.kernels import Rows
+from qjax.quantum.native.kernels import Rows, add_skew_sums, mix
 
 # Where the parts of what there is of a rotation begin.
 _SWAPPED, _SCALE, _DIAGONALS = VECTOR_BYTES, VECTOR_BYTES + 8, 2 * VECTOR_BYTES
@@ -323,39 +323,15 @@ class _Piece(Rows):
 
     def turned(self, rows: Sequence[Complex], sign: int) -> list[Complex]:
         """Returns the rows after the rotations, but for the scale; with sign -1 after their inverses."""
-        code, found = self.code, list(rows)
-        for gate, tangent in enumerate(self.tangents):
-            minus = code.builder.fneg(tangent)
-            along, against = (minus, tangent) if sign > 0 else (tangent, minus)
-            for low, high in self.pairs(gate):
-                first, last = found[low], found[high]
-                found[low], found[high] = self._plus(first, along, last), self._plus(last, against, first)
+        found = list(rows)
+        signed = [(tangent, self.code.builder.fneg(tangent)) for tangent in self.tangents]
+        a, other = (1, 0) if sign > 0 else (0, 1)
+        mix(self.code, found, [(self.pairs(k), (own[a], None), (own[other], None)) for k, own in enumerate(signed)])
         return found
-
-    def _plus(self, total: Complex, factor: Value, value: Complex) -> Complex:
-        add = self.code.multiply_add
-        real = add(factor, value[0], total[0])
-        return real, None if total[1] is None else add(factor, value[1], total[1])
 
     def added(self, states: Sequence[Complex], known: Sequence[Complex], values: Sequence[Value]) -> list[Value]:
-        """Returns the sums with those of some rows: of each rotation real and imaginary part, then of each row."""
-        code, b = self.code, self.code.builder
-        found, parts = list(values), 1 + code.is_complex
-        for gate in range(self.count):
-            for low, high in self.pairs(gate):
-                for row, column, sign in ((low, high, 1), (high, low, -1)):
-                    (x, y), (u, v) = known[row], states[column]
-                    signed = u if sign > 0 else b.fneg(u)
-                    real = code.multiply_add(x, signed, found[parts * gate])
-                    if y is not None and v is not None:
-                        real = code.multiply_add(y, v if sign > 0 else b.fneg(v), real)
-                        imag = code.multiply_add(y, u, found[parts * gate + 1])
-                        found[parts * gate + 1] = code.multiply_add(b.fneg(x), v, imag)
-                    found[parts * gate] = real
-        if code.is_complex:
-            for place, ((x, y), (u, v)) in enumerate(zip(known, states, strict=True), 2 * self.count):
-                found[place] = code.multiply_add(b.fneg(x), v, code.multiply_add(y, u, found[place]))
-        return found
+        """Returns the sums with those of some rows; see `add_skew_sums`."""
+        return add_skew_sums(self.code, states, known, [self.pairs(k) for k in range(self.count)], values)
 
     def put(self, values: Sequence[Value], sums: Value) -> None:
         """Adds the sums of all cosets to those that are there."""

@@ -200,6 +200,64 @@ class _Gate(Rows):
         return rows
 
 
+# Gates as unit-diagonal matrices, and what is summed on the way back. -----------------------------------------
+
+
+def mix(code: Code, rows: list[Complex], gates: Sequence[tuple[Sequence[tuple[int, int]], Complex, Complex]]) -> None:
+    """Writes what applies [[1, a], [b, 1]] to pairs of rows, for each gate given as the pairs, a and b."""
+    for pairs, a, other in gates:
+        for low, high in pairs:
+            first, last = rows[low], rows[high]
+            rows[low], rows[high] = _added_product(code, first, a, last), _added_product(code, last, other, first)
+
+
+def _added_product(code: Code, total: Complex, x: Complex, y: Complex) -> Complex:
+    """Returns total + x * y, x being real where it has no imaginary part."""
+    if x[1] is not None:
+        return code.multiply(x, y, total)
+    real = code.multiply_add(x[0], y[0], total[0])
+    return real, None if y[1] is None else code.multiply_add(x[0], y[1], total[1])
+
+
+def add_skew_sums(
+    code: Code,
+    states: Sequence[Complex],
+    known: Sequence[Complex],
+    gates: Sequence[Sequence[tuple[int, int]]],
+    values: Sequence[Value],
+) -> list[Value]:
+    """Returns sums with those of some rows, with M[j, k] the sum of cotangent[j] * conj(state[k]).
+
+    Args:
+      code: of the kernel.
+      states: rows of the state.
+      known: the same of its cotangent.
+      gates: the pairs of rows that each gate mixes.
+      values: for each gate real and imaginary part of M01 - conj(M10), and then for each row the imaginary part of
+        M[j, j]; in real arithmetic the real parts alone.
+    """
+    parts = 2 if code.is_complex else 1
+    added = list(values)
+
+    def plus(total: Value, x: Value, y: Value, sign: int) -> Value:
+        return code.multiply_add(x if sign > 0 else code.builder.fneg(x), y, total)
+
+    for k, pairs in enumerate(gates):
+        real = parts * k
+        for low, high in pairs:
+            for row, column, sign in ((low, high, 1), (high, low, -1)):
+                (x, y), (u, v) = known[row], states[column]
+                added[real] = plus(added[real], x, u, sign)
+                if y is not None and v is not None:
+                    added[real] = plus(added[real], y, v, sign)
+                    added[real + 1] = plus(added[real + 1], y, u, 1)
+                    added[real + 1] = plus(added[real + 1], x, v, -1)
+    if code.is_complex:
+        for j, ((x, y), (u, v)) in enumerate(zip(known, states, strict=True), parts * len(gates)):
+            added[j] = plus(plus(added[j], y, u, 1), x, v, -1)
+    return added
+
+
 # Readouts: strings of I and Z. ------------------------------------------------------------------------------
 
 

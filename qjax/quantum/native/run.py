@@ -18,10 +18,10 @@ from qjax.quantum.native.cuda import device, scaled
 from qjax.quantum.native.cuda.pieces import Pieces, pieces_of
 from qjax.quantum.native.cuda.shape import Shape, demands, shape_of
 from qjax.quantum.native.forms import (
-    FORMS,
     KIND,
     MAKER_KINDS,
     PLACES,
+    START,
     VECTOR_BYTES,
     Facts,
     Launch,
@@ -34,7 +34,7 @@ from qjax.quantum.primitive import with_batch
 from qjax.quantum.readouts import Readout, StateReadout
 from qjax.types import Array
 
-_MAKE_STATES = (*MAKER_KINDS, FORMS.index(("start", 1, 0)))
+_MAKE_STATES = (*MAKER_KINDS, START)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,9 @@ from qjax.quantum.circuit import Circuit
 from qjax.quantum.frame import Frame, pivots
 from qjax.quantum.matrices import constant_matrix
 from qjax.quantum.native.forms import (
+    COLUMN,
     COUNT,
+    DIAGONALS,
     ENTRY,
     FIRST,
     FLIP,
@@ -27,6 +29,8 @@ from qjax.quantum.native.forms import (
     MAX_QUBITS,
     REAL_ROWS,
     RIGHT,
+    SINGLE,
+    START,
     WEIGHTS,
     num_numbers,
 )
@@ -93,7 +97,7 @@ class Table:
     @property
     def num_made(self) -> int:
         """Number of coefficients of each example that the native code makes."""
-        return self.level.counts[2] + 4 * int(np.sum(self.gates_back[:, KIND] == _COLUMN))
+        return self.level.counts[2] + 4 * int(np.sum(self.gates_back[:, KIND] == COLUMN))
 
     @property
     def num_composed(self) -> int:
@@ -120,7 +124,7 @@ class Table:
     @property
     def num_coefficients(self) -> int:
         """Number of coefficients in all, in real numbers."""
-        return sum(self.level.counts) - self.level.counts[2] + self.num_made + len(self.constants)
+        return self.num_shared + self.level.counts[1] + self.num_made
 
     @cached_property
     def gates_back(self) -> np.ndarray:
@@ -131,8 +135,8 @@ class Table:
     def work(self) -> float:
         """What the gates take forwards, in matrices on one qubit; what all examples share takes less: `givens.py`."""
         kinds, firsts = self.gates_back[:, KIND], self.gates_back[:, FIRST]
-        of_layers = np.isin(kinds, [_SINGLE, *_DIAGONALS]) & (firsts < self.num_shared)
-        none = np.isin(kinds, [*MAKER_KINDS, _START])
+        of_layers = np.isin(kinds, [SINGLE, *DIAGONALS]) & (firsts < self.num_shared)
+        none = np.isin(kinds, [*MAKER_KINDS, START])
         return float(np.where(none, 0.0, np.where(of_layers, 0.4, 1.0)).sum())
 
     @cached_property
@@ -325,9 +329,7 @@ def _move(frame: Frame, item: Item) -> None:
         frame.x(*item.qubits)
 
 
-_START, _COLUMN = FORMS.index(("start", 1, 0)), FORMS.index(("column", 1, 0))
-_DIAGONALS = [k for k, form in enumerate(FORMS) if form[0] == "diagonal"]
-_SINGLE, _PAIR = FORMS.index(("dense", 1, 0)), FORMS.index(("pair", 2, 0))
+_PAIR = FORMS.index(("pair", 2, 0))
 
 
 def pair_neighbours(entries: np.ndarray, num_qubits: int) -> np.ndarray:
@@ -349,10 +351,10 @@ def pair_neighbours(entries: np.ndarray, num_qubits: int) -> np.ndarray:
 
 def _pair(first: np.ndarray, last: np.ndarray, num_qubits: int) -> np.ndarray | None:
     """Returns the entry of two gates on one qubit each, whose coefficients are neighbours; None where it can't be."""
-    if first[KIND] != _SINGLE or last[KIND] != _SINGLE or num_qubits < 2 or first[MASK] == last[MASK]:
+    if first[KIND] != SINGLE or last[KIND] != SINGLE or num_qubits < 2 or first[MASK] == last[MASK]:
         return None
     apart = all((int(a[WEIGHTS]) & int(b[MASK])).bit_count() % 2 == 0 for a, b in ((first, last), (last, first)))
-    if not apart or last[FIRST] != first[FIRST] + 2 * num_numbers(FORMS[_SINGLE]):
+    if not apart or last[FIRST] != first[FIRST] + 2 * num_numbers(FORMS[SINGLE]):
         return None
     entry = first.copy()
     entry[KIND], entry[COUNT] = _PAIR, 2 ** (num_qubits - 2)

@@ -17,7 +17,6 @@ from qjax.quantum.native.forms import (
     FIRSTS,
     FLIP,
     FLIPS,
-    FORMS,
     KIND,
     LISTED,
     LISTED_FLIPS,
@@ -32,12 +31,11 @@ from qjax.quantum.native.forms import (
     MOVES,
     REAL_ROWS,
     SEVERAL,
+    SINGLE,
     WEIGHTS,
     max_scaled,
 )
 from qjax.quantum.native.givens import are_apart
-
-_SINGLE = FORMS.index(("dense", 1, 0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +109,7 @@ def in_several(
         taken, waiting = _take(waiting, num_shared, most)
         found += [[maker] for group in taken for maker in group.entries[:-1]]
         gates = [group.entries[-1] for group in taken]
-        is_scaled = gates[0][KIND] == _SINGLE and gates[0][FIRST] < num_shared
+        is_scaled = gates[0][KIND] == SINGLE and gates[0][FIRST] < num_shared
         several = len(gates) >= (least if is_scaled else 2)
         found.append([_head(gates, num_bits, num_shared), *gates] if several else gates)
     return found
@@ -134,7 +132,7 @@ def _take(waiting: Sequence[Group], num_shared: int, most: tuple[int, int]) -> t
 def _apart(first: Group, second: Group) -> bool:
     """Whether two gates are on one qubit each, with numbers of their own, and neither changes what the other sees."""
     gates = first.entries[-1], second.entries[-1]
-    if any(gate[KIND] != _SINGLE for gate in gates) or any(gates[0][x] == gates[1][x] for x in (MASK, FIRST)):
+    if any(gate[KIND] != SINGLE for gate in gates) or any(gates[0][x] == gates[1][x] for x in (MASK, FIRST)):
         return False
     return are_apart(*gates)
 

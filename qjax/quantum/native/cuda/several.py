@@ -23,7 +23,7 @@ from qjax.quantum.native.forms import (
     MASKS,
     MOVES,
 )
-from qjax.quantum.native.kernels import paired
+from qjax.quantum.native.kernels import add_skew_sums, mix, paired
 
 
 class _Cosets:
@@ -213,7 +213,7 @@ class Scaled(_Cosets):
         with code.each(self._num_cosets, initial) as loop:
             places = self.places(loop.index)
             rows = [code.load_rows(own, places) for own in (tile, cotangent)]
-            loop.next = self._added(rows[0], rows[1], loop.values)
+            loop.next = add_skew_sums(code, rows[0], rows[1], [self.pairs(k) for k in range(self.count)], loop.values)
             numbers = [code.conjugate(number) for number in self._diagonal(loop.index)]
             for own, start in zip(rows, (tile, cotangent), strict=True):
                 own[:] = [code.multiply(number, row) for number, row in zip(numbers, own, strict=True)]
@@ -224,44 +224,10 @@ class Scaled(_Cosets):
         code.add_all_sums([(pointer, sums.stride)], [[(value, None) for value in self._found(loop.values)]], step=1)
 
     def _mix(self, rows: list[Complex], others: Sequence[tuple[Complex, Complex]]) -> None:
-        for k, (a, other) in enumerate(others):
-            for low, high in self.pairs(k):
-                first, last = rows[low], rows[high]
-                rows[low], rows[high] = self._added_product(first, a, last), self._added_product(last, other, first)
-
-    def _added_product(self, total: Complex, x: Complex, y: Complex) -> Complex:
-        """Returns total + x * y, x being real where it has no imaginary part."""
-        code = self.code
-        if x[1] is not None:
-            return code.multiply(x, y, total)
-        real = code.multiply_add(x[0], y[0], total[0])
-        return real, None if y[1] is None else code.multiply_add(x[0], y[1], total[1])
+        mix(self.code, rows, [(self.pairs(k), *own) for k, own in enumerate(others)])
 
     def _conjugate(self, value: Complex) -> Complex:
         return value if value[1] is None else self.code.conjugate(value)
-
-    def _added(self, states: Sequence[Complex], known: Sequence[Complex], values: Sequence[Value]) -> list[Value]:
-        """Returns the sums with those of some rows: real and imaginary part for each gate, and then for each row."""
-        code, parts = self.code, 2 if self.code.is_complex else 1
-        added = list(values)
-        for k in range(self.count):
-            real = parts * k
-            for low, high in self.pairs(k):
-                # M01 - conj(M10), with M[j, k] = cotangent[j] * conj(state[k]).
-                for row, column, sign in ((low, high, 1), (high, low, -1)):
-                    (x, y), (u, v) = known[row], states[column]
-                    added[real] = self._plus(added[real], x, u, sign)
-                    if y is not None and v is not None:
-                        added[real] = self._plus(added[real], y, v, sign)
-                        added[real + 1] = self._plus(added[real + 1], y, u, 1)
-                        added[real + 1] = self._plus(added[real + 1], x, v, -1)
-        if code.is_complex:
-            for j, ((x, y), (u, v)) in enumerate(zip(known, states, strict=True), parts * self.count):
-                added[j] = self._plus(self._plus(added[j], y, u, 1), x, v, -1)
-        return added
-
-    def _plus(self, total: Value, x: Value, y: Value, sign: int) -> Value:
-        return self.code.multiply_add(x if sign > 0 else self.code.builder.fneg(x), y, total)
 
     def _found(self, values: Sequence[Value]) -> list[Value]:
         """Returns the sums of all cosets as `scaled.cotangents` wants them."""
