@@ -1,1 +1,1 @@
-"""Experiments, one a file: `get_config()` returns a ConfigDict. Data only: neither qjax nor jax is imported here."""
+"""Experiments, one a file: `get_config()` returns a ConfigDict. Data only: each imports no more than other ones."""

@@ -9,7 +9,7 @@ Result:    entity F1 0.381 on the test split (one seed); 0.33 over 5 splits x 3 
 
 from ml_collections import ConfigDict
 
-from configs import ner_variational
+from qjax.configs import ner_variational
 
 
 def get_config() -> ConfigDict:

@@ -7,7 +7,7 @@ Result:    entity F1 0.390 on the test split (one seed).
 
 from ml_collections import ConfigDict
 
-from configs import ner_variational
+from qjax.configs import ner_variational
 
 
 def get_config() -> ConfigDict:

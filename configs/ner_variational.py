@@ -7,7 +7,7 @@ Result:    entity F1 0.197 on the test split (one seed).
 
 from ml_collections import ConfigDict
 
-from configs import default
+from qjax.configs import default
 
 
 def get_config() -> ConfigDict:

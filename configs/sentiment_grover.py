@@ -10,7 +10,7 @@ Result:    test accuracy 0.767 (one split, one seed).
 
 from ml_collections import ConfigDict
 
-from configs import default
+from qjax.configs import default
 
 
 def get_config() -> ConfigDict:

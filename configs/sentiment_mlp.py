@@ -9,7 +9,7 @@ Result:    test accuracy 0.773 on average over 5 splits x 3 seeds.
 
 from ml_collections import ConfigDict
 
-from configs import default
+from qjax.configs import default
 
 
 def get_config() -> ConfigDict:

@@ -7,7 +7,7 @@ Result:    near the majority class; nothing is to be learnt from random features
 
 from ml_collections import ConfigDict
 
-from configs import default
+from qjax.configs import default
 
 
 def get_config() -> ConfigDict:

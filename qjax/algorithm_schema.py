@@ -12,9 +12,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.algorithms import counting, grover, minimum, phase_estimation, shor
 from qjax.checks import check, check_choice
 from qjax.config_schema import POSITIVE, SEED, Rule, checked_values, flatten, unflatten
+from qjax.configs.algorithms import counting, grover, minimum, phase_estimation, shor
 
 FILES = {
     "grover": grover,

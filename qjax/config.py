@@ -18,7 +18,6 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from configs import default
 from qjax.algorithm_schema import (
     FILES,
     algorithm_keys,
@@ -30,6 +29,11 @@ from qjax.algorithm_schema import (
 )
 from qjax.checks import UserError, check, check_choice, fail
 from qjax.config_schema import TYPE_WORDS, check_key, flatten, schema, validate_config
+from qjax.configs import default
+from qjax.configs.algorithms import shor
+
+# The folders of the configurations that come with qjax.
+SHIPPED = (Path(str(default.__file__)).parent, Path(str(shor.__file__)).parent)
 
 MODES = ("train", "evaluate", "predict", "export", "explain", "algorithm")
 CONFIG_FILE = "config.json"
@@ -50,14 +54,25 @@ CHANGEABLE: dict[str, tuple[str, ...]] = {
 ALGORITHM_MODES = ("algorithm", "export")
 
 
+def find_config(path: str | Path) -> Path:
+    """Returns the file of `path`, which may also be the name of a configuration of qjax, such as 'sentiment_mlp'."""
+    if not Path(path).is_file() and Path(path).name == str(path):
+        shipped = [folder / f"{path}.py" for folder in SHIPPED]
+        return next((file for file in shipped if file.is_file()), Path(path))
+    return Path(path)
+
+
 def load_config(path: str | Path) -> ConfigDict:
-    """Executes the file at `path` and returns what its `get_config()` returns, unchecked.
+    """Executes the file that `path` names and returns what its `get_config()` returns, unchecked.
 
     Raises:
       UserError: there is no such file, or it fails; then with its line and its own message.
     """
-    expectation = "name a Python file whose get_config() returns a ConfigDict"
-    check(Path(path).is_file(), "--config", expectation, f"{path}, which is not a file")
+    expectation = "name a Python file whose get_config() returns a ConfigDict, or a configuration of qjax"
+    path = find_config(path)
+    if not path.is_file() and path.name == str(path) and not path.suffix:
+        fail("--config", expectation, str(path), sorted(f.stem for d in SHIPPED for f in d.glob("[!_]*.py")))
+    check(path.is_file(), "--config", expectation, f"{path}, which is not a file")
     flag_values = flags.FlagValues()  # type: ignore[no-untyped-call]
     argv = ["main.py", f"--config={path}"]
     config_flags.DEFINE_config_file("config", flag_values=flag_values, sys_argv=argv, lock_config=False)
@@ -239,7 +254,7 @@ def resolve_config(
     if mode == "explain" and config_path is not None and not (workdir and Path(workdir, CONFIG_FILE).exists()):
         return validate_config(apply_overrides(_checked_kind(load_config(config_path), mode), overrides))
     if not workdir:
-        if config_path is not None and Path(config_path).is_file():
+        if config_path is not None and find_config(config_path).is_file():
             _checked_kind(load_config(config_path), mode)  # a forgotten --mode=algorithm, which needs no workdir
         also = ", or be left out with --config" if mode == "explain" else ""
         fail("--workdir", f"name the folder of the run{also}", "nothing")

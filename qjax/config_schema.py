@@ -12,8 +12,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs import default
 from qjax.checks import check, check_choice, fail, nearest
+from qjax.configs import default
 
 # Keys whose value is one of a few names.
 CHOICES: dict[str, tuple[str, ...]] = {

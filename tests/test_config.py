@@ -8,7 +8,6 @@ import sys
 import pytest
 from ml_collections import ConfigDict, config_dict
 
-from configs import default
 from qjax import config as config_lib
 from qjax import config_schema
 from qjax.checks import UserError
@@ -27,6 +26,7 @@ from qjax.config import (
     to_json,
 )
 from qjax.config_schema import flatten, unflatten, validate_config
+from qjax.configs import default
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "__init__")
@@ -46,7 +46,7 @@ def with_values(**values):
 
 def write_config(tmp_path, body, name="mine.py"):
     path = tmp_path / name
-    path.write_text("from configs import default\n\n\ndef get_config():\n" + body, encoding="utf-8")
+    path.write_text("from qjax.configs import default\n\n\ndef get_config():\n" + body, encoding="utf-8")
     return str(path)
 
 

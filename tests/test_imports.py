@@ -21,8 +21,10 @@ MODELS = ALGORITHMS | {"models"}
 TRAINING = MODELS | {"data", "evaluation", "training"}
 STUDIES = TRAINING | {"studies"}
 MODES = STUDIES | {"export", "visualization", "config", "config_schema", "algorithm_schema", "modes", "qjax"}
+MAIN = MODES | {"main", "installation"}
 ALLOWED = {
-    "qjax": set(),
+    "qjax": {"installation"},
+    "installation": {"checks"},
     "types": {"types"},
     "checks": {"checks"},
     "config_schema": BASE | {"configs", "config_schema"},
@@ -38,7 +40,7 @@ ALLOWED = {
     "export": ALGORITHMS | {"export"},
     "visualization": QUANTUM | {"visualization"},
     "modes": MODES,
-    "main": MODES,
+    "main": MAIN,
     "configs": {"configs"},
 }
 
@@ -51,7 +53,17 @@ HOMES = {
     "flax.linen": {"models"},
     "ml_collections": {"config", "config_schema", "algorithm_schema", "modes", "configs"},
     "jax": set(ALLOWED)
-    - {"qjax", "checks", "config", "config_schema", "algorithm_schema", "configs", "main", "visualization"},
+    - {
+        "qjax",
+        "checks",
+        "config",
+        "config_schema",
+        "algorithm_schema",
+        "configs",
+        "main",
+        "installation",
+        "visualization",
+    },
 }
 # What the quantum core may know beside Python's own library.
 QUANTUM_LIBRARIES = {"jax", "numpy", "qjax"}
@@ -163,7 +175,7 @@ def test_each_forbidden_arrow_is_found(tmp_path, file, code):
         ("qjax/export/a.py", "def f():\n    from qiskit import qpy\n    from qjax.quantum import Circuit"),
         ("qjax/modes/a.py", "import jax\nfrom qjax.config import flatten\nfrom qjax.export import files"),
         ("main.py", "from qjax.config import MODES"),
-        ("configs/a.py", "from configs import default"),
+        ("configs/a.py", "from qjax.configs import default"),
     ],
 )
 def test_allowed_arrows_pass(tmp_path, file, code):

@@ -8,8 +8,8 @@ import types
 import pytest
 
 import main
-from configs import default
 from qjax.config import MODES, save_config
+from qjax.configs import default
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")

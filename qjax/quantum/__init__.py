@@ -1,5 +1,7 @@
 """Circuits and their simulation. Knows JAX and NumPy only."""
 
+from types import ModuleType
+
 from qjax.quantum.amplitude import amplitude_angles as amplitude_angles
 from qjax.quantum.amplitude import amplitude_encoding as amplitude_encoding
 from qjax.quantum.amplitude import amplitude_state as amplitude_state
@@ -108,3 +110,12 @@ from qjax.quantum.tensor_networks import quantum_pooling as quantum_pooling
 from qjax.quantum.tensor_networks import ry_cx_block as ry_cx_block
 from qjax.quantum.tensor_networks import su4_block as su4_block
 from qjax.quantum.tensor_networks import tree_tensor_network as tree_tensor_network
+
+
+def __dir__() -> list[str]:
+    """Returns the public names: Python would list the modules, which are no part of the interface."""
+    return sorted(
+        n
+        for n, x in globals().items()
+        if not n.startswith("_") and x is not ModuleType and not isinstance(x, ModuleType)
+    )

@@ -10,9 +10,9 @@ import pytest
 from jax.flatten_util import ravel_pytree
 from reference import quick_jit
 
-from configs.default import get_config
 from qjax import quantum
 from qjax.checks import UserError
+from qjax.configs.default import get_config
 from qjax.models.circuit_head import CircuitHead
 from qjax.models.heads import LinearHead, VariationalHead, make_head
 

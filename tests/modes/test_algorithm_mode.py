@@ -491,7 +491,7 @@ def test_modes_and_configurations_that_do_not_go_together(capsys, monkeypatch, t
 
 
 def test_a_configuration_with_a_wrong_name_or_missing_key(tmp_path, capsys):
-    body = "from configs.algorithms import shor\n\n\ndef get_config():\n    config = shor.get_config()\n"
+    body = "from qjax.configs.algorithms import shor\n\n\ndef get_config():\n    config = shor.get_config()\n"
     for line, message in (
         ("config.algorithm = 'sho'", r"`algorithm` must be .* Did you mean 'shor'\? Choices: grover, shor"),
         ("del config.number", "`number` must be in the configuration, as it is in configs/algorithms/shor.py"),

@@ -9,8 +9,8 @@ import sys
 import pytest
 from running import ROOT
 
-from configs.tiny import get_config
 from qjax.checks import UserError
+from qjax.configs.tiny import get_config
 from qjax.modes import export
 from qjax.modes.cluster import join_cluster
 

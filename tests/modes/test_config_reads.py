@@ -6,9 +6,9 @@ import pytest
 from running import tiny
 
 import main as command
-from configs import default
 from qjax.config import record_reads, save_config
 from qjax.config_schema import CONDITIONS, flatten, unflatten
+from qjax.configs import default
 from qjax.modes import train
 
 TEXTS = "text\tlabel\n" + "".join(f"a fine film of {i}\tgood\na bad one of {i}\tpoor\n" for i in range(20))
