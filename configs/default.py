@@ -76,7 +76,9 @@ def get_config() -> ConfigDict:
     train.gradient_accumulation = 1  # micro-batches a step
     train.eval_every = 100  # steps between validations; each saves a checkpoint
     train.log_every = 20  # steps between lines of metrics.jsonl
-    train.metric = "accuracy"  # named metric that selects the best step: 'accuracy' | 'f1' | 'loss'
+    # Of equal values the lower validation loss wins. 'f1' is the mean over classes, for entities that of all types
+    # together; 'macro_f1' the mean over classes or types; 'balanced_accuracy' (sentence) the mean recall of classes.
+    train.metric = "accuracy"  # selects the best step: 'accuracy' | 'balanced_accuracy' | 'f1' | 'macro_f1' | 'loss'
     train.patience = 10  # validations without a better metric before stopping; 0 never stops early
     train.keep_best = 1  # best checkpoints kept, beside the last
     train.parallel = "shard_map"  # wrapper of the step: 'shard_map' | 'pmap'

@@ -33,7 +33,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "head.reverse_pass": ("auto", "store", "recompute", "rerun"),
     "optimizer.schedule": ("cosine", "linear", "constant"),
     "optimizer.name": ("adamw", "sgd"),
-    "train.metric": ("accuracy", "f1", "loss"),
+    "train.metric": ("accuracy", "balanced_accuracy", "f1", "macro_f1", "loss"),
     "train.parallel": ("shard_map", "pmap"),
 }
 
@@ -137,6 +137,9 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "optimizer.encoder_learning_rate": (FULL,),
     "optimizer.weight_decay": (("optimizer.name", ("adamw",)),),
 }
+
+# Metrics of whole entities beside those of words: recall over tags, nearly all 'O', has no such form.
+ENTITY_METRICS = tuple(name for name in CHOICES["train.metric"] if name != "balanced_accuracy")
 
 # The sources that hold one kind of example only.
 SOURCE_TASKS = {"movie_reviews": "sentence", "twitter_ner": "entities"}
@@ -259,6 +262,9 @@ def _check_combinations(values: Mapping[str, Any]) -> None:
     source = values["data.source"]
     task = SOURCE_TASKS.get(source, values["task"])
     check(values["task"] == task, "task", f"be '{task}' with the data.source '{source}'", values["task"])
+    metric = values["train.metric"]
+    expectation = "be a metric of whole entities with the task 'entities'"
+    check(task != "entities" or metric in ENTITY_METRICS, "train.metric", expectation, repr(metric), ENTITY_METRICS)
     check(source != "file" or values["data.path"] != "", "data.path", "name a file with data.source 'file'", "''")
     share = values["data.validation_fraction"] + values["data.test_fraction"]
     check(share < 1, "data.test_fraction", "leave examples to train on beside data.validation_fraction", share)

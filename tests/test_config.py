@@ -159,6 +159,10 @@ def test_flatten_matches_the_nested_form_and_back():
         ({"data__source": "file", "data__path": "a", "data__labels": ("x", "x")}, r"two distinct names"),
         ({"data__source": "file", "data__path": "a", "data__labels": ("x",)}, r"two distinct names"),
         ({"task": "entities"}, r"`task` must be 'sentence' with the data.source 'movie_reviews', but got entities"),
+        (
+            {"task": "entities", "data__source": "twitter_ner", "train__metric": "balanced_accuracy"},
+            r"`train.metric` must be a metric of whole entities .* Choices: accuracy, f1, macro_f1, loss\.",
+        ),
         ({"data__source": "twitter_ner"}, r"`task` must be 'entities' with the data.source 'twitter_ner'"),
         ({"encoder__checkpoint": ""}, r"`encoder.checkpoint` must name a checkpoint"),
         ({"encoder__regime": "full", "encoder__dropout": -0.5}, r"`encoder.dropout` must lie in \[0, 1\), or be -1"),

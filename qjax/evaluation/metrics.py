@@ -1,7 +1,7 @@
 """Counts and scores of predictions: NumPy in, plain Python numbers out, float64 throughout."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,6 +95,11 @@ def label_scores(labels: ArrayLike, predictions: ArrayLike, label_names: Sequenc
         precision, recall, f1, _ = precision_recall_fscore_support(true, predicted, average=average, **options)
         averages[f"{average} avg"] = _scores(precision, recall, f1, true.size)
     return ScoreTable(_score_rows(label_names, columns), averages)
+
+
+def balanced_accuracy(per_class: Mapping[str, Scores]) -> float:
+    """Returns the mean recall over the classes that have examples, each of them counting alike."""
+    return float(np.mean([scores["recall"] for scores in per_class.values() if scores["support"]]))
 
 
 def tag_scores(true_tags: Sequence[Sequence[str]], predicted_tags: Sequence[Sequence[str]]) -> ScoreTable:

@@ -1,8 +1,9 @@
 """Reports: one dictionary of plain numbers a model, written as JSON, shown to a person as a table.
 
-Every report holds 'task', 'num_examples', 'accuracy', 'f1', 'loss', 'per_class' (name -> precision, recall, f1,
-support), 'averages', 'label_names' and 'confusion' (rows true, columns predicted, in the order of 'label_names'). No
-value is ever NaN: where nothing can be measured the report is refused.
+Every report holds 'task', 'num_examples', 'accuracy', 'f1', 'macro_f1', 'loss', 'per_class' (name -> precision,
+recall, f1, support), 'averages', 'label_names' and 'confusion' (rows true, columns predicted, in the order of
+'label_names'); that of sentences 'balanced_accuracy', too. No value is ever NaN: where nothing can be measured the
+report is refused.
 """
 
 from collections import Counter
@@ -17,6 +18,12 @@ from qjax.evaluation import metrics
 
 Report = dict[str, Any]
 
+# Columns of `compare_reports` by task.
+_COMPARED = {
+    "sentence": ("accuracy", "balanced_accuracy", "f1", "loss"),
+    "entities": ("accuracy", "f1", "macro_f1", "loss"),
+}
+
 
 def sentence_report(labels: ArrayLike, log_probabilities: ArrayLike, label_names: Sequence[str]) -> Report:
     """Returns the report of one label a sentence; the prediction is the most probable label (the first of equals).
@@ -27,7 +34,8 @@ def sentence_report(labels: ArrayLike, log_probabilities: ArrayLike, label_names
       label_names: `[classes]` distinct names.
 
     Returns:
-      The report: 'f1' is the macro average, 'loss' the mean cross-entropy in nats, the scores are scikit-learn's.
+      The report: 'f1' and 'macro_f1' are the macro average, 'balanced_accuracy' the mean recall over the classes that
+      have examples, 'loss' the mean cross-entropy in nats; the scores are scikit-learn's.
     """
     names = _check_names(label_names)
     true = metrics.check_labels(labels, len(names))
@@ -38,7 +46,9 @@ def sentence_report(labels: ArrayLike, log_probabilities: ArrayLike, label_names
         "task": "sentence",
         "num_examples": int(true.size),
         "accuracy": float(np.mean(true == predicted)),
+        "balanced_accuracy": metrics.balanced_accuracy(table.per_class),
         "f1": table.averages["macro avg"]["f1"],
+        "macro_f1": table.averages["macro avg"]["f1"],
         "loss": metrics.cross_entropy(true, logs),
         "per_class": table.per_class,
         "averages": table.averages,
@@ -57,7 +67,8 @@ def entity_report(true_tags: Sequence[Sequence[str]], predicted_tags: Sequence[S
 
     Returns:
       The report: 'precision', 'recall' and 'f1' are seqeval's micro averages over whole entities (see
-      `metrics.tag_scores` for I- without B-), 'accuracy' counts words, 'confusion' counts words by tag.
+      `metrics.tag_scores` for I- without B-), 'macro_f1' is the mean over their types, 'accuracy' counts words,
+      'confusion' counts words by tag.
     """
     metrics.check_tags(true_tags, predicted_tags)
     check(bool(np.isfinite(loss)), "loss", "be finite", loss)
@@ -73,6 +84,7 @@ def entity_report(true_tags: Sequence[Sequence[str]], predicted_tags: Sequence[S
         "precision": micro["precision"],
         "recall": micro["recall"],
         "f1": micro["f1"],
+        "macro_f1": table.averages["macro avg"]["f1"],
         "loss": float(loss),
         "per_class": table.per_class,
         "averages": table.averages,
@@ -130,6 +142,8 @@ def format_report(report: Mapping[str, Any]) -> str:
 def compare_reports(reports: Mapping[str, Mapping[str, Any]]) -> str:
     """Returns a text table with a row for each report: accuracy, f1 and loss side by side.
 
+    For sentences the balanced accuracy stands beside the accuracy, for entities the macro F1 beside the F1.
+
     Args:
       reports: what the row is called (such as 'majority class', 'before training', 'after training') -> report.
     """
@@ -137,10 +151,25 @@ def compare_reports(reports: Mapping[str, Mapping[str, Any]]) -> str:
     tasks = Counter(report["task"] for report in reports.values())
     check(len(tasks) == 1, "reports", "be of one task", ", ".join(sorted(tasks)))
     width = max(map(len, reports))
-    lines = [" " * width + "".join(f" {head:>9}" for head in ("accuracy", "f1", "loss"))]
+    columns = _COMPARED[next(iter(tasks))]
+    heads = [f"{column.replace('_', ' '):>9}" for column in columns]
+    lines = [" ".join([" " * width, *heads])]
     for name, report in reports.items():
-        lines.append(f"{name:<{width}} {report['accuracy']:9.4f} {report['f1']:9.4f} {report['loss']:9.4f}")
+        values = [f"{report[column]:{len(head)}.4f}" for column, head in zip(columns, heads, strict=True)]
+        lines.append(" ".join([f"{name:<{width}}", *values]))
     return "\n".join(lines) + "\n"
+
+
+def majority_warning(report: Mapping[str, Any], majority: Mapping[str, Any]) -> str | None:
+    """Returns a sentence where a model's report is not above the majority class's, None where it is.
+
+    Sentences are compared by accuracy, entities by F1: of words, the majority 'O' is right nearly always.
+    """
+    measure, other = ("f1", "accuracy") if report["task"] == "entities" else ("accuracy", "balanced_accuracy")
+    if report[measure] > majority[measure]:
+        return None
+    parts = [f"{name.replace('_', ' ')} {report[name]:.4f} against {majority[name]:.4f}" for name in (measure, other)]
+    return f"The model is not above the majority class: {', '.join(parts)}."
 
 
 def _check_names(label_names: Sequence[str]) -> list[str]:

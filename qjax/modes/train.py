@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from qjax.checks import check, fail
 from qjax.config import CONFIG_FILE, check_resumable, save_config
 from qjax.data import BatchStream, Dataset
-from qjax.evaluation.reports import Report, compare_reports, format_report
+from qjax.evaluation.reports import Report, compare_reports, format_report, majority_warning
 from qjax.modes import scoring
 from qjax.modes.header import print_cut, print_header
 from qjax.modes.setup import Run, load_data, prepare_run
@@ -189,11 +189,13 @@ def restore_best(assembled: Run, before: Any) -> tuple[Any, int]:
 
 def write_report(workdir: Path, name: str, reports: dict[str, Report], *, split: str, step: int) -> str:
     """Writes `name`.json and `name`.txt, the text last but one; returns the text."""
+    warning = majority_warning(reports["after training"], reports["majority class"])
     text = (
         f"best checkpoint (step {step}) on {split}\n\n{format_report(reports['after training'])}\n"
         f"{compare_reports(reports)}"
     )
-    content = {"split": split, "step": step, "reports": reports}
+    text += f"\nwarning   {warning}\n" if warning else ""
+    content = {"split": split, "step": step, "warnings": [warning] if warning else [], "reports": reports}
     (workdir / f"{name}.txt").write_text(text, encoding="utf-8")
     # The JSON last, by a rename: where it stands, the report is whole and the run is finished.
     temporary = workdir / f"{name}.json.partial"

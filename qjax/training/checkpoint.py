@@ -104,7 +104,7 @@ class Checkpoints:
         return max(self.steps(), default=None)
 
     def best_step(self) -> int | None:
-        """The step with the best metric, the earliest of equals; None where no step has one.
+        """The step with the best metric, of equals the one of the lowest loss; None where no step has a metric.
 
         Raises:
           UserError: a step was saved with another metric.
@@ -124,7 +124,14 @@ class Checkpoints:
     # ---- saving --------------------------------------------------------------------------------------------------
 
     def save(
-        self, step: int, state: PyTree, meta: Mapping[str, Any], metric_value: float | None, wait: bool = False
+        self,
+        step: int,
+        state: PyTree,
+        meta: Mapping[str, Any],
+        metric_value: float | None,
+        *,
+        loss: float | None = None,
+        wait: bool = False,
     ) -> bool:
         """Starts saving; returns as soon as the state is copied, so its arrays may be donated or overwritten.
 
@@ -135,6 +142,7 @@ class Checkpoints:
           state: pytree of `jax.Array`s, typed keys included.
           meta: what JSON can hold unchanged (text keys, no tuples, no NaN).
           metric_value: the metric at this step; None where it was not measured, which like NaN is never the best.
+          loss: the validation loss, which ranks steps of equal metric; None and NaN come last.
           wait: return only when the checkpoint is whole and on the disk.
 
         Returns:
@@ -146,7 +154,7 @@ class Checkpoints:
         self.wait()
         leaves = describe(state)
         kept_meta = _checked_meta(meta)
-        value = None if metric_value is None or math.isnan(metric_value) else float(metric_value)
+        value, loss = _number_or_none(metric_value), _number_or_none(loss)
         manifests = self._manifests()
         self._best(manifests)  # refuses a folder of another metric before anything is written
         if step in manifests:
@@ -161,7 +169,7 @@ class Checkpoints:
             self._checkpointer.save(partial, args=items)
         except Exception as error:  # a full disk comes as OSError, ValueError or RuntimeError, by the layer it hits
             self._fail_to_save(step, error)
-        manifest = {"step": step, "metric": self._metric, "value": value, "leaves": leaves}
+        manifest = {"step": step, "metric": self._metric, "value": value, "loss": loss, "leaves": leaves}
         self._pending = (step, self._background.submit(self._finish, partial, manifest))
         if wait:
             self.wait()
@@ -314,12 +322,16 @@ class Checkpoints:
         return found
 
     def _best(self, manifests: Mapping[int, Manifest]) -> list[int]:
-        """Steps that have a metric, best first, the earlier of equals first."""
+        """Steps that have a metric, best first; of equals the lower loss first, then the earlier."""
         for step, manifest in manifests.items():
             known = f"be {manifest.metric!r}, which ranks step {step} in {self.directory}"
             check(manifest.metric == self._metric, "metric", known, self._metric)
-        ranked = [(-self._sign * m.value, step) for step, m in manifests.items() if m.value is not None]
-        return [step for _, step in sorted(ranked)]
+        ranked = [
+            (-self._sign * m.value, math.inf if m.loss is None else m.loss, step)
+            for step, m in manifests.items()
+            if m.value is not None
+        ]
+        return [step for _, _, step in sorted(ranked)]
 
     def _whole_manifest(self, step: int) -> Manifest:
         folder = self.directory / str(step)
@@ -338,6 +350,10 @@ class Checkpoints:
             fail(str(folder), "be as its manifest.json says", str(damage))
         meta: dict[str, Any] = json.loads((folder / _META_FILE).read_text(encoding="utf-8"))
         return meta
+
+
+def _number_or_none(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else float(value)
 
 
 def _checked_meta(meta: Mapping[str, Any]) -> dict[str, Any]:

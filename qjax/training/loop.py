@@ -100,7 +100,8 @@ class Recorder:
 
     def write_validation(self, step: int, report: Report, stopping: EarlyStopping) -> None:
         """Writes the row of a validation."""
-        row = {name: report[name] for name in ("loss", "accuracy", "f1")}
+        names = dict.fromkeys(("loss", "accuracy", "f1", stopping.metric))
+        row = {name: report[name] for name in names}
         if self._log is not None:
             self._log.write(step, "validation", row)
         self._display.validated(step, row, stopping)
@@ -180,14 +181,14 @@ def train_loop(
             if log_now:
                 recorder.write_training(step)
             with recorder.paused():
-                value = None
+                value = loss = None
                 if evaluate_now:
                     report = validate(state.params)
-                    value = float(report[stopping.metric])
-                    stopping = stopping.update(step, value)
+                    value, loss = float(report[stopping.metric]), float(report["loss"])
+                    stopping = stopping.update(step, value, loss)
                     recorder.write_validation(step, report, stopping)
                 if evaluate_now or signal:
-                    checkpoints.save(step, state, resume_meta(stopping, recorder.window), value)
+                    checkpoints.save(step, state, resume_meta(stopping, recorder.window), value, loss=loss)
     checkpoints.wait()
     return LoopResult(state, stopping, reason=signal or ("patience" if stopping.should_stop else "steps"))
 

@@ -31,6 +31,7 @@ class Manifest:
       value: its value at this step, or None where it was not measured.
       leaves: path of each leaf of the state -> its type, such as `float32[8,3]`.
       files: path of each file, relative to the folder -> its size in bytes and its sha256 in hexadecimal.
+      loss: validation loss, which ranks steps of equal `value`; None where it was not measured.
     """
 
     step: int
@@ -38,12 +39,15 @@ class Manifest:
     value: float | None
     leaves: Mapping[str, str]
     files: Mapping[str, Any]
+    loss: float | None = None
 
 
-def write_manifest(folder: Path, *, step: int, metric: str, value: float | None, leaves: Mapping[str, str]) -> None:
+def write_manifest(
+    folder: Path, *, step: int, metric: str, value: float | None, loss: float | None, leaves: Mapping[str, str]
+) -> None:
     """Writes the manifest of a finished `folder` into it; all of the folder is on the disk when this returns."""
     files = {path.relative_to(folder).as_posix(): _measure(path) for path in sorted(_files(folder))}
-    body = dataclasses.asdict(Manifest(step=step, metric=metric, value=value, leaves=leaves, files=files))
+    body = dataclasses.asdict(Manifest(step=step, metric=metric, value=value, loss=loss, leaves=leaves, files=files))
     path = folder / MANIFEST_NAME
     path.write_text(json.dumps(body | {_OWN_SHA256: _digest_of_body(body)}, indent=1), encoding="utf-8")
     for written in folder.rglob("*"):  # folders too: a file is only found again through its folder's entry

@@ -15,6 +15,7 @@ from qjax.evaluation import (
     format_report,
     majority_baseline,
     majority_tag_baseline,
+    majority_warning,
     sentence_report,
 )
 from qjax.evaluation.metrics import confusion_matrix
@@ -44,7 +45,8 @@ def test_sentence_report_equals_scikit_learn() -> None:
         for key in ("precision", "recall", "support"):
             assert report["per_class"][name][key] == expected[name][key]
         assert report["per_class"][name]["f1"] == expected[name]["f1-score"]
-    assert report["f1"] == sklearn.metrics.f1_score(labels, predicted, average="macro")
+    assert report["f1"] == report["macro_f1"] == sklearn.metrics.f1_score(labels, predicted, average="macro")
+    assert report["balanced_accuracy"] == sklearn.metrics.balanced_accuracy_score(labels, predicted)
     assert report["accuracy"] == pytest.approx(expected["accuracy"], abs=0)
     assert report["loss"] == pytest.approx(sklearn.metrics.log_loss(labels, np.exp(logs)), rel=1e-12)
     assert report["confusion"] == sklearn.metrics.confusion_matrix(labels, predicted).tolist()
@@ -118,6 +120,7 @@ def test_entity_report_equals_seqeval() -> None:
         assert report["per_class"][name]["f1"] == expected[name]["f1-score"]
         assert report["per_class"][name]["support"] == expected[name]["support"]
     assert report["f1"] == seqeval.metrics.f1_score(TRUE_TAGS, PREDICTED_TAGS, average="micro")
+    assert report["macro_f1"] == seqeval.metrics.f1_score(TRUE_TAGS, PREDICTED_TAGS, average="macro")
     assert report["accuracy"] == seqeval.metrics.accuracy_score(TRUE_TAGS, PREDICTED_TAGS)
     assert (report["num_examples"], report["num_words"], report["loss"]) == (4, 9, 0.5)
     json.dumps(report)
@@ -195,7 +198,33 @@ def test_compare_reports_aligns_its_columns() -> None:
     text = compare_reports({"majority class": majority_baseline(labels, labels, NAMES), "after training": trained})
     head, first, second = text.splitlines()
     assert len(head) == len(first) == len(second)
-    assert second.split() == ["after", "training", *(f"{trained[key]:.4f}" for key in ("accuracy", "f1", "loss"))]
+    assert head.split() == ["accuracy", "balanced", "accuracy", "f1", "loss"]
+    columns = ("accuracy", "balanced_accuracy", "f1", "loss")
+    assert second.split() == ["after", "training", *(f"{trained[key]:.4f}" for key in columns)]
+
+
+def test_a_class_without_examples_has_no_part_in_the_balanced_accuracy() -> None:
+    probabilities = [[0.8, 0.1, 0.1], [0.8, 0.1, 0.1], [0.1, 0.1, 0.8], [0.4, 0.3, 0.3]]
+    report = sentence_report([0, 0, 0, 1], np.log(probabilities), NAMES)
+    assert report["balanced_accuracy"] == pytest.approx((2 / 3 + 0) / 2)
+
+
+@pytest.mark.parametrize(("right", "warns"), [(48, True), (50, True), (51, False)])
+def test_a_model_that_is_not_above_the_majority_class_is_warned_of(right: int, warns: bool) -> None:
+    labels = np.array([0] * 50 + [1])
+    predicted = np.where(np.arange(51) < right, labels, 1 - labels)
+    report = sentence_report(labels, np.log(np.where(np.eye(2)[predicted] > 0, 0.9, 0.1)), ["many", "few"])
+    warning = majority_warning(report, majority_baseline(labels, labels, ["many", "few"]))
+    assert (warning is not None) == warns
+    if warning is not None:
+        assert f"accuracy {right / 51:.4f} against 0.9804, balanced accuracy" in warning
+
+
+@pytest.mark.parametrize(("predicted", "warns"), [(["O", "O", "O"], True), (["B-X", "O", "B-Y"], False)])
+def test_entities_are_held_against_the_majority_by_f1(predicted: list[str], warns: bool) -> None:
+    tags = [["B-X", "O", "O"]]
+    warning = majority_warning(entity_report(tags, [predicted], 0.5), majority_tag_baseline([["O"]], tags))
+    assert (warning is not None) == warns
 
 
 def test_compare_reports_refuses_none_and_a_mixture() -> None:

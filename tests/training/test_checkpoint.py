@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import random
@@ -184,6 +185,26 @@ def test_keeps_the_best_and_the_last_two(open_checkpoints, mode, keep_best, valu
     for step in expected:
         assert int(checkpoints.restore(step, {"x": jnp.zeros(2, int)})[0]["x"][1]) == step
     assert not list((checkpoints.directory / ".trash").glob("*"))
+
+
+def test_of_equal_metrics_the_lowest_loss_is_the_best(open_checkpoints):
+    checkpoints = open_checkpoints(keep_best=2)
+    losses = [0.3, 0.1, None, 0.2, 0.1, float("nan"), 0.0]
+    for step, loss in enumerate(losses, start=1):
+        checkpoints.save(step, {"x": jnp.zeros(2)}, {}, 0.5 if step < 7 else 0.4, loss=loss)
+    checkpoints.wait()
+    assert (checkpoints.best_step(), checkpoints.steps()) == (2, [2, 5, 6, 7])
+
+
+def test_a_manifest_from_before_losses_were_kept_is_read(saved):
+    checkpoints, states = saved
+    path = checkpoints.directory / "2" / "manifest.json"
+    body = json.loads(path.read_text())
+    del body["loss"], body["sha256"]
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps(body | {"sha256": digest}))
+    assert checkpoints.best_step() == 2
+    assert bits(checkpoints.restore(2, make_state())[0]) == bits(states[2])
 
 
 def test_looking_touches_nothing(open_checkpoints, tmp_path):

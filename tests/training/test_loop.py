@@ -234,6 +234,23 @@ def test_early_stopping_and_what_it_leaves(tmp_path: Path) -> None:
     assert (again.reason, int(again.state.step)) == ("patience", 8)
 
 
+def test_a_tie_with_a_lower_loss_moves_the_best_step_of_stopping_and_of_checkpoints_alike(tmp_path: Path) -> None:
+    options = LoopOptions(num_steps=NUM_STEPS, eval_every=1, log_every=100)
+    losses = iter([0.4, 0.3, 0.35, 0.1])
+    report = {"accuracy": 0.96, "f1": 0.5, "balanced_accuracy": 0.5}
+    result = train(
+        tmp_path,
+        options=options,
+        patience=3,
+        metric="balanced_accuracy",
+        validate=lambda _: {**report, "loss": next(losses)},
+    )
+    assert (result.reason, int(result.state.step), result.stopping.best_step) == ("patience", 4, 4)
+    with Checkpoints(tmp_path / "checkpoints", metric="balanced_accuracy", mode="max", keep_best=1) as checkpoints:
+        assert checkpoints.best_step() == 4
+    assert [row["balanced_accuracy"] for row in read_rows(tmp_path) if row["split"] == "validation"] == [0.5] * 4
+
+
 def test_a_validation_that_is_not_a_number_is_never_the_best(tmp_path: Path) -> None:
     options = LoopOptions(num_steps=3, eval_every=1, log_every=100)
     accuracies = [float("nan"), 0.2, float("nan")]
@@ -337,7 +354,7 @@ def test_display_prints_a_line_a_validation_and_marks_the_best(capsys: pytest.Ca
         display.advance()
     display.trained({"loss": 0.25, "examples_per_second": 123.4})
     for value in (0.75, 0.5):
-        stopping = stopping.update(display.step, value)
+        stopping = stopping.update(display.step, value, 0.5)
         display.validated(display.step, {"loss": 0.5, "accuracy": value, "f1": 0.625}, stopping)
         display.advance()
     display.close()
@@ -353,7 +370,7 @@ def test_display_of_another_process_is_silent(capsys: pytest.CaptureFixture[str]
     display = Display(num_steps=4, first_step=0, enabled=False)
     display.advance()
     display.trained({"loss": 0.25, "examples_per_second": 123.4})
-    stopping = EarlyStopping(metric="loss", patience=3).update(1, 0.5)
+    stopping = EarlyStopping(metric="loss", patience=3).update(1, 0.5, 0.5)
     display.validated(1, {"loss": 0.5, "accuracy": 0.5, "f1": 0.5}, stopping)
     display.close()
     assert capsys.readouterr() == ("", "")
