@@ -12,9 +12,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 FILES = [*sorted((ROOT / "qjax").rglob("*.py")), ROOT / "main.py", *sorted((ROOT / "configs").rglob("*.py"))]
 MAX_LINES = 400
 
-# types, checks <- quantum <- algorithms <- models; data and evaluation beside quantum;
+# types, checks, untrusted <- quantum <- algorithms <- models; data and evaluation beside quantum;
 # models, data, evaluation <- training <- studies; quantum, algorithms <- export; everything <- modes <- main.
-BASE = {"types", "checks"}
+BASE = {"types", "checks", "untrusted"}
 QUANTUM = BASE | {"quantum"}
 ALGORITHMS = QUANTUM | {"algorithms"}
 MODELS = ALGORITHMS | {"models"}
@@ -27,6 +27,7 @@ ALLOWED = {
     "installation": {"checks"},
     "types": {"types"},
     "checks": {"checks"},
+    "untrusted": {"checks", "untrusted"},
     "config_schema": BASE | {"configs", "config_schema"},
     "algorithm_schema": BASE | {"configs", "config_schema", "algorithm_schema"},
     "config": BASE | {"configs", "config_schema", "algorithm_schema", "config"},
@@ -56,6 +57,7 @@ HOMES = {
     - {
         "qjax",
         "checks",
+        "untrusted",
         "config",
         "config_schema",
         "algorithm_schema",
