@@ -163,12 +163,15 @@ def train_loop(
     Raises:
       UserError: a loss or a gradient was not finite.
     """
-    step, signal = int(state.step), None
+    step, signal, finite = int(state.step), None, True
     recorder = Recorder(window, log=log, display=display)
     with contextlib.closing(stream.iterate(step)) as batches:
         while step < options.num_steps and not stopping.should_stop and signal is None:
             _, batch = next(batches)
             state, metrics = train_step(state, frozen, place_batch(batch))
+            if not finite:  # of the step before: this one is under way, so that looking keeps no device waiting
+                check_finite(state, stream, failure_directory)
+            finite = metrics["finite"]
             recorder.add(batch, metrics)
             step += 1
             signal = request.poll(step)  # read once: it may come at any moment, also between the lines below

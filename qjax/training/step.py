@@ -116,7 +116,8 @@ def make_train_step(
 ) -> Callable[[TrainState, Any, Batch], tuple[TrainState, Sums]]:
     """Returns the jitted step `(state, frozen, batch) -> (state, metrics)`.
 
-    Metrics: 'loss' (mean over valid items), 'count', 'correct', 'gradient_norm' (before clipping).
+    Metrics: 'loss' (mean over valid items), 'count', 'correct', 'gradient_norm' (before clipping) and 'finite', which
+    is `TrainState.finite` after the step: the state itself may be donated to the next step before anyone reads it.
     """
 
     def per_device(state: TrainState, frozen: Any, batch: Batch) -> tuple[TrainState, Sums]:
@@ -126,7 +127,7 @@ def make_train_step(
         )
         loss = sums["loss"] / jnp.maximum(sums["count"], 1)
         state, norm = update(state, gradient, loss, optimizer)
-        return state, {**sums, "loss": loss, "gradient_norm": norm}
+        return state, {**sums, "loss": loss, "gradient_norm": norm, "finite": state.finite}
 
     return parallelize(per_device, mesh=mesh, wrapper=parallel, batch_argument=2, num_arguments=3, donate_state=True)
 

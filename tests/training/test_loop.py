@@ -320,6 +320,20 @@ def test_non_finite_loss_stops_the_run_and_leaves_what_to_look_at(tmp_path: Path
         assert all(saved < step for saved in checkpoints.steps())
 
 
+def test_non_finite_loss_stops_the_run_within_one_step(tmp_path: Path) -> None:
+    stream, step = poisoned_stream()
+    taken: list[int] = []
+
+    def counted(*arguments: Any) -> Any:
+        taken.append(1)
+        return real_step()(*arguments)
+
+    options = LoopOptions(num_steps=NUM_STEPS, eval_every=100, log_every=100)
+    with pytest.raises(UserError, match=f"not finite at step {step},"):
+        train(tmp_path, stream=stream, options=options, train_step=counted)
+    assert len(taken) <= step + 1
+
+
 def test_non_finite_loss_is_noticed_at_a_stop_signal_too(tmp_path: Path) -> None:
     stream, step = poisoned_stream()
     options = LoopOptions(num_steps=NUM_STEPS, eval_every=100, log_every=100)

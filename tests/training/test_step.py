@@ -87,6 +87,7 @@ def by_hand(batch: dict[str, np.ndarray]) -> tuple[dict[str, float], dict[str, n
         "count": len(y),
         "correct": (logits.argmax(axis=1) == y).sum(),
         "gradient_norm": np.sqrt(sum((g**2).sum() for g in gradient.values())),
+        "finite": 1.0,
     }
     return metrics, gradient
 
@@ -180,7 +181,7 @@ def test_a_batch_of_nothing_but_filling_is_a_step_of_zero() -> None:
     batch = make_batch(8)
     batch["labels"][:] = batch["ids"][:] = -1
     state, metrics = run(batch)
-    assert set(metrics.values()) == {0.0}
+    assert metrics == {"loss": 0.0, "count": 0.0, "correct": 0.0, "gradient_norm": 0.0, "finite": 1.0}
     assert_equal(state.params, PARAMS, atol=0)
     assert (int(state.step), bool(state.finite)) == (1, True)
 
@@ -195,6 +196,7 @@ def test_a_loss_that_is_not_finite_freezes_the_state(poison: float) -> None:
     before, _ = step(fresh_state(), {}, good)
     state, metrics = step(before, {}, shard(bad, mesh()))
     assert not np.isfinite(metrics["loss"])
+    assert not metrics["finite"]
     for _ in range(2):  # and stays frozen, whatever comes after
         assert not bool(state.finite)
         assert int(state.step) == 1
@@ -203,6 +205,7 @@ def test_a_loss_that_is_not_finite_freezes_the_state(poison: float) -> None:
         np.testing.assert_array_equal(jax.random.key_data(state.key), jax.random.key_data(before.key))
         state, metrics = step(state, {}, good)
         assert np.isfinite(metrics["loss"])
+        assert not metrics["finite"]
 
 
 @pytest.mark.parametrize(
