@@ -2,6 +2,10 @@
 
 Circuits hold only gates that Aer runs as they are, so that nothing is transpiled. A batch is one circuit with Aer's
 own table of parameters. Forms: Aer's automatic fusion, and fusion off.
+
+Aer 0.18's fusion is wrong for some circuits (see `qjax.export.aer.make_simulator`). It stays among the forms because
+Aer is often faster with it: every result here is compared with qjax's and the reference's, and no ratio is claimed
+for a wrong one.
 """
 
 from typing import Any

@@ -155,9 +155,10 @@ def test_states_of_2000_circuits_against_dense_algebra(seed: int) -> None:
 def aer() -> tuple[Any, Any]:
     """Aer's simulator, and what prepares circuits for it."""
     from qiskit.transpiler import generate_preset_pass_manager
-    from qiskit_aer import AerSimulator
 
-    simulator = AerSimulator(method="statevector", precision="double")
+    from qjax.export.aer import make_simulator
+
+    simulator = make_simulator()
     return simulator, generate_preset_pass_manager(optimization_level=0, backend=simulator)
 
 
