@@ -3,12 +3,10 @@
 A file given by `--config` is Python and is executed; a saved `config.json` is data and never is.
 """
 
-import contextlib
 import copy
 import hashlib
 import itertools
 import json
-import os
 import sys
 import traceback
 from collections.abc import Collection, Mapping, Sequence
@@ -31,6 +29,7 @@ from qjax.checks import UserError, check, check_choice, fail
 from qjax.config_schema import TYPE_WORDS, check_key, flatten, schema, validate_config
 from qjax.configs import default
 from qjax.configs.algorithms import shor
+from qjax.files import check_no_links, make_folder, write_text
 
 # The folders of the configurations that come with qjax.
 SHIPPED = (Path(str(default.__file__)).parent, Path(str(shor.__file__)).parent)
@@ -199,19 +198,8 @@ def config_hash(config: ConfigDict) -> str:
 
 def save_config(config: ConfigDict, workdir: str | Path) -> None:
     """Writes `config.json` into `workdir`, made if need be; a reader sees the old file or the new one, whole."""
-    path = Path(workdir, CONFIG_FILE)
-    temporary = path.with_name(f".{CONFIG_FILE}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(to_json(config))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        fail("--workdir", "be a folder that can be written to", str(error))
+    make_folder(workdir, argument="--workdir")
+    write_text(Path(workdir, CONFIG_FILE), to_json(config))
 
 
 def read_config(workdir: str | Path) -> ConfigDict:
@@ -247,8 +235,13 @@ def resolve_config(
       workdir: folder of the run; None only for 'explain' with a `config_path`.
       config_path: the file given by `--config`, or None.
       overrides: (key, text) pairs of `split_overrides`.
+
+    Raises:
+      UserError: the configuration is wrong or not that of the workdir; or the workdir holds links.
     """
     check_choice("--mode", mode, MODES)
+    if workdir:
+        check_no_links(workdir)
     if mode == "algorithm":
         return _resolve_algorithm(workdir, config_path, overrides)
     if mode == "explain" and config_path is not None and not (workdir and Path(workdir, CONFIG_FILE).exists()):

@@ -458,7 +458,7 @@ def test_a_failed_save_keeps_the_old_file_and_leaves_nothing(tmp_path, monkeypat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full_disk)
-    with pytest.raises(UserError, match=r"`--workdir` must be .* No space left on device"):
+    with pytest.raises(UserError, match=r"config.json` must be writable, but got the error: No space left on device"):
         save_config(validate_config(with_values(seed=1)), tmp_path)
     assert read_config(tmp_path) == config
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]

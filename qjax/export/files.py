@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from qjax.checks import check, fail
 from qjax.export.circuits import to_qiskit
+from qjax.files import make_folder, new_file, write_text
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.gates import GATES
 
@@ -45,17 +46,18 @@ def write_circuits(directory: str | Path, circuits: Sequence[Circuit], names: Se
     for circuit, name in zip(circuits, names, strict=True):
         exported.append(to_qiskit(circuit))
         exported[-1].name = name
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / QPY_FILE).open("wb") as file:
+    make_folder(folder)
+    with new_file(folder / QPY_FILE) as file:
         qpy.dump(exported, file)
     paths = [folder / QPY_FILE]
     for circuit in exported:
         paths.append(openqasm_path(folder, circuit.name))
-        paths[-1].write_text(_openqasm_text(circuit), encoding="utf-8")
+        write_text(paths[-1], _openqasm_text(circuit))
     shown = _without_long_lists(exported[0])
     text = shown.draw(output="text", fold=TEXT_COLUMNS)
-    (folder / TEXT_FILE).write_text(f"{text}\n", encoding="utf-8")
-    shown.draw(output="mpl", fold=PICTURE_COLUMNS, filename=str(folder / PICTURE_FILE))
+    write_text(folder / TEXT_FILE, f"{text}\n")
+    with new_file(folder / PICTURE_FILE) as file:
+        shown.draw(output="mpl", fold=PICTURE_COLUMNS, filename=file)
     return [*paths, folder / TEXT_FILE, folder / PICTURE_FILE]
 
 

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from qjax.checks import check, fail
+from qjax.files import make_folder, write_bytes, write_text
 from qjax.models.bert import Bert, BertConfig
 
 Params = dict[str, Any]
@@ -154,12 +155,10 @@ def save_pretrained(directory: Path | str, config: BertConfig, params: Mapping[s
     here = {"/".join(path): np.asarray(leaf) for path, leaf in _flatten(params)}
     _check_tensors(here, {"/".join(path): shape for path, shape in expected.items()}, "params")
     tensors = _to_tensors(params, config.num_hidden_layers)
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory)
     text = json.dumps(config.to_dict() | {"architectures": ["BertModel"]}, indent=2, sort_keys=True)
-    (directory / "config.json").write_text(text + "\n")
-    unfinished = directory / "model.safetensors.unfinished"
-    unfinished.write_bytes(save(tensors, metadata={"format": "pt"}))
-    unfinished.rename(weights)
+    write_text(directory / "config.json", text + "\n")
+    write_bytes(weights, save(tensors, metadata={"format": "pt"}))
 
 
 def _checkpoint_names(path: tuple[str, ...], num_layers: int) -> list[str]:

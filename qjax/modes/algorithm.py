@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from qjax.checks import check, fail
 from qjax.config import save_config
+from qjax.files import write_text
 from qjax.modes.algorithms import ALGORITHMS
 from qjax.modes.algorithms.outcome import Needs, Outcome, number, table
 from qjax.quantum.memory import device_bytes
@@ -75,30 +76,25 @@ def _prepare(workdir: str | Path | None) -> None:
 def _save(config: ConfigDict, workdir: Path, outcome: Outcome) -> None:
     save_config(config, workdir)
     written = [RESULT_FILE]
-    try:
-        write_result(workdir, {"algorithm": config.algorithm, "seed": config.seed, **outcome.result})
-        if outcome.curve is not None:
-            curve = outcome.curve
-            plot_success(
-                curve.steps,
-                curve.measured,
-                curve.theory,
-                workdir / PLOT_FILE,
-                title=f"{config.algorithm}: {outcome.headline}",
-                xlabel=curve.xlabel,
-                theory_label=curve.theory_label,
-            )
-            written.append(PLOT_FILE)
-    except OSError as error:
-        fail("--workdir", "be a folder that can be written to", str(error))
+    write_result(workdir, {"algorithm": config.algorithm, "seed": config.seed, **outcome.result})
+    if outcome.curve is not None:
+        curve = outcome.curve
+        plot_success(
+            curve.steps,
+            curve.measured,
+            curve.theory,
+            workdir / PLOT_FILE,
+            title=f"{config.algorithm}: {outcome.headline}",
+            xlabel=curve.xlabel,
+            theory_label=curve.theory_label,
+        )
+        written.append(PLOT_FILE)
     print(f"written   config.json, {', '.join(written)} in {workdir}")
 
 
 def write_result(workdir: Path, result: dict[str, Any]) -> None:
     """Writes result.json; a reader sees the old file or the new one, whole."""
-    temporary = workdir / f".{RESULT_FILE}.partial"
-    temporary.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    temporary.replace(workdir / RESULT_FILE)
+    write_text(workdir / RESULT_FILE, json.dumps(result, indent=1, allow_nan=False) + "\n")
 
 
 def read_result(workdir: Path) -> dict[str, Any]:

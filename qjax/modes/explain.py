@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 
 from qjax import quantum
 from qjax.checks import fail
+from qjax.files import make_folder, write_text
 from qjax.models.circuit_head import CircuitHead
 from qjax.models.grover_head import GroverHead
 from qjax.models.heads import HEADS, make_head
@@ -41,11 +42,8 @@ def run(config: ConfigDict, workdir: str | Path | None) -> int:
         print(f"rounds    {describe_rounds(head)}")
     if workdir is not None:
         path = Path(workdir, EXPLAIN_FILE)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(explanation.to_json(), encoding="utf-8")
-        except OSError as error:
-            fail("--workdir", "be a folder that can be written to", str(error))
+        make_folder(workdir, argument="--workdir")
+        write_text(path, explanation.to_json())
         print(f"written   {path}")
     return 0
 

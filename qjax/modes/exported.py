@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from qjax.files import write_text
 from qjax.quantum import Circuit, Operation, operation
 
 SHOTS = 10_000
@@ -27,7 +28,7 @@ def drawable(circuit: Circuit) -> Circuit:
 
 def write_json(path: Path, content: Any) -> None:
     """Writes a file of the export."""
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def say(directory: Path, result: dict[str, Any], *, num_circuits: int) -> int:

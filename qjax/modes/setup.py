@@ -27,6 +27,7 @@ from qjax.data import (
     resolve_checkpoint,
     split_hash,
 )
+from qjax.files import write_text
 from qjax.models.bert import Bert, BertConfig
 from qjax.models.classifier import Classifier
 from qjax.models.heads import make_head
@@ -235,9 +236,7 @@ def read_info(workdir: Path) -> RunInfo | None:
 
 def write_info(workdir: Path, info: RunInfo) -> None:
     """Writes `run.json` whole or not at all."""
-    temporary = workdir / "run.json.partial"
-    temporary.write_text(json.dumps(dataclasses.asdict(info), indent=1) + "\n", encoding="utf-8")
-    temporary.replace(workdir / "run.json")
+    write_text(workdir / "run.json", json.dumps(dataclasses.asdict(info), indent=1) + "\n")
 
 
 def check_same_origin(saved: RunInfo, *, encoder: Encoder, dataset: Dataset | None) -> None:

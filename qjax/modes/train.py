@@ -15,6 +15,7 @@ from qjax.checks import check, fail
 from qjax.config import CONFIG_FILE, check_resumable, save_config
 from qjax.data import BatchStream, Dataset
 from qjax.evaluation.reports import Report, compare_reports, format_report, majority_warning
+from qjax.files import write_text
 from qjax.modes import scoring
 from qjax.modes.header import print_cut, print_header
 from qjax.modes.setup import Run, load_data, prepare_run
@@ -196,11 +197,9 @@ def write_report(workdir: Path, name: str, reports: dict[str, Report], *, split:
     )
     text += f"\nwarning   {warning}\n" if warning else ""
     content = {"split": split, "step": step, "warnings": [warning] if warning else [], "reports": reports}
-    (workdir / f"{name}.txt").write_text(text, encoding="utf-8")
-    # The JSON last, by a rename: where it stands, the report is whole and the run is finished.
-    temporary = workdir / f"{name}.json.partial"
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(workdir / f"{name}.json")
+    write_text(workdir / f"{name}.txt", text)
+    # The JSON last: where it stands, the report is whole and the run is finished.
+    write_text(workdir / f"{name}.json", json.dumps(content, indent=1) + "\n")
     return text
 
 

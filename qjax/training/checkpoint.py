@@ -29,6 +29,7 @@ from absl import logging
 from jax.experimental import multihost_utils
 
 from qjax.checks import UserError, check, check_choice, fail
+from qjax.files import flush_to_disk
 from qjax.training.leaves import abstract_leaf, as_fresh, check_fit, describe
 from qjax.training.manifest import (
     DamageError,
@@ -36,7 +37,6 @@ from qjax.training.manifest import (
     check_file,
     check_sizes,
     find_damage,
-    flush_to_disk,
     read_manifest,
     write_manifest,
 )

@@ -7,15 +7,16 @@ renamed into place when it is whole, and a damaged one is computed again.
 import dataclasses
 import hashlib
 import json
-import os
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from qjax.checks import UserError
+from qjax.files import make_folder, new_file
 
 # Part of every key: raise it when the meaning of a cached feature changes.
 VERSION = 1
@@ -69,18 +70,6 @@ def _read(path: Path) -> Features | None:
         return None
 
 
-def _write(path: Path, features: Features) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, values=features.values, offsets=features.offsets)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def load_or_compute(
     directory: Path, key: str, compute: Callable[[], Features], *, write: bool = True
 ) -> tuple[Features, bool]:
@@ -100,7 +89,9 @@ def load_or_compute(
     if not write:
         return features, False
     try:
-        _write(path, features)
-    except OSError as error:
-        print(f"Features are not cached: {error}.", file=sys.stderr)
+        make_folder(path.parent)
+        with new_file(path) as file:
+            np.savez(file, values=features.values, offsets=features.offsets)
+    except UserError as error:
+        print(f"Features are not cached: {error}", file=sys.stderr)
     return features, False

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qjax.checks import fail
+from qjax.files import make_folder, open_append
 
 LOCK_NAME = ".lock"
 
@@ -22,11 +23,12 @@ def workdir_lock(workdir: str | Path) -> Iterator[None]:
     the lock of a file that nobody else finds.
 
     Raises:
-      UserError: another run, in this process or another one, holds the lock; or the file system has no locks.
+      UserError: another run, in this process or another one, holds the lock; the file system has no locks or refuses
+        to write; or the lock's file is a link.
     """
     path = Path(workdir) / LOCK_NAME
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8", errors="replace") as file:
+    make_folder(path.parent)
+    with open_append(path, "a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

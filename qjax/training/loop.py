@@ -18,6 +18,7 @@ import numpy as np
 
 from qjax.checks import UserError
 from qjax.data.batches import BatchStream
+from qjax.files import make_folder, new_file, write_text
 from qjax.training.checkpoint import Checkpoints, save_tree
 from qjax.training.display import Display
 from qjax.training.metrics_log import MetricsLog
@@ -204,12 +205,13 @@ def check_finite(state: TrainState, stream: BatchStream, directory: Path) -> Non
     batch = stream[position]
     ids = [int(i) for i in batch["ids"] if i >= 0]
     target = directory / f"not_finite_step_{position + 1}"
-    target.mkdir(parents=True, exist_ok=True)
+    make_folder(target)
     save_tree(target / "state", state)
     arrays: dict[str, Any] = {name: np.asarray(value) for name, value in batch.items()}
-    np.savez(target / "batch.npz", **arrays)
+    with new_file(target / "batch.npz") as file:
+        np.savez(file, **arrays)
     info = {"step": position + 1, "ids": ids}
-    (target / "info.json").write_text(json.dumps(info, indent=1) + "\n")
+    write_text(target / "info.json", json.dumps(info, indent=1) + "\n")
     raise UserError(
         f"The loss or its gradient was not finite at step {position + 1}, on the examples with ids {ids}. The state "
         f"before that step, the batch and the ids are in {target}. A smaller learning rate or gradient clipping "

@@ -8,10 +8,11 @@ itself, and is written last, so a folder with a manifest that agrees with it is 
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from qjax.files import flush_to_disk, write_text
 
 MANIFEST_NAME = "manifest.json"
 _OWN_SHA256 = "sha256"
@@ -48,8 +49,7 @@ def write_manifest(
     """Writes the manifest of a finished `folder` into it; all of the folder is on the disk when this returns."""
     files = {path.relative_to(folder).as_posix(): _measure(path) for path in sorted(_files(folder))}
     body = dataclasses.asdict(Manifest(step=step, metric=metric, value=value, loss=loss, leaves=leaves, files=files))
-    path = folder / MANIFEST_NAME
-    path.write_text(json.dumps(body | {_OWN_SHA256: _digest_of_body(body)}, indent=1), encoding="utf-8")
+    write_text(folder / MANIFEST_NAME, json.dumps(body | {_OWN_SHA256: _digest_of_body(body)}, indent=1))
     for written in folder.rglob("*"):  # folders too: a file is only found again through its folder's entry
         flush_to_disk(written)
     flush_to_disk(folder)
@@ -107,15 +107,6 @@ def find_damage(folder: Path) -> str | None:
     except DamageError as damage:
         return str(damage)
     return None
-
-
-def flush_to_disk(path: Path) -> None:
-    """Returns when the file's bytes, or the folder's entries, have reached the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _files(folder: Path) -> Iterator[Path]:

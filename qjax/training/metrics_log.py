@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, SupportsFloat
 
 from qjax.checks import check, fail
+from qjax.files import make_folder, open_append, report_errors, write_text
 
 LOG_NAME = "metrics.jsonl"
 TENSORBOARD_NAME = "tensorboard"
@@ -36,9 +37,9 @@ class MetricsLog:
         from tensorboardX import SummaryWriter  # here: a quarter of a second that no other mode needs to wait
 
         path = Path(workdir) / LOG_NAME
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         _cut_back(path, step)
-        self._file = path.open("a", encoding="utf-8")
+        self._file = open_append(path)
         # TensorBoard passes over what older files hold from `purge_step` on. Two files of the same second would have
         # the same name but for the suffix; a kill costs TensorBoard, not metrics.jsonl, the rows of 10 seconds.
         self._tensorboard = SummaryWriter(
@@ -69,8 +70,9 @@ class MetricsLog:
             check(name not in values, "values", "leave the columns 'step' and 'split' to the row", sorted(values))
         numbers = {name: float(value) for name, value in values.items()}
         row = {"step": step, "split": split} | {k: v if math.isfinite(v) else None for k, v in numbers.items()}
-        self._file.write(json.dumps(row, allow_nan=False) + "\n")
-        self._file.flush()
+        with report_errors(self._file.name):
+            self._file.write(json.dumps(row, allow_nan=False) + "\n")
+            self._file.flush()
         for name, value in numbers.items():
             self._tensorboard.add_scalar(f"{split}/{name}", value, step)
 
@@ -110,9 +112,4 @@ def _cut_back(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = [row for row in read_rows(path.parent) if row["step"] <= step]
-    temporary = path.with_suffix(".partial")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row) + "\n" for row in kept)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_text(path, "".join(json.dumps(row) + "\n" for row in kept))

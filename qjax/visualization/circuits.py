@@ -28,6 +28,7 @@ from qjax.quantum.drawing import (
     show_global_phase,
 )
 from qjax.quantum.operation import Operation
+from qjax.visualization.saving import save_figure
 
 MIN_WIDTH = 4.0
 MAX_SIZE = 400.0  # Agg has a limit of 2**16 pixels a side
@@ -133,7 +134,7 @@ def draw_circuit(circuit: Circuit, path: str | Path, *, title: str = "", width: 
         depth = picture.draw(row, depth)
     for number, line in enumerate(footer):
         _draw_footer(axes, line, bottom + _LINE * (number + 0.5))
-    figure.savefig(path, dpi=DPI)
+    save_figure(figure, path, dpi=DPI)
 
 
 # Sizes. -----------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from qjax.checks import check
+from qjax.visualization.saving import save_figure
 
 
 def plot_confusion(matrix: ArrayLike, label_names: Sequence[str], path: str | Path, *, title: str) -> None:
@@ -44,4 +45,4 @@ def plot_confusion(matrix: ArrayLike, label_names: Sequence[str], path: str | Pa
         text = f"{counts[row, column]}"
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=font_size)
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true label")
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path, dpi=150)

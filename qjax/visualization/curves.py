@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from qjax.checks import check, check_choice, fail
+from qjax.visualization.saving import save_figure
 
 SPLITS = ("train", "validation")
 METRICS = ("accuracy", "f1")
@@ -44,7 +45,7 @@ def plot_curves(metrics_rows: Sequence[Mapping[str, Any]], path: str | Path) -> 
         axes.spines[["top", "right"]].set_visible(False)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path, dpi=150)
 
 
 def _series(rows: Sequence[Mapping[str, Any]], split: str, key: str) -> tuple[list[int], list[float]]:

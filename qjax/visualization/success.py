@@ -8,6 +8,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from qjax.checks import check
+from qjax.visualization.saving import save_figure
 
 MAX_MARKERS = 60
 
@@ -50,4 +51,4 @@ def plot_success(
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path, dpi=150)

@@ -219,7 +219,7 @@ def test_a_full_disk_is_said_and_costs_only_the_cache(
     features, cached = load_or_compute(tmp_path, KEY, Counted())
     assert (features, cached) == (FEATURES, False)
     assert list(tmp_path.iterdir()) == []
-    assert "Features are not cached: [Errno 28] No space left on device." in capsys.readouterr().err
+    assert "must be writable, but got the error: No space left on device." in capsys.readouterr().err
 
 
 def test_an_error_in_the_computation_leaves_nothing(tmp_path: Path) -> None:
