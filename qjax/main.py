@@ -20,6 +20,7 @@ from typing import Any
 
 from absl import flags
 
+from qjax import signals
 from qjax.checks import UserError, check, check_choice, fail
 from qjax.config import MODES, resolve_config, split_overrides
 from qjax.installation import check_alone
@@ -77,25 +78,24 @@ def run(arguments: Sequence[str]) -> int:
         print((__doc__ or "").strip())
         return 0
     mode, workdir = given["mode"], given["workdir"] or None
+    if mode == "train":
+        signals.set_resumable()
     config = resolve_config(mode=mode, workdir=workdir, config_path=given["config"], overrides=overrides)
     options = {"input_path": given["input"] or ""} if mode in READ_BY["input"] else {}
     options |= {"split": given["split"]} if mode == "evaluate" else {}
     # JAX, loaded only below so that mistakes show at once, would else multiply float32 on a GPU in TF32 (10 bits).
     os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
-    import_module("qjax.modes.cluster").join_cluster()
-    return int(import_module(f"qjax.modes.{mode}").run(config=config, workdir=workdir, **options))
+    with import_module("qjax.modes.cluster").joined():
+        return int(import_module(f"qjax.modes.{mode}").run(config=config, workdir=workdir, **options))
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Like `run`, with a person's mistakes as one line on standard error and status 2."""
-    try:
-        return run(arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped by the keyboard", file=sys.stderr)
-        return 130
+    """Like `run`, with a person's mistakes as one line on standard error and status 2; and ended by signals."""
+    with signals.caught():
+        try:
+            return run(arguments)
+        except UserError as error:
+            return signals.end(f"error: {error}", 2)
 
 
 def command() -> int:

@@ -19,7 +19,7 @@ WRITING = BASE | {"files"}
 QUANTUM = BASE | {"quantum"}
 ALGORITHMS = QUANTUM | {"algorithms"}
 MODELS = ALGORITHMS | WRITING | {"models"}
-TRAINING = MODELS | {"data", "evaluation", "training"}
+TRAINING = MODELS | {"data", "evaluation", "signals", "training"}
 STUDIES = TRAINING | {"studies"}
 MODES = STUDIES | {"export", "visualization", "config", "config_schema", "algorithm_schema", "modes", "qjax"}
 MAIN = MODES | {"main", "installation"}
@@ -28,6 +28,7 @@ ALLOWED = {
     "installation": {"checks"},
     "types": {"types"},
     "checks": {"checks"},
+    "signals": {"signals"},
     "untrusted": {"checks", "untrusted"},
     "files": {"checks", "files"},
     "config_schema": BASE | {"configs", "config_schema"},
@@ -59,6 +60,7 @@ HOMES = {
     - {
         "qjax",
         "checks",
+        "signals",
         "untrusted",
         "files",
         "config",

@@ -131,15 +131,6 @@ def test_help_names_every_flag_and_mode(capsys, flag):
     assert len(out.splitlines()) < 20
 
 
-def test_interrupt_exits_130_without_a_traceback(monkeypatch, capsys, tmp_path):
-    def run(**options):
-        raise KeyboardInterrupt
-
-    monkeypatch.setitem(sys.modules, "qjax.modes.train", types.SimpleNamespace(run=run))
-    assert main.main([f"--workdir={tmp_path}"]) == 130
-    assert capsys.readouterr().err == "stopped by the keyboard\n"
-
-
 def test_our_own_bugs_keep_their_traceback(monkeypatch, tmp_path):
     def run(**options):
         raise ValueError("a bug")

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from qjax import signals
 from qjax.data import cache_dir
 from qjax.evaluation.reports import Report, entity_report, majority_baseline, majority_tag_baseline, sentence_report
 from qjax.models.classifier import features_of
 from qjax.modes.setup import Run, make_encoder_module
-from qjax.training.features import Features, features_key, hash_texts, load_or_compute
+from qjax.training.features import Features, features_key, hash_texts, load_or_compute, load_or_compute_part
 from qjax.training.inputs import FeatureInputs, Inputs, TokenInputs
 from qjax.training.mesh import parallelize, replicate
 from qjax.training.predictor import Batching, compute_features, predict
@@ -72,15 +73,21 @@ def make_inputs(run: Run, items: Sequence[Any], *, announce: bool = True) -> Inp
     def compute() -> Features:
         if announce:
             print(f"features  computing those of {len(items)} examples, once; later runs read them", flush=True)
-        return _encode(run, tokens)
+        return _encode(run, tokens, keep)
 
-    features, cached = load_or_compute(cache_dir() / "features", key, compute, write=is_main_process())
+    def keep(name: str, compute: Callable[[], Features]) -> Features:
+        return load_or_compute_part(directory, key, name, compute, write=is_main_process())
+
+    directory = cache_dir() / "features"
+    signals.set_phase("while computing features, of which the finished part is kept")
+    features, cached = load_or_compute(directory, key, compute, write=is_main_process())
+    signals.set_phase("after computing features")
     if announce and cached:
         print(f"features  of {len(items)} examples read from the cache", flush=True)
     return FeatureInputs(features, words=config.task == "entities", num_cut=tokens.num_cut)
 
 
-def _encode(run: Run, tokens: TokenInputs) -> Features:
+def _encode(run: Run, tokens: TokenInputs, keep: Callable[[str, Callable[[], Features]], Features]) -> Features:
     module = make_encoder_module(run.config, run.encoder.config)
     task, pooling = run.config.task, run.config.encoder.pooling
 
@@ -92,7 +99,13 @@ def _encode(run: Run, tokens: TokenInputs) -> Features:
     quiet = not (is_main_process() and sys.stderr.isatty())
     with tqdm(total=len(tokens.token_ids), desc="encode", unit="text", disable=quiet, dynamic_ncols=True) as bar:
         return compute_features(
-            encode, run.encoder.params, tokens, batching=batching(run, rows), mesh=run.mesh, progress=bar.update
+            encode,
+            run.encoder.params,
+            tokens,
+            batching=batching(run, rows),
+            mesh=run.mesh,
+            progress=bar.update,
+            keep=keep,
         )
 
 
@@ -108,8 +121,13 @@ def initial_params(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
     return split_params(params, num_frozen_layers=run.num_frozen_layers)
 
 
-def make_scorer(run: Run, frozen: Any, inputs: Inputs) -> Callable[[Any, np.ndarray], list[np.ndarray]]:
-    """Returns `(params, subset) -> log probabilities`, `[classes]` or `[words, classes]` an example."""
+def make_scorer(
+    run: Run, frozen: Any, inputs: Inputs, *, check_stop: Callable[[], None] | None = None
+) -> Callable[[Any, np.ndarray], list[np.ndarray]]:
+    """Returns `(params, subset) -> log probabilities`, `[classes]` or `[words, classes]` an example.
+
+    What `check_stop` raises, called before each batch, ends a scoring.
+    """
     step = make_predict_step(run.model.apply, mesh=run.mesh, parallel=run.config.train.parallel)
     placed_frozen = replicate(frozen, run.mesh)
     shapes = batching(run, run.config.train.batch_size)
@@ -122,6 +140,7 @@ def make_scorer(run: Run, frozen: Any, inputs: Inputs) -> Callable[[Any, np.ndar
             subset=subset,
             batching=shapes,
             mesh=run.mesh,
+            check_stop=check_stop,
         )
 
     return score

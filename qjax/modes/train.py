@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from qjax import signals
 from qjax.checks import check, fail
 from qjax.config import CONFIG_FILE, check_resumable, save_config
 from qjax.data import BatchStream, Dataset
@@ -29,7 +30,7 @@ from qjax.training.metrics_log import MetricsLog, read_rows
 from qjax.training.optimizer import make_optimizer
 from qjax.training.state import TrainState, init_state
 from qjax.training.step import check_batch_size, make_train_step
-from qjax.training.stopping import METRIC_MODES, EarlyStopping, StopRequest, catch_stop_signals
+from qjax.training.stopping import METRIC_MODES, EarlyStopping
 from qjax.visualization.confusion import plot_confusion
 from qjax.visualization.curves import plot_curves
 
@@ -69,15 +70,17 @@ def _locked_run(config: ConfigDict, workdir: Path) -> int:
     assembled = prepare_run(config, workdir, dataset)
     if scoring.is_main_process():
         save_config(config, workdir)  # it binds the workdir, so every mistake must have been refused before
-    with catch_stop_signals() as request:
-        before, frozen = scoring.initial_params(assembled)
-        print_header(assembled, dataset, params=before, frozen=frozen)
-        inputs = scoring.make_inputs(assembled, dataset.items)
-        print_cut(assembled, inputs.num_cut, len(dataset.items))
+    before, frozen = scoring.initial_params(assembled)
+    print_header(assembled, dataset, params=before, frozen=frozen)
+    inputs = scoring.make_inputs(assembled, dataset.items)
+    print_cut(assembled, inputs.num_cut, len(dataset.items))
+    signals.set_phase("before the first step of this run")
+    with signals.deferred() as request:
         result = _train(assembled, dataset, inputs, before=before, frozen=frozen, request=request)
     if result.reason.startswith("SIG"):
         print(f"Stopped by {result.reason} at step {int(result.state.step)}: saved. Run the same command to go on.")
         return 0
+    signals.set_phase("in the report, with all steps saved")
     _report(assembled, dataset, inputs, before=before, frozen=frozen, result=result)
     return 0
 
@@ -122,23 +125,28 @@ def make_run_optimizer(config: ConfigDict, num_steps: int) -> Any:
 
 def _fresh_or_restored(
     assembled: Run, checkpoints: Checkpoints, before: Any, optimizer: Any
-) -> tuple[TrainState, EarlyStopping, Window]:
+) -> tuple[TrainState, dict[str, Any]]:
+    """Returns the state to start from, and what `train_loop` is to know about the steps before it."""
     config = assembled.config
     state = init_state(before, optimizer, jax.random.fold_in(jax.random.key(config.seed), 2))
     state = replicate(state, assembled.mesh)
     stopping = EarlyStopping(metric=config.train.metric, patience=config.train.patience)
     restored = checkpoints.restore_latest(state)
     if restored is None:
-        return state, stopping, Window()
+        return state, {"stopping": stopping, "window": Window(), "validation_due": False}
     if scoring.is_main_process():
         for warning in restored.warnings:
             print(warning, file=sys.stderr)
         print(f"resumed   from step {restored.step}", flush=True)
-    return restored.state, stopping.restored(restored.meta["early_stopping"]), Window(**restored.meta["window"])
+    return restored.state, {
+        "stopping": stopping.restored(restored.meta["early_stopping"]),
+        "window": Window(**restored.meta["window"]),
+        "validation_due": restored.meta.get("validation_due", False),
+    }
 
 
 def _train(
-    assembled: Run, dataset: Dataset, inputs: Inputs, *, before: Any, frozen: Any, request: StopRequest
+    assembled: Run, dataset: Dataset, inputs: Inputs, *, before: Any, frozen: Any, request: signals.StopRequest
 ) -> LoopResult:
     config, mesh = assembled.config, assembled.mesh
     micro_batches = config.train.gradient_accumulation
@@ -149,12 +157,12 @@ def _train(
     step = make_train_step(
         assembled.model.apply, optimizer, mesh=mesh, parallel=config.train.parallel, num_micro_batches=micro_batches
     )
-    score = scoring.make_scorer(assembled, frozen, inputs)
+    score = scoring.make_scorer(assembled, frozen, inputs, check_stop=request.check)
     validation = np.asarray(dataset.splits["validation"])
     labels = [dataset.labels[i] for i in validation]
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(make_checkpoints(config, assembled.workdir))
-        state, stopping, window = _fresh_or_restored(assembled, checkpoints, before, optimizer)
+        state, progress = _fresh_or_restored(assembled, checkpoints, before, optimizer)
         first_step, main = int(state.step), scoring.is_main_process()
         log = stack.enter_context(MetricsLog(assembled.workdir, step=first_step)) if main else None
         display = Display(num_steps=options.num_steps, first_step=first_step, enabled=main)
@@ -170,8 +178,7 @@ def _train(
             log=log,
             display=display,
             options=options,
-            stopping=stopping,
-            window=window,
+            **progress,
             request=request,
             failure_directory=assembled.workdir,
         )

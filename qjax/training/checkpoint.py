@@ -87,7 +87,7 @@ class Checkpoints:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
-            self.close()
+            self._close(is_error=error is not None)
         except UserError as failure:
             if error is None:
                 raise
@@ -146,7 +146,8 @@ class Checkpoints:
           wait: return only when the checkpoint is whole and on the disk.
 
         Returns:
-          False, with nothing written, where `step` is saved already: a run is a function of its step.
+          False, with nothing written, where `step` is saved already: a run is a function of its step. A step that was
+          saved without its metric is replaced by one that has it.
 
         Raises:
           UserError: an argument does not fit, or writing this or the former checkpoint failed.
@@ -157,9 +158,9 @@ class Checkpoints:
         value, loss = _number_or_none(metric_value), _number_or_none(loss)
         manifests = self._manifests()
         self._best(manifests)  # refuses a folder of another metric before anything is written
-        if step in manifests:
+        if step in manifests and (value is None or manifests[step].value is not None):
             return False
-        latest = max(manifests, default=-1)
+        latest = max(manifests.keys() - {step}, default=-1)
         check(step > latest, "step", f"be greater than {latest}, the last step in {self.directory}", step)
 
         partial = self.directory / ".partial" / str(step)
@@ -181,6 +182,9 @@ class Checkpoints:
         Raises:
           UserError: the save that was under way failed, for example on a full disk; the steps before it remain.
         """
+        self._wait()
+
+    def _wait(self, *, is_error: bool = False) -> None:
         if self._pending is None:
             return
         (step, future), self._pending = self._pending, None
@@ -189,12 +193,16 @@ class Checkpoints:
         except Exception as error:  # as in `save`
             self._fail_to_save(step, error)
         finally:
-            multihost_utils.sync_global_devices(f"checkpoint {step}")  # no process lists it before all have it
+            if not is_error:  # which the other processes may know nothing of
+                multihost_utils.sync_global_devices(f"checkpoint {step}")  # no process lists it before all have it
 
     def close(self) -> None:
         """Waits as `wait` does, and ends the threads in any case."""
+        self._close()
+
+    def _close(self, *, is_error: bool = False) -> None:
         try:
-            self.wait()
+            self._wait(is_error=is_error)
         finally:
             self._background.shutdown()
             self._checkpointer.close()
@@ -206,7 +214,9 @@ class Checkpoints:
             return
         write_manifest(partial, **manifest)
         final = self.directory / partial.name
-        if final.exists():  # a damaged one, or it would have been in the list
+        if int(partial.name) in self._manifests():  # saved without its metric
+            self._throw_away(final)
+        elif final.exists():  # a damaged one, or it would have been in the list
             self._set_aside(final)
         partial.rename(final)
         flush_to_disk(self.directory)
@@ -216,10 +226,13 @@ class Checkpoints:
         manifests = self._manifests()
         kept = {*self._best(manifests)[: self._keep_best], *sorted(manifests)[-_NUM_LAST_KEPT:]}
         for step in manifests.keys() - kept:
-            trash = self.directory / ".trash" / str(step)
-            trash.parent.mkdir(exist_ok=True)
-            (self.directory / str(step)).rename(trash)
-            shutil.rmtree(trash)
+            self._throw_away(self.directory / str(step))
+
+    def _throw_away(self, folder: Path) -> None:
+        trash = self.directory / ".trash" / folder.name
+        trash.parent.mkdir(exist_ok=True)
+        folder.rename(trash)
+        shutil.rmtree(trash)
 
     def _tidy(self) -> None:
         """Removes, once, what a killed run left half written or half deleted."""

@@ -4,19 +4,22 @@ The cache's key is a hash of everything that the features depend on, so that a h
 renamed into place when it is whole, and a damaged one is computed again.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
+import shutil
 import sys
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from qjax.checks import UserError
 from qjax.files import make_folder, new_file
+from qjax.training.mesh import everywhere
 
 # Part of every key: raise it when the meaning of a cached feature changes.
 VERSION = 1
@@ -34,6 +37,13 @@ class Features:
 
     values: np.ndarray
     offsets: np.ndarray
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[np.ndarray]) -> "Features":
+        """Returns the features of examples that have the rows `[..., features]` each."""
+        rows = [np.atleast_2d(own) for own in rows]
+        offsets = np.concatenate([[0], np.cumsum([len(own) for own in rows])]).astype(np.int64)
+        return cls(values=np.concatenate(rows).astype(np.float32), offsets=offsets)
 
     def of(self, example: int) -> np.ndarray:
         """Returns the `[rows, features]` of one example."""
@@ -70,10 +80,18 @@ def _read(path: Path) -> Features | None:
         return None
 
 
+def _write(path: Path, features: Features) -> None:
+    make_folder(path.parent)
+    with new_file(path) as file:
+        np.savez(file, values=features.values, offsets=features.offsets)
+
+
 def load_or_compute(
     directory: Path, key: str, compute: Callable[[], Features], *, write: bool = True
 ) -> tuple[Features, bool]:
     """Returns the features under `key` and whether they came from the cache `directory`.
+
+    Several processes call this together; where one of them misses, all of them compute.
 
     Args:
       directory: of the cache; made when missing.
@@ -83,15 +101,41 @@ def load_or_compute(
     """
     path = Path(directory) / f"{key}.npz"
     cached = _read(path)
-    if cached is not None:
-        return cached, True
+    if everywhere(cached is not None):
+        return cast(Features, cached), True
     features = compute()
     if not write:
         return features, False
     try:
-        make_folder(path.parent)
-        with new_file(path) as file:
-            np.savez(file, values=features.values, offsets=features.offsets)
+        _write(path, features)
+        shutil.rmtree(_parts_directory(directory, key), ignore_errors=True)
     except UserError as error:
         print(f"Features are not cached: {error}", file=sys.stderr)
     return features, False
+
+
+def load_or_compute_part(
+    directory: Path, key: str, name: str, compute: Callable[[], Features], *, write: bool = True
+) -> Features:
+    """Returns part `name` of the features under `key`, which is kept until `load_or_compute` has the whole.
+
+    A run that was stopped while it computed goes on where it was. A part that cannot be written is only not kept.
+
+    Args:
+      directory, key, write: as in `load_or_compute`.
+      name: says which examples, in which batches, the part holds.
+      compute: called where the part was not kept.
+    """
+    path = _parts_directory(directory, key) / f"{name}.npz"
+    kept = _read(path)
+    if everywhere(kept is not None):
+        return cast(Features, kept)
+    features = compute()
+    if write:
+        with contextlib.suppress(UserError):  # the whole says it
+            _write(path, features)
+    return features
+
+
+def _parts_directory(directory: Path, key: str) -> Path:
+    return Path(directory) / f"{key}.parts"

@@ -19,11 +19,12 @@ import numpy as np
 from qjax.checks import UserError
 from qjax.data.batches import BatchStream
 from qjax.files import make_folder, new_file, write_text
+from qjax.signals import StopError, StopRequest
 from qjax.training.checkpoint import Checkpoints, save_tree
 from qjax.training.display import Display
 from qjax.training.metrics_log import MetricsLog
 from qjax.training.state import TrainState
-from qjax.training.stopping import EarlyStopping, StopRequest
+from qjax.training.stopping import EarlyStopping
 
 Report = dict[str, Any]
 
@@ -124,9 +125,10 @@ class LoopResult:
     reason: str
 
 
-def resume_meta(stopping: EarlyStopping, window: Window) -> dict[str, Any]:
-    """Returns what a checkpoint holds beside the state."""
-    return {"early_stopping": stopping.to_dict(), "window": dataclasses.asdict(window)}
+def resume_meta(stopping: EarlyStopping, window: Window, *, validation_due: bool = False) -> dict[str, Any]:
+    """Returns what a checkpoint holds beside the state; `validation_due` if a signal came before its validation."""
+    meta: dict[str, Any] = {"early_stopping": stopping.to_dict(), "window": dataclasses.asdict(window)}
+    return meta | ({"validation_due": True} if validation_due else {})
 
 
 def train_loop(
@@ -143,6 +145,7 @@ def train_loop(
     options: LoopOptions,
     stopping: EarlyStopping,
     window: Window,
+    validation_due: bool,
     request: StopRequest,
     failure_directory: Path,
 ) -> LoopResult:
@@ -154,45 +157,51 @@ def train_loop(
       train_step: from `make_train_step`.
       place_batch: puts a batch of NumPy arrays on the devices.
       stream: batches by position.
-      validate: `params -> report` on the validation split, with the named metric in it.
+      validate: `params -> report` on the validation split, with the named metric in it; may raise a `StopError`.
       checkpoints, log, display: where results go; `log` is None in all but one of several processes.
       options: see `LoopOptions`.
-      stopping, window: fresh or restored with the state.
+      stopping, window, validation_due: fresh or restored with the state.
       request: set by a signal.
       failure_directory: where a state whose loss was not finite is left.
 
     Raises:
       UserError: a loss or a gradient was not finite.
     """
-    step, signal, finite = int(state.step), None, True
+    step, signal, finite, due = int(state.step), None, True, validation_due
     recorder = Recorder(window, log=log, display=display)
     with contextlib.closing(stream.iterate(step)) as batches:
-        while step < options.num_steps and not stopping.should_stop and signal is None:
-            _, batch = next(batches)
-            state, metrics = train_step(state, frozen, place_batch(batch))
-            if not finite:  # of the step before: this one is under way, so that looking keeps no device waiting
+        while signal is None and (due or (step < options.num_steps and not stopping.should_stop)):
+            if not due:
+                _, batch = next(batches)
+                state, metrics = train_step(state, frozen, place_batch(batch))
+                if not finite:  # of the step before: this one is under way, so that looking keeps no device waiting
+                    check_finite(state, stream, failure_directory)
+                finite = metrics["finite"]
+                recorder.add(batch, metrics)
+                step += 1
+                signal = request.poll()  # read once: it may come at any moment, also between the lines below
+                due = step % options.eval_every == 0 or step == options.num_steps
+                log_now = step % options.log_every == 0 or step == options.num_steps
+                if not (log_now or due or signal):
+                    continue
+                recorder.fetch()
                 check_finite(state, stream, failure_directory)
-            finite = metrics["finite"]
-            recorder.add(batch, metrics)
-            step += 1
-            signal = request.poll(step)  # read once: it may come at any moment, also between the lines below
-            evaluate_now = step % options.eval_every == 0 or step == options.num_steps
-            log_now = step % options.log_every == 0 or step == options.num_steps
-            if not (log_now or evaluate_now or signal):
-                continue
-            recorder.fetch()
-            check_finite(state, stream, failure_directory)
-            if log_now:
-                recorder.write_training(step)
+                if log_now:
+                    recorder.write_training(step)
+                if not (due or signal):
+                    continue
             with recorder.paused():
                 value = loss = None
-                if evaluate_now:
-                    report = validate(state.params)
-                    value, loss = float(report[stopping.metric]), float(report["loss"])
-                    stopping = stopping.update(step, value, loss)
-                    recorder.write_validation(step, report, stopping)
-                if evaluate_now or signal:
-                    checkpoints.save(step, state, resume_meta(stopping, recorder.window), value, loss=loss)
+                if signal is None:
+                    try:
+                        report = validate(state.params)
+                        due, value, loss = False, float(report[stopping.metric]), float(report["loss"])
+                        stopping = stopping.update(step, value, loss)
+                        recorder.write_validation(step, report, stopping)
+                    except StopError:
+                        signal = request.signal
+                meta = resume_meta(stopping, recorder.window, validation_due=due)
+                checkpoints.save(step, state, meta, value, loss=loss)
     checkpoints.wait()
     return LoopResult(state, stopping, reason=signal or ("patience" if stopping.should_stop else "steps"))
 

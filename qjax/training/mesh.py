@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from qjax.checks import check, check_choice
@@ -49,6 +50,13 @@ def shard(batch: Any, mesh: Mesh) -> Any:
         return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
     return jax.tree.map(place, batch)
+
+
+def everywhere(condition: bool) -> bool:
+    """Returns whether `condition` holds on every process; all of them call this."""
+    if jax.process_count() == 1:
+        return condition
+    return bool(np.all(multihost_utils.process_allgather(np.asarray(condition))))
 
 
 def parallelize(

@@ -1,7 +1,7 @@
 """Predictions of a model for any examples of a data set, in fixed batch shapes, on all devices of the mesh."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -9,10 +9,13 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from qjax.data.batches import batch_plan
+from qjax.data.batches import BatchIndices, batch_plan
 from qjax.training.features import Features
 from qjax.training.inputs import FeatureInputs, Inputs, TokenInputs, make_batch
 from qjax.training.mesh import make_mesh, parallelize, replicate, shard
+
+# Of features that are kept while the others are computed: few enough that little is lost by a stop.
+BATCHES_IN_A_PART = 4
 
 
 def fetch(array: Any) -> np.ndarray:
@@ -38,7 +41,13 @@ class Batching:
 
 
 def predict(
-    step: Callable[[dict[str, Any]], Any], *, inputs: Inputs, subset: np.ndarray, batching: Batching, mesh: Mesh
+    step: Callable[[dict[str, Any]], Any],
+    *,
+    inputs: Inputs,
+    subset: np.ndarray,
+    batching: Batching,
+    mesh: Mesh,
+    check_stop: Callable[[], None] | None = None,
 ) -> list[np.ndarray]:
     """Returns `step`'s output for each example of `subset`, in its order.
 
@@ -48,12 +57,20 @@ def predict(
       subset: data set indices.
       batching: shapes; the same shapes give the same numbers to the last digit.
       mesh: devices.
+      check_stop: called before each batch; what it raises ends the prediction.
 
     Returns:
       `[...]` of each example; per-word outputs are cut to the example's words that the model saw.
     """
     outputs: list[np.ndarray] = [np.zeros(0)] * len(subset)
-    plan = batch_plan(
+    plan = _plan(inputs, subset, batching)
+    for index, row in _outputs(step, plan, inputs, subset, words=batching.words, mesh=mesh, check_stop=check_stop):
+        outputs[index] = row
+    return outputs
+
+
+def _plan(inputs: Inputs, subset: np.ndarray, batching: Batching) -> tuple[BatchIndices, ...]:
+    return batch_plan(
         inputs.lengths[subset],
         seed=0,
         epoch=0,
@@ -61,13 +78,27 @@ def predict(
         bucket_lengths=batching.buckets(inputs),
         shuffle=False,
     )
+
+
+def _outputs(
+    step: Callable[[dict[str, Any]], Any],
+    plan: Sequence[BatchIndices],
+    inputs: Inputs,
+    subset: np.ndarray,
+    *,
+    words: bool,
+    mesh: Mesh,
+    check_stop: Callable[[], None] | None = None,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yields place in `subset` and output of each example of some batches, as in `predict`."""
     for spec in plan:
-        batch = make_batch(inputs, None, subset, spec, words=batching.words)
+        if check_stop is not None:
+            check_stop()
+        batch = make_batch(inputs, None, subset, spec, words=words)
         rows = fetch(step(shard(batch, mesh)))
         for row, index in zip(rows, spec.indices, strict=True):
             if index >= 0:
-                outputs[index] = row[: inputs.num_words(int(subset[index]))] if batching.words else row
-    return outputs
+                yield int(index), row[: inputs.num_words(int(subset[index]))] if words else row
 
 
 def compute_features(
@@ -77,7 +108,8 @@ def compute_features(
     *,
     batching: Batching,
     mesh: Mesh | None = None,
-    progress: Callable[[int], Any] | None = None,
+    progress: Callable[[int], Any] = lambda num_examples: None,
+    keep: Callable[[str, Callable[[], Features]], Features] = lambda name, compute: compute(),
 ) -> Features:
     """Returns a frozen encoder's features of every example.
 
@@ -87,20 +119,29 @@ def compute_features(
       inputs: word pieces.
       batching: shapes.
       mesh: devices; all by default.
-      progress: called with the number of examples done after each batch.
+      progress: called with the numbers of examples done, which add up to all.
+      keep: `(name, compute) -> features` of a part of the examples, computed or kept from a run that was stopped; the
+        name says which examples in which batches.
     """
     mesh = mesh or make_mesh()
     step = parallelize(encode, mesh=mesh, wrapper="shard_map", batch_argument=1, num_arguments=2, sharded_output=True)
     placed = replicate(params, mesh)
 
-    def counted(batch: dict[str, Any]) -> Any:
-        output = step(placed, batch)
-        if progress is not None:
-            progress(int((np.asarray(fetch(batch["ids"])) >= 0).sum()))
-        return output
-
     everything = np.arange(len(inputs.token_ids))
-    rows = predict(counted, inputs=inputs, subset=everything, batching=batching, mesh=mesh)
-    rows = [np.atleast_2d(row) for row in rows] if not batching.words else rows
-    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
-    return Features(values=np.concatenate(rows).astype(np.float32), offsets=offsets)
+    plan = _plan(inputs, everything, batching)
+    rows: list[np.ndarray] = [np.zeros(0)] * len(everything)
+    for first in range(0, len(plan), BATCHES_IN_A_PART):
+        specs = plan[first : first + BATCHES_IN_A_PART]
+
+        def compute(specs: Sequence[BatchIndices] = specs) -> Features:
+            outputs = _outputs(
+                lambda batch: step(placed, batch), specs, inputs, everything, words=batching.words, mesh=mesh
+            )
+            return Features.of_rows([row for _, row in outputs])
+
+        part = keep(f"{batching.batch_size}-{first}", compute)
+        indices = [int(i) for spec in specs for i in spec.indices if i >= 0]
+        for place, index in enumerate(indices):
+            rows[index] = part.of(place)
+        progress(len(indices))
+    return Features.of_rows(rows)

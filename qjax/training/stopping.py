@@ -1,15 +1,8 @@
-"""When to stop: early stopping on a validation metric, and signals that ask a run to end."""
+"""When to stop: early stopping on a validation metric."""
 
-import contextlib
 import dataclasses
 import math
-import signal
-import threading
-from collections.abc import Iterator
 from typing import Any
-
-import jax
-from jax.experimental import multihost_utils
 
 METRIC_MODES = {"accuracy": "max", "balanced_accuracy": "max", "f1": "max", "macro_f1": "max", "loss": "min"}
 
@@ -57,46 +50,3 @@ class EarlyStopping:
     def restored(self, saved: dict[str, Any]) -> "EarlyStopping":
         """Returns this with the counts of `to_dict`."""
         return dataclasses.replace(self, **saved)
-
-
-@dataclasses.dataclass
-class StopRequest:
-    """Name of the signal that asked the run to end, None while none has."""
-
-    signal: str | None = None
-
-    def poll(self, step: int) -> str | None:
-        """Returns the signal once the run is to end after `step`; call it after every step.
-
-        Several processes must end after the same step, or one would wait for the others forever. JAX then catches
-        SIGTERM on any of them and agrees with all on a step.
-        """
-        if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step):
-            self.signal = "SIGTERM"
-        return self.signal
-
-
-@contextlib.contextmanager
-def catch_stop_signals() -> Iterator[StopRequest]:
-    """Turns SIGTERM and SIGINT into a request that the loop reads between two steps.
-
-    A second signal of the same kind acts as it would have without this. Outside the main thread nothing is caught,
-    nor where there are several processes: see `StopRequest.poll`.
-    """
-    request = StopRequest()
-    if threading.current_thread() is not threading.main_thread() or jax.process_count() > 1:
-        yield request
-        return
-    previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def handle(number: int, _: Any) -> None:
-        request.signal = signal.Signals(number).name
-        signal.signal(number, previous[signal.Signals(number)])
-
-    for number in previous:
-        signal.signal(number, handle)
-    try:
-        yield request
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -14,6 +14,7 @@ from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from running import ROOT
 
 from qjax.config import read_config
+from qjax.data import cache_dir
 from qjax.modes.scoring import initial_params
 from qjax.modes.setup import load_data, prepare_run
 from qjax.modes.train import make_checkpoints, make_run_optimizer
@@ -49,6 +50,15 @@ def start(workdir, *arguments):
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         text=True,
     )
+
+
+def cache_without_features(directory):
+    """Makes a cache that has the downloads of this machine's and no features, and returns it."""
+    directory.mkdir()
+    for path in cache_dir().iterdir():
+        if path.name != "features":
+            (directory / path.name).symlink_to(path)
+    return directory
 
 
 def wait_for_line(child, *beginnings):

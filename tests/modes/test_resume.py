@@ -5,6 +5,8 @@ import random
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -13,6 +15,7 @@ import orbax.checkpoint as ocp
 import pytest
 from interrupted import (
     assert_same_run,
+    cache_without_features,
     checkpoints_of,
     rows_of,
     start,
@@ -20,11 +23,11 @@ from interrupted import (
     wait_for_line,
     wait_for_save,
 )
-from running import tiny
+from running import ROOT, tiny
 
+from qjax import signals
 from qjax.data import batch_plan, load_dataset
 from qjax.modes import scoring
-from qjax.training import stopping
 from qjax.training.checkpoint import Checkpoints
 from qjax.training.metrics_log import read_rows
 
@@ -76,28 +79,83 @@ def test_stopped_then_killed_run_ends_like_an_undisturbed_one(trained, tmp_path,
     assert_same_run(workdir, trained)
 
 
-@pytest.mark.parametrize("look", [7, 10])
-def test_signal_between_any_two_lines_of_the_loop(look, trained, tmp_path, monkeypatch, capsys):
-    """A signal that the loop sees at its `look`th look for one, and not at the look before, however close they are.
+@pytest.mark.parametrize("step", [7, 10])
+def test_signal_after_a_step(step, trained, tmp_path, monkeypatch, capsys):
+    """Step 7 neither validates nor logs: what it did is nowhere but in what the signal makes the loop save."""
 
-    Step 7 neither validates nor logs: what it did is nowhere but in what the signal makes the loop save.
-    """
+    class Late(signals.StopRequest):
+        num_polls = 0
 
-    class Late(stopping.StopRequest):
-        looks = 0
+        def poll(self):
+            self.num_polls += 1
+            if self.num_polls == step:
+                self.signal = "SIGTERM"
+            return super().poll()
 
-        def __getattribute__(self, name):
-            if name == "signal":
-                self.looks += 1
-                return "SIGTERM" if self.looks >= look else None
-            return super().__getattribute__(name)
+        def check(self):
+            pass
 
-    monkeypatch.setattr(stopping, "StopRequest", Late)
+    monkeypatch.setattr(signals, "StopRequest", Late)
     assert tiny(tmp_path) == 0
-    assert "Stopped by SIGTERM" in capsys.readouterr().out
+    assert f"Stopped by SIGTERM at step {step}: saved." in capsys.readouterr().out
     monkeypatch.undo()
     assert tiny(tmp_path) == 0
     assert_same_run(tmp_path, trained)
+
+
+def wait_for_path(child, folder, pattern):
+    """Returns when the child has made something in `folder`, whose name is as the pattern says."""
+    while not list(folder.glob(pattern)):
+        assert child.poll() is None, child.communicate()
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_signal_in_start_up(name, tmp_path):
+    child = start(tmp_path / "run")
+    wait_for_path(child, tmp_path, "run/.lock")
+    child.send_signal(signal.Signals[name])
+    assert child.communicate(timeout=30) == (f"Stopped by {name} in start-up. Run the same command to go on.\n", "")
+    assert child.returncode == 0
+
+
+def test_signal_while_features_are_computed_keeps_those_that_are_finished(tmp_path, monkeypatch):
+    cache = cache_without_features(tmp_path / "cache")
+    monkeypatch.setenv("QJAX_CACHE", str(cache))
+    child = start(tmp_path / "run", "--config.data.max_examples=6000")
+    wait_for_path(child, cache, "features/*.parts/*.npz")
+    child.send_signal(signal.SIGTERM)
+    output, errors = child.communicate(timeout=30)
+    assert (child.returncode, errors) == (0, "")
+    assert output.splitlines()[-1] == (
+        "Stopped by SIGTERM while computing features, of which the finished part is kept. "
+        "Run the same command to go on."
+    )
+    assert list(cache.glob("features/*.parts/*.npz"))
+    assert not list(cache.glob("features/*.npz"))
+
+
+def test_signal_in_the_report(trained, unreported):
+    (unreported / "curves.png").unlink()
+    child = start(unreported)
+    wait_for_path(child, unreported, "curves.png")
+    child.send_signal(signal.SIGTERM)
+    output, errors = child.communicate(timeout=30)
+    assert (child.returncode, errors) == (0, "")
+    line = "Stopped by SIGTERM in the report, with all steps saved. Run the same command to go on."
+    assert output.splitlines()[-1] == line
+    assert tiny(unreported) == 0
+    assert_same_run(unreported, trained)
+
+
+def test_signal_to_a_mode_that_cannot_go_on(trained):
+    command = [sys.executable, ROOT / "main.py", f"--workdir={trained}", "--mode=evaluate"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    time.sleep(1)
+    child.send_signal(signal.SIGTERM)
+    output, errors = child.communicate(timeout=30)
+    assert (child.returncode, output) == (128 + signal.SIGTERM, "")
+    assert re.fullmatch(r"Stopped by SIGTERM .*\. Run the same command again\.\n", errors)
 
 
 # ---- damage ------------------------------------------------------------------------------------------------------

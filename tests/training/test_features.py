@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qjax.training.features import VERSION, Features, features_key, hash_texts, load_or_compute
+from qjax.training.features import VERSION, Features, features_key, hash_texts, load_or_compute, load_or_compute_part
 
 FEATURES = Features(
     values=np.arange(10, dtype=np.float32).reshape(5, 2) / 7, offsets=np.asarray([0, 2, 2, 5], np.int64)
@@ -53,6 +53,21 @@ def test_a_miss_is_computed_and_kept_and_then_a_hit(tmp_path: Path) -> None:
     features, cached = load_or_compute(directory, KEY, compute)
     assert (cached, compute.calls) == (True, 1)
     assert_same(features)
+
+
+def test_parts_are_kept_until_the_whole_is_there(tmp_path: Path) -> None:
+    compute = Counted()
+    for _ in range(2):
+        assert_same(load_or_compute_part(tmp_path, KEY, "first", compute))
+    assert compute.calls == 1
+    (part,) = tmp_path.rglob("first*")
+    data = bytearray(part.read_bytes())
+    data[len(data) // 2] ^= 1
+    part.write_bytes(data)
+    assert_same(load_or_compute_part(tmp_path, KEY, "first", compute))
+    assert compute.calls == 2  # a damaged part is made again
+    load_or_compute(tmp_path, KEY, Counted())
+    assert [path.name for path in tmp_path.iterdir()] == [f"{KEY}.npz"]
 
 
 def test_another_key_is_another_entry(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from qjax.checks import UserError
 from qjax.data.batches import BatchStream
+from qjax.signals import StopRequest
 from qjax.training.checkpoint import Checkpoints
 from qjax.training.display import Display
 from qjax.training.features import Features
@@ -24,7 +25,7 @@ from qjax.training.mesh import make_mesh, replicate, shard
 from qjax.training.metrics_log import MetricsLog, read_rows
 from qjax.training.state import init_state
 from qjax.training.step import make_train_step
-from qjax.training.stopping import EarlyStopping, StopRequest
+from qjax.training.stopping import EarlyStopping
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(10, 3)).astype(np.float32), RNG.integers(0, 3, 10)
@@ -76,16 +77,16 @@ def scripted(values: list[float]) -> Callable[[Any], dict[str, Any]]:
 
 
 class LateRequest(StopRequest):
-    """Reads as 'no signal' so many times and as SIGTERM ever after: a signal may come between any two lines."""
+    """A SIGTERM that comes after so many polls."""
 
-    def __init__(self, num_reads: int) -> None:
-        self.num_reads = num_reads
+    def __init__(self, num_polls: int) -> None:
+        self.num_polls = num_polls
 
-    def __getattribute__(self, name: str) -> Any:
-        if name != "signal":
-            return super().__getattribute__(name)
-        self.num_reads -= 1
-        return None if self.num_reads >= 0 else "SIGTERM"
+    def poll(self) -> str | None:
+        self.num_polls -= 1
+        if self.num_polls < 0:
+            self.signal = "SIGTERM"
+        return super().poll()
 
 
 def train(
@@ -105,11 +106,13 @@ def train(
     mode = "min" if metric == "loss" else "max"
     with Checkpoints(workdir / "checkpoints", metric=metric, mode=mode, keep_best=1) as checkpoints:
         state, window = replicate(init_state(PARAMS, OPTIMIZER, jax.random.key(0)), mesh), Window()
+        validation_due = False
         stopping = EarlyStopping(metric=metric, patience=patience)
         restored = checkpoints.restore_latest(state)
         if restored is not None:
             state, window = restored.state, Window(**restored.meta["window"])
             stopping = stopping.restored(restored.meta["early_stopping"])
+            validation_due = "validation_due" in restored.meta
         first_step = int(state.step)
         metrics_log = MetricsLog(workdir, step=first_step) if log else None
         try:
@@ -126,6 +129,7 @@ def train(
                 options=options,
                 stopping=stopping,
                 window=window,
+                validation_due=validation_due,
                 request=request or StopRequest(),
                 failure_directory=workdir,
             )
@@ -263,24 +267,54 @@ def test_a_validation_that_is_not_a_number_is_never_the_best(tmp_path: Path) -> 
 # Stopped and resumed ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("num_reads", [0, 3, 4, 10])
+def assert_ends_alike(workdir: Path, undisturbed: tuple[Path, LoopResult]) -> None:
+    """Resumes the run of `workdir`, which then is the undisturbed one."""
+    result = train(workdir)
+    assert result.reason == "steps"
+    assert without_rate(workdir) == without_rate(undisturbed[0])
+    np.testing.assert_array_equal(result.state.params["kernel"], undisturbed[1].state.params["kernel"])
+    assert result.stopping == undisturbed[1].stopping
+    ends = []
+    for directory in (workdir, undisturbed[0]):
+        with Checkpoints(directory / "checkpoints", metric="loss", mode="min", keep_best=1) as checkpoints:
+            ends.append((checkpoints.best_step(), checkpoints.latest_step(), checkpoints.read_meta(NUM_STEPS)))
+    assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize("num_polls", [0, 3, 4, 10, 11])  # steps 4 and 12 are to be validated
 def test_stop_signal_saves_and_the_resumed_run_ends_like_an_undisturbed_one(
-    tmp_path: Path, undisturbed: tuple[Path, LoopResult], num_reads: int
+    tmp_path: Path, undisturbed: tuple[Path, LoopResult], num_polls: int
 ) -> None:
-    stopped = train(tmp_path, request=LateRequest(num_reads))
+    stopped = train(tmp_path, request=LateRequest(num_polls))
     step = int(stopped.state.step)
-    assert (stopped.reason, step) == ("SIGTERM", num_reads + 1)
+    assert (stopped.reason, step) == ("SIGTERM", num_polls + 1)
     with Checkpoints(tmp_path / "checkpoints", metric="loss", mode="min", keep_best=1) as checkpoints:
         assert checkpoints.latest_step() == step
         window = Window(**checkpoints.read_meta(step)["window"])
-    sums = steps_by_hand()[0][step - step % 5 : step]
+    sums = steps_by_hand()[0][step - step % 5 : step if step < NUM_STEPS else 0]  # the last step writes its row
     assert window.count == sum(s["count"] for s in sums)
     assert window.loss == pytest.approx(sum(s["loss"] for s in sums), abs=1e-4)
-    result = train(tmp_path)
-    assert result.reason == "steps"
-    assert without_rate(tmp_path) == without_rate(undisturbed[0])
-    np.testing.assert_array_equal(result.state.params["kernel"], undisturbed[1].state.params["kernel"])
-    assert result.stopping == undisturbed[1].stopping
+    assert_ends_alike(tmp_path, undisturbed)
+
+
+@pytest.mark.parametrize("step", [4, 12])
+def test_a_validation_that_a_signal_stopped_is_made_up_for(
+    tmp_path: Path, undisturbed: tuple[Path, LoopResult], step: int
+) -> None:
+    request = StopRequest()
+
+    def stopped_validate(params: Any) -> dict[str, Any]:
+        if step == 12 and len(read_rows(tmp_path)) < 5:
+            return validate(params)
+        request.ask("SIGTERM")
+        request.check()
+        raise AssertionError
+
+    for _ in range(2):  # the second run is stopped in the validation that it makes up for
+        request.signal = None
+        stopped = train(tmp_path, request=request, validate=stopped_validate)
+        assert (stopped.reason, int(stopped.state.step)) == ("SIGTERM", step)
+    assert_ends_alike(tmp_path, undisturbed)
 
 
 # A loss that is not finite ------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Predictions in the order asked for, whatever batches they were made in."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -7,10 +9,10 @@ import numpy as np
 import pytest
 
 from qjax.checks import UserError
-from qjax.training.features import Features
+from qjax.training.features import Features, load_or_compute_part
 from qjax.training.inputs import FeatureInputs, TokenInputs
 from qjax.training.mesh import make_mesh
-from qjax.training.predictor import Batching, compute_features, fetch, predict
+from qjax.training.predictor import BATCHES_IN_A_PART, Batching, compute_features, fetch, predict
 
 RNG = np.random.default_rng(0)
 LENGTHS = [3, 9, 2, 5, 9, 1, 4, 4, 7, 2, 6]
@@ -98,15 +100,42 @@ def test_features_of_sentences() -> None:
     np.testing.assert_array_equal(features.offsets, np.arange(12))
     assert (features.values.dtype, features.offsets.dtype) == (np.float32, np.int64)
     assert sum(done) == 11
-    assert all(0 < count <= 3 for count in done)
+    assert all(0 < count <= 3 * BATCHES_IN_A_PART for count in done)
 
 
 def test_features_of_words() -> None:
     inputs = TokenInputs(PIECES, positions=FIRST_PIECES)
-    features = compute_features(
-        encode_words, {"table": TABLE}, inputs, batching=WORD_BATCHING, mesh=make_mesh(1), progress=None
-    )
+    features = compute_features(encode_words, {"table": TABLE}, inputs, batching=WORD_BATCHING, mesh=make_mesh(1))
     for example, (ids, first) in enumerate(zip(PIECES, FIRST_PIECES, strict=True)):
         np.testing.assert_array_equal(features.of(example), TABLE[ids[first]])
     assert features.of(5).shape == (0, 4)  # one piece, no word
     assert features.values.dtype == np.float32
+
+
+@pytest.mark.parametrize("num_parts", [1, 2])
+def test_a_stopped_computation_goes_on_with_the_parts_that_it_kept(tmp_path: Path, num_parts: int) -> None:
+    inputs = TokenInputs([RNG.integers(1, 20, 1 + i % 6).astype(np.int32) for i in range(40)])
+    computed: list[str] = []
+
+    def features(most_parts: int = 1000, directory: Path = tmp_path) -> Features:
+        def keep(name: str, compute: Callable[[], Features]) -> Features:
+            def counted() -> Features:
+                if len(computed) == most_parts:
+                    raise KeyboardInterrupt
+                computed.append(name)
+                return compute()
+
+            return load_or_compute_part(directory, "key", name, counted)
+
+        return compute_features(
+            encode_sentence, {"table": TABLE}, inputs, batching=BATCHING, mesh=make_mesh(1), keep=keep
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        features(most_parts=num_parts)
+    resumed = features()
+    assert len(computed) == len(set(computed)) > num_parts  # nothing twice
+    undisturbed = features(directory=tmp_path / "other")
+    np.testing.assert_array_equal(resumed.values, undisturbed.values)
+    np.testing.assert_allclose(resumed.values, [TABLE[ids].mean(axis=0) for ids in inputs.token_ids], atol=1e-6)
+    np.testing.assert_array_equal(resumed.offsets, np.arange(41))

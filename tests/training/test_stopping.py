@@ -1,14 +1,9 @@
-"""Early stopping by hand-made series, and signals sent to this process."""
-
-import os
-import signal
-import threading
-from collections.abc import Iterator
+"""Early stopping by hand-made series."""
 
 import pytest
 
 from qjax.config_schema import CHOICES
-from qjax.training.stopping import METRIC_MODES, EarlyStopping, catch_stop_signals
+from qjax.training.stopping import METRIC_MODES, EarlyStopping
 
 NAN = float("nan")
 
@@ -77,63 +72,3 @@ def test_a_checkpoint_from_before_losses_were_kept_goes_on() -> None:
 def test_modes_of_the_metrics() -> None:
     assert set(METRIC_MODES) == set(CHOICES["train.metric"])
     assert [name for name, mode in METRIC_MODES.items() if mode == "min"] == ["loss"]
-
-
-# Signals ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def received() -> Iterator[list[int]]:
-    """Signals that reached the handlers from before; they are put back in any case."""
-    seen: list[int] = []
-    previous = {
-        number: signal.signal(number, lambda n, _: seen.append(n)) for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    yield seen
-    for number, handler in previous.items():
-        signal.signal(number, handler)
-
-
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_a_signal_becomes_a_request_and_a_second_one_acts(received: list[int], name: str) -> None:
-    number = signal.Signals[name]
-    with catch_stop_signals() as request:
-        assert request.signal is None
-        os.kill(os.getpid(), number)
-        assert request.signal == name
-        assert received == []
-        os.kill(os.getpid(), number)
-        assert received == [number]
-
-
-def test_another_signal_is_caught_as_well_and_the_handlers_come_back(received: list[int]) -> None:
-    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-    with catch_stop_signals() as request:
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert request.signal == "SIGTERM"
-    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
-    os.kill(os.getpid(), signal.SIGTERM)
-    assert received == [signal.SIGTERM]
-
-
-def test_handlers_come_back_after_an_error(received: list[int]) -> None:
-    with pytest.raises(RuntimeError, match="inside"), catch_stop_signals():
-        raise RuntimeError("inside")
-    os.kill(os.getpid(), signal.SIGINT)
-    assert received == [signal.SIGINT]
-
-
-def test_in_another_thread_nothing_is_caught() -> None:
-    handlers, inside = [signal.getsignal(signal.SIGTERM)], []
-
-    def run() -> None:
-        with catch_stop_signals() as request:
-            handlers.append(signal.getsignal(signal.SIGTERM))
-            inside.append(request.signal)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    assert handlers[0] == handlers[1]
-    assert inside == [None]
