@@ -41,12 +41,19 @@ from qjax.training.step import make_train_step
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Name of a model -> its file in configs/, after the task's prefix, and what is changed in it.
+# Name of a model -> its file in configs/, after the task's prefix, and what is changed in it. Learning rates that
+# no file has are those of benchmarks/learning_rates.py.
 MODELS: dict[str, tuple[str, dict[str, str]]] = {
     "linear": ("linear", {}),
-    "mlp": ("variational", {"head.name": "mlp"}),
+    "mlp": ("variational", {"head.name": "mlp", "optimizer.learning_rate": "3e-2"}),
     "variational": ("variational", {}),
-    **{f"grover_{k}": ("grover", {"head.num_iterations": f"{k}", "head.phases": "fixed"}) for k in range(4)},
+    **{
+        f"grover_{k}": (
+            "grover",
+            {"head.num_iterations": f"{k}", "head.phases": "fixed", "optimizer.learning_rate": "1e-2"},
+        )
+        for k in range(4)
+    },
     **{
         f"grover_{k}_trained": ("grover", {"head.num_iterations": f"{k}", "head.phases": "trainable"})
         for k in range(1, 4)

@@ -18,4 +18,5 @@ def get_config() -> ConfigDict:
     config.head.name = "grover"
     config.head.num_iterations = 1
     config.head.phases = "trainable"
+    config.optimizer.learning_rate = 3e-3  # see default.py
     return config

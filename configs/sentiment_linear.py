@@ -13,5 +13,5 @@ from qjax.configs import default
 def get_config() -> ConfigDict:
     config = default.get_config()
     config.head.name = "linear"
-    config.optimizer.learning_rate = 1e-2  # the weights of an affine map have further to go
+    config.optimizer.learning_rate = 3e-2  # see default.py
     return config

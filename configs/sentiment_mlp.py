@@ -16,4 +16,5 @@ def get_config() -> ConfigDict:
     config = default.get_config()
     config.head.name = "mlp"
     config.head.hidden_size = 8
+    config.optimizer.learning_rate = 3e-2  # see default.py
     return config
