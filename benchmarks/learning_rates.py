@@ -4,9 +4,9 @@ Command:  .venv/bin/python benchmarks/learning_rates.py [--output=runs/learning_
 Time:     about half an hour of one CPU core with cached features. Trainings in the output file are not repeated; a
           command that was stopped goes on where it was.
 
-Every head is trained with every rate of `RATES` on the same splits of four data sets, split k with seed k, by the batches, step, optimizer
-and early stopping of `main.py`, and has as its score the best validation of the run: accuracy, or F1 of entities. The
-test splits are not read. `circuit_learning_rate` stays 1e-2, everything else is as in `configs/`.
+Every head is trained with every rate of `RATES` on the same splits of four data sets, split k with seed k, by the
+batches, step, optimizer and early stopping of `main.py`. Its score is the best validation of the run: accuracy, or F1
+of entities. The test splits are not read. `circuit_learning_rate` stays 1e-2, all else is as in `configs/`.
 
 A rate's share on a data set is its mean validation score, over that of the head's best rate there. The rate with the
 largest mean share over the data sets is the head's.

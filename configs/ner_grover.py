@@ -4,7 +4,7 @@ An even distribution gives a label 1/32, and one round with fixed phases takes 0
 
 Command:   python main.py --config=configs/ner_grover.py --workdir=runs/ner_grover
 Time:      about a minute on one CPU core once the features are cached.
-Result:    entity F1 0.381 on the test split (one seed); 0.33 over 5 splits x 3 seeds (benchmarks/RESULTS.md).
+Result:    entity F1 0.337 on average over 5 splits x 3 seeds.
 """
 
 from ml_collections import ConfigDict

@@ -2,7 +2,7 @@
 
 Command:   python main.py --config=configs/ner_variational.py --workdir=runs/ner_variational
 Time:      a few minutes on 2 CPU cores, less once the features are cached.
-Result:    entity F1 0.197 on the test split (one seed).
+Result:    entity F1 0.194 on average over 5 splits x 3 seeds.
 """
 
 from ml_collections import ConfigDict

@@ -5,7 +5,7 @@ overshoots from the start and folds the decision (`qjax/models/grover_head.py`).
 
 Command:   python main.py --config=configs/sentiment_grover.py --workdir=runs/sentiment_grover
 Time:      about 2 minutes on 2 CPU cores, less once the features are cached.
-Result:    test accuracy 0.767 (one split, one seed).
+Result:    test accuracy 0.768 on average over 5 splits x 3 seeds.
 """
 
 from ml_collections import ConfigDict

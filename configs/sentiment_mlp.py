@@ -4,7 +4,7 @@ On MiniLM's 384 features and 2 classes it has 3,098 parameters, the variational 
 
 Command:   python main.py --config=configs/sentiment_mlp.py --workdir=runs/sentiment_mlp
 Time:      about 2 minutes on 2 CPU cores, less once the features are cached.
-Result:    test accuracy 0.773 on average over 5 splits x 3 seeds.
+Result:    test accuracy 0.777 on average over 5 splits x 3 seeds.
 """
 
 from ml_collections import ConfigDict

@@ -2,7 +2,7 @@
 
 Command:   python main.py --config=configs/sentiment_variational.py --workdir=runs/sentiment_variational
 Time:      about 2 minutes on 2 CPU cores, less once the features are cached.
-Result:    test accuracy 0.774 on average over 5 splits x 3 seeds.
+Result:    test accuracy 0.769 on average over 5 splits x 3 seeds.
 """
 
 from ml_collections import ConfigDict
