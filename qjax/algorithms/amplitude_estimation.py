@@ -390,7 +390,7 @@ def _start(preparation: Circuit, params: CircuitParams | None, inputs: Any) -> A
 
 
 def _count_hits(key: Key[Array, ""], current: Array, good: np.ndarray, taken: int, shots: int) -> int:
-    """Returns how many of `taken` measurements are good; always `shots` numbers are drawn, so that shapes stay."""
+    """Returns how many of `taken` measurements are good; always `shots` are drawn, so that shapes stay."""
     weights = np.abs(np.asarray(current, np.complex128)) ** 2
-    draws = np.asarray(jax.random.uniform(key, (shots,)), np.float64) * weights.sum()
-    return int(np.count_nonzero(draws[:taken] < weights[good].sum()))
+    outcomes = sample_outcomes(key, [weights[~good].sum(), weights[good].sum()], shots)
+    return int(np.count_nonzero(outcomes[:taken]))

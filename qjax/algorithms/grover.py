@@ -30,7 +30,8 @@ from qjax.algorithms.marking import Marked, marked_mask
 from qjax.checks import check, fail
 from qjax.quantum.angle import as_index
 from qjax.quantum.memory import device_bytes
-from qjax.types import Array, Bool, Float, Int, Key
+from qjax.quantum.samples import sample_indices
+from qjax.types import Array, Bool, Float, Key
 
 # Iterations that one pass over the state does. With 8 an iteration on 20 qubits takes 0.3 of the time of 1, with 16
 # another tenth less.
@@ -41,8 +42,6 @@ _WORK_AT_ONCE = 2**31
 _ROWS = 32
 # Measurements at the full bound, all failed, after which an unknown search gives up.
 GIVE_UP_AFTER = 32
-# Shots whose rows of probabilities are in memory at once.
-_SHOTS_AT_ONCE = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +160,7 @@ def search(
     iterations = optimal_iterations(num_qubits, num_marked) if num_iterations is None else num_iterations
     iterations = as_index("num_iterations", iterations)
     amplitudes, probabilities = _search(mask, num_marked, iterations, on_progress)
-    answers = [] if key is None or shots == 0 else sample_indices(key, amplitudes, shots).tolist()
+    answers = [] if key is None or shots == 0 else sample_indices(key, amplitudes, shots, jnp.square).tolist()
     return SearchResult(amplitudes, probabilities, tuple(answers), iterations, num_marked)
 
 
@@ -313,28 +312,8 @@ def _normalised(flipped: Array, mask: Array, pairs: Array, counts: Array) -> tup
 def _attempt(key: Array, mask: Array, num_iterations: Array) -> tuple[Array, Array]:
     """Returns the basis index that is measured after some iterations, and whether it is marked."""
     flipped = lax.fori_loop(0, num_iterations, lambda _, state: reflect(state, mask), after_oracle(mask))
-    outcome = sample_indices(key, flipped, 1)[0]
+    outcome = sample_indices(key, flipped, 1, jnp.square)[0]
     return outcome, mask[outcome]
-
-
-@partial(jax.jit, static_argnames="shots")
-def sample_indices(key: Key[Array, ""], amplitudes: Float[Array, " states"], shots: int) -> Int[Array, " shots"]:
-    """Returns the basis index of each measurement of a state with real amplitudes `[2**n]`.
-
-    A row of states is drawn first and then one of the row, so that no sum is longer than about 2**(n/2).
-    """
-    num_qubits = amplitudes.shape[0].bit_length() - 1
-    rows = (amplitudes**2).reshape(2 ** (num_qubits // 2), -1)
-    draws = jax.random.uniform(key, (shots, 2), amplitudes.dtype)
-    chosen = _draw(rows.sum(axis=1), draws[:, 0])
-    within = lax.map(lambda drawn: _draw(rows[drawn[0]], drawn[1]), (chosen, draws[:, 1]), batch_size=_SHOTS_AT_ONCE)
-    return chosen * rows.shape[1] + within
-
-
-def _draw(weights: Array, draws: Array) -> Array:
-    """Returns for each number in [0, 1) the index that it falls on, an index as wide as its weight."""
-    edges = jnp.cumsum(weights)
-    return jnp.minimum(jnp.searchsorted(edges, draws * edges[-1], side="right"), len(weights) - 1)
 
 
 def _angle(num_qubits: int, num_marked: int, *, at_least: int) -> float:

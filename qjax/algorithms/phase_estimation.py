@@ -22,6 +22,7 @@ from qjax.checks import check, fail
 from qjax.quantum.angle import as_index
 from qjax.quantum.binding import check_values
 from qjax.quantum.circuit import Circuit
+from qjax.quantum.samples import check_shots, sample_indices
 from qjax.quantum.simulate import state
 from qjax.types import Array, CircuitParams, Complex, Key
 
@@ -232,14 +233,15 @@ def sample_outcomes(key: Key[Array, ""] | None, probabilities: ArrayLike, shots:
       shots: at least 1.
 
     Raises:
-      UserError: there is no key, or `shots` is not an integer of at least 1.
+      UserError: there is no key, `shots` is not an integer of at least 1, or the probabilities have no finite sum
+        above 0.
     """
-    check(as_index("shots", shots) >= 1, "shots", "be an integer of at least 1", shots)
+    check_shots(shots)
     if key is None:
         fail("key", "be a random key where there are shots", "None")
-    edges = np.cumsum(np.asarray(probabilities, np.float64))
-    draws = np.asarray(jax.random.uniform(key, (shots,)), np.float64) * edges[-1]
-    return np.minimum(np.searchsorted(edges, draws, side="right"), len(edges) - 1)
+    outcomes = np.asarray(sample_indices(key, np.asarray(probabilities, np.float64), shots))
+    check(bool(outcomes[0] >= 0), "probabilities", "have a finite sum above 0", f"a sum of {np.sum(probabilities)}")
+    return outcomes
 
 
 def most_frequent(probabilities: np.ndarray, samples: np.ndarray | None) -> int:

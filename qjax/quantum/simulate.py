@@ -36,6 +36,7 @@ from qjax.quantum.memory import check_fits, check_matrix_fits, fits
 from qjax.quantum.observables import Observable, check_observables
 from qjax.quantum.primitive import call, shapes_of
 from qjax.quantum.readouts import ExpectationReadout, ProbabilityReadout, Readout, StateReadout
+from qjax.quantum.samples import check_shots, sample_indices
 from qjax.types import Array, CircuitParams, Complex, Float, Int, Key
 
 
@@ -129,6 +130,9 @@ def sample(
 ) -> Int[Array, "*batch shots"]:
     """Returns the basis index of each of `shots` measurements of all qubits, `[shots]` or `[batch, shots]`.
 
+    A key gives the same shots under `jit` and without. Under `vmap` give each example a key of its own. An example
+    whose angles are NaN or infinite gives -1 for each shot.
+
     Args:
       key: typed random key.
       circuit: see the module.
@@ -140,14 +144,8 @@ def sample(
     Raises:
       UserError: as for `state`, or `shots` is below 1.
     """
-    check(as_index("shots", shots) >= 1, "shots", "be an integer of at least 1", shots)
-    readout = ProbabilityReadout(tuple(range(circuit.num_qubits)))
-    (probs,), batched = run(circuit, params, inputs, initial_state, readout)
-    cumulative = jnp.cumsum(probs.T, axis=1)
-    draws = jax.random.uniform(key, (cumulative.shape[0], shots), cumulative.dtype) * cumulative[:, -1:]
-    indices = jax.vmap(lambda edges, points: jnp.searchsorted(edges, points, side="right"))(cumulative, draws)
-    indices = jnp.minimum(indices, 2**circuit.num_qubits - 1)
-    return indices if batched else indices[0]
+    check_shots(shots)  # before anything is simulated
+    return sample_indices(key, probabilities(circuit, params, inputs, None, initial_state), shots)
 
 
 def unitary(

@@ -15,7 +15,6 @@ from qjax.algorithms.grover import (
     optimal_iterations,
     pairwise_sum,
     reflect,
-    sample_indices,
     search,
     search_bytes,
     search_unknown,
@@ -160,20 +159,6 @@ def test_answers_come_from_the_state() -> None:
     again = search(4, [3, 9], 1, key=jax.random.key(1), shots=4000)
     assert again.answers == result.answers
     assert all(isinstance(answer, int) for answer in result.answers)
-
-
-@pytest.mark.parametrize("n", [1, 2, 5, 6])
-def test_samples_of_any_real_state(n: int) -> None:
-    amplitudes = np.random.default_rng(n).normal(size=2**n).astype(np.float32)
-    amplitudes[::3] = 0
-    amplitudes /= np.linalg.norm(amplitudes)
-    samples = sample_indices(jax.random.key(n), jnp.asarray(amplitudes), 5000)
-    counts = np.bincount(samples, minlength=2**n)
-    possible = amplitudes != 0
-    assert counts[~possible].sum() == 0
-    expected = amplitudes[possible].astype(np.float64) ** 2
-    if len(expected) > 1:
-        assert chisquare(counts[possible], 5000 * expected / expected.sum()).pvalue > 1e-3
 
 
 def test_a_search_holds_less_than_two_states() -> None:
