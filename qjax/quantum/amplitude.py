@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from qjax.checks import check, check_choice
+from qjax.checks import check, check_choice, fail
 from qjax.quantum.angle import Angle, AngleLike, as_angle, as_index, input_angle
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.operation import Operation, operation
-from qjax.types import Array, Float
+from qjax.types import Array, Bool, Float
 
 DECOMPOSITIONS = ("gray", "multi_controlled")
 TARGET_AXES = ("ry", "rz")
@@ -29,14 +29,16 @@ def amplitude_state(features: Any, num_qubits: int) -> Array:
     """Returns features / |features|, filled up with zeros, `[2**n]` or `[..., 2**n]`: an `initial_state`.
 
     Differentiable wherever the features are not all zero. A vector of zeros has no direction: outside of a trace it
-    is an error, and inside one (jit, vmap, grad), where values are unknown, it becomes |0...0> with gradient zero.
+    is an error, and inside one (jit, vmap, grad), where values are unknown, it becomes |0...0> with gradient zero. So
+    does a vector whose largest number is below 1e-31 in size (float32; 1e-292 in float64): devices may take what is
+    smaller as 0.
 
     Args:
       features: real or complex, `[length]` or `[..., length]` with 1 <= length <= 2**n.
       num_qubits: n.
 
     Raises:
-      UserError: the length does not fit, or outside of a trace a vector is zero or not finite.
+      UserError: the length does not fit, or outside of a trace a vector is not finite or that small.
 
     Source: Schuld and Petruccione 2018, Supervised Learning with Quantum Computers, chapter 5 (amplitude encoding).
 
@@ -70,8 +72,8 @@ def amplitude_angles(features: Any, num_qubits: int) -> Float[Array, "*batch inp
     leaves = _scaled(features, num_qubits)
     if not jnp.iscomplexobj(leaves):
         return jnp.concatenate(_rotations_y(leaves), axis=-1)
-    magnitudes = _safe_sqrt(_squared(leaves))
-    phases = _safe_angle(lax.imag(leaves), lax.real(leaves))
+    magnitudes = safe_sqrt(_squared(leaves))
+    phases = safe_angle(lax.imag(leaves), lax.real(leaves))
     return jnp.concatenate([*_rotations_y(magnitudes), *_rotations_z(phases)], axis=-1)
 
 
@@ -170,10 +172,7 @@ def _gray(index: int) -> int:
 
 
 def _scaled(features: Any, num_qubits: int) -> Array:
-    """Checks features, fills them up to 2**n and divides by the largest, so that no square under- or overflows.
-
-    A vector of zeros becomes |0...0>. The divisor has no gradient: what is made of the result does not depend on it.
-    """
+    """Checks features, fills them up to 2**n and scales them; a vector that counts as zeros becomes |0...0>."""
     width = as_index("num_qubits", num_qubits)
     check(width >= 1, "num_qubits", "be an integer of at least 1", width)
     array = jnp.asarray(features)
@@ -184,21 +183,48 @@ def _scaled(features: Any, num_qubits: int) -> Array:
     if not isinstance(array, jax.core.Tracer):
         _check_directions(np.asarray(array))
     padded = jnp.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, 2**width - array.shape[-1])])
-    parts = [lax.real(padded), lax.imag(padded)] if jnp.iscomplexobj(padded) else [padded]
-    largest = lax.stop_gradient(jnp.stack([jnp.abs(part) for part in parts]).max((0, -1))[..., None])
-    zero = largest == 0
+    scaled, zero = divide_by_largest(padded)
     first = np.zeros((1,) * (padded.ndim - 1) + (2**width,), padded.dtype)
     first[..., 0] = 1
-    return jnp.where(zero, first, padded / jnp.where(zero, 1, largest).astype(padded.dtype))
+    return jnp.where(zero, first, scaled)
+
+
+def divide_by_largest(vectors: Array) -> tuple[Array, Bool[Array, "*batch 1"]]:
+    """Returns vectors `[..., length]` divided by their largest number, and which of them count as zeros `[..., 1]`.
+
+    No square of the result overflows, and none that matters underflows. The divisor has no gradient: this is for
+    what does not depend on it. Vectors below `smallest_largest` count as zeros, and become zeros.
+    """
+    largest = lax.stop_gradient(_largest(vectors, jnp))[..., None]
+    zero = largest < smallest_largest(vectors.dtype)
+    shrunk = jnp.where(largest > 1, 2.0**-64, 1.0)  # XLA takes the reciprocal, which must not be below the smallest
+    divisor = jnp.where(zero, 1, largest * shrunk)
+    return jnp.where(zero, 0, vectors * shrunk.astype(vectors.dtype) / divisor.astype(vectors.dtype)), zero
+
+
+def smallest_largest(dtype: Any) -> float:
+    """Returns how large the largest number of a vector must be: 2**-103 in float32, 2**-970 in float64.
+
+    Devices may take numbers below the smallest normal one as 0. Here such are less than a rounding of the largest.
+    """
+    info = np.finfo(np.dtype(dtype))
+    return float(info.tiny / info.eps)
+
+
+def _largest(vectors: Any, numpy: Any) -> Any:
+    """Returns the largest |real or imaginary part| of vectors `[..., length]`, by NumPy or by JAX's."""
+    return numpy.maximum(abs(vectors.real), abs(vectors.imag)).max(-1)
 
 
 def _check_directions(features: np.ndarray) -> None:
     check(bool(np.isfinite(features).all()), "features", "hold finite numbers", "nan or infinity")
-    zeros = np.argwhere(~features.any(axis=-1))
-    if features.ndim == 1:
-        check(len(zeros) == 0, "features", "not be all zero", "a vector of zeros")
-    where = f"zeros alone at {zeros[0].tolist()}" if len(zeros) else ""
-    check(len(zeros) == 0, "features", "hold no vector of zeros", where)
+    largest, least = _largest(features, np), smallest_largest(features.dtype)
+    short = np.argwhere(largest < least)
+    if len(short):
+        place = tuple(short[0].tolist())
+        where = f" at {list(place)}" if place else ""
+        expectation = f"hold a number of at least {least:.2g} in size in every vector, to have a direction"
+        fail("features", expectation, f"a vector{where} of at most {largest[place]:.2g}")
 
 
 def _rotations_y(leaves: Float[Array, "*batch amplitudes"]) -> list[Array]:
@@ -206,8 +232,8 @@ def _rotations_y(leaves: Float[Array, "*batch amplitudes"]) -> list[Array]:
     levels: list[Array] = []
     while leaves.shape[-1] > 1:
         upper, lower = leaves[..., 0::2], leaves[..., 1::2]
-        levels.insert(0, 2 * _safe_angle(lower, upper))
-        leaves = _safe_sqrt(upper**2 + lower**2)
+        levels.insert(0, 2 * safe_angle(lower, upper))
+        leaves = safe_sqrt(upper**2 + lower**2)
     return levels
 
 
@@ -226,13 +252,13 @@ def _squared(array: Array) -> Float[Array, "..."]:
     return lax.real(array) ** 2 + lax.imag(array) ** 2
 
 
-def _safe_sqrt(squared: Float[Array, "..."]) -> Float[Array, "..."]:
+def safe_sqrt(squared: Float[Array, "..."]) -> Float[Array, "..."]:
     """Square root with gradient 0 at 0. Both branches of a `where` are differentiated, so both must be finite."""
     zero = squared < _tiny(squared)
     return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, squared)))
 
 
-def _safe_angle(y: Float[Array, "..."], x: Float[Array, "..."]) -> Float[Array, "..."]:
+def safe_angle(y: Float[Array, "..."], x: Float[Array, "..."]) -> Float[Array, "..."]:
     """arctan2 with value and gradient 0 where both are 0."""
     zero = x**2 + y**2 < _tiny(x)
     return jnp.arctan2(jnp.where(zero, 0, y), jnp.where(zero, 1, x))

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from qjax.checks import check
+from qjax.quantum.amplitude import divide_by_largest, safe_angle, safe_sqrt
 from qjax.quantum.angle import AngleLike, as_angle, as_index, input_angle, parameter
 from qjax.quantum.circuit import Circuit, Repeat
 from qjax.quantum.operation import Operation, operation
@@ -81,20 +82,16 @@ def unary_loader(num_qubits: int) -> Circuit:
 def unary_loader_angles(features: Float[Array, "*batch features"]) -> Float[Array, "*batch angles"]:
     """Returns the inputs of `unary_loader`: hyperspherical coordinates, `[..., n]` -> `[..., n - 1]`.
 
-    The length of a vector does not matter, and a zero vector is loaded as |10...0>. Derivatives are finite
-    everywhere.
+    The length of a vector does not matter. One of zeros, or of numbers below 1e-31 in size (float32; 1e-292 in
+    float64), is loaded as |10...0>. Derivatives are finite everywhere.
 
     Raises:
       UserError: the last axis is shorter than 2.
     """
     check(features.shape[-1] >= 2, "features", "have a last axis of at least 2", str(list(features.shape)))
-    squares = lax.cumsum(features**2, axis=features.ndim - 1, reverse=True)[..., 1:-1]
-    # Where a root or an arc tangent has no derivative, it is taken of 1 and not used.
-    positive = squares > 0
-    lengths = jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1.0)), 0.0)
-    opposite = jnp.concatenate([lengths, features[..., -1:]], axis=-1)
-    adjacent = features[..., :-1]
-    return jnp.arctan2(opposite, jnp.where((opposite == 0) & (adjacent == 0), 1.0, adjacent))
+    scaled, _ = divide_by_largest(features)
+    squares = lax.cumsum(scaled**2, axis=features.ndim - 1, reverse=True)[..., 1:-1]
+    return safe_angle(jnp.concatenate([safe_sqrt(squares), scaled[..., -1:]], axis=-1), scaled[..., :-1])
 
 
 def matchgate_layer(num_qubits: int, reps: int = 1, name: str = "ansatz") -> Circuit:

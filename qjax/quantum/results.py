@@ -197,7 +197,7 @@ def postselect(
 
     Returns:
       The normalised state `[..., 2**(n-k)]` of the other qubits, in their order, and the probability `[...]`. Where
-      the probability is 0 that state is all zeros, and so is its gradient.
+      the probability is 0, or below the smallest normal number, that state is all zeros, and so is its gradient.
 
     Raises:
       UserError: the state is not one, the qubits are out of range or repeated, or the bits are not one 0 or 1 each.
@@ -210,7 +210,7 @@ def postselect(
     outcome = int("".join(values), 2)
     piece = split_qubits(jnp.moveaxis(amplitudes, -1, 0), places)[outcome]
     probability = squared(piece).sum(axis=0)
-    possible = probability > 0
+    possible = probability >= np.finfo(np.dtype(probability.dtype)).tiny  # a device may take what is smaller as 0
     norm = lax.rsqrt(jnp.where(possible, probability, jnp.ones_like(probability)))
     piece = piece * lax.complex(norm, jnp.zeros_like(norm))[None]
     return jnp.moveaxis(piece, 0, -1), probability

@@ -49,12 +49,35 @@ def test_amplitude_state_is_normalised_and_filled_up(shape: tuple[int, ...], dty
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("size", [1e-30, 1e30])
+@pytest.mark.parametrize("size", [1e-30, 1e30, 8e37])
 def test_amplitude_state_of_very_small_and_large_numbers(size: float) -> None:
     features = np.asarray([3 * size, -4 * size], np.float32)
     np.testing.assert_allclose(amplitude_state(features, 1), [0.6, -0.8], rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(lambda f: amplitude_state(f, 1))(features), [0.6, -0.8], rtol=1e-6)
     expected = 2 * np.arctan2(-4, 3)
     np.testing.assert_allclose(amplitude_angles(features, 1), [expected], rtol=1e-6)
+
+
+@pytest.mark.parametrize("largest", [4e-42, 4e-37, 9e-32])
+@pytest.mark.parametrize("unit", [1, 1j])
+def test_vectors_too_small_for_a_direction(largest: float, unit: complex) -> None:
+    """Denormal numbers, which devices may take as 0, and what these would spoil: refused, and |0> under jit."""
+    features = np.asarray([0.75 * largest * unit, largest], np.complex64 if unit == 1j else np.float32)
+    for function in (amplitude_state, amplitude_angles):
+        with pytest.raises(UserError, match=r"number of at least 9.9e-32 in size in every vector.*of at most [49]"):
+            function(features, 1)
+    np.testing.assert_array_equal(jax.jit(lambda f: amplitude_state(f, 1))(features), [1, 0])
+    np.testing.assert_array_equal(jax.jit(lambda f: amplitude_angles(f, 1))(features), 0)
+
+
+@pytest.mark.parametrize(("dtype", "least"), [(np.float32, 2.0**-103), (np.float64, 2.0**-970)])
+def test_smallest_vectors_with_a_direction(dtype: type, least: float) -> None:
+    with jax.enable_x64(dtype is np.float64):
+        features = np.asarray([-0.75 * least, least], dtype)
+        for found in (amplitude_state(features, 1), jax.jit(lambda f: amplitude_state(f, 1))(features)):
+            np.testing.assert_allclose(found, [-0.6, 0.8], rtol=1e-6)
+        with pytest.raises(UserError, match="`features` must hold a number of at least"):
+            amplitude_state(features * 0.99, 1)
 
 
 def test_amplitude_state_of_plain_numbers() -> None:
@@ -192,12 +215,12 @@ def test_uniformly_controlled_rotation(axis: str, controls: tuple, target: int, 
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: amplitude_state(np.zeros(4), 2), "`features` must not be all zero, but got a vector of zeros"),
+        (lambda: amplitude_state(np.zeros(4), 2), "at least 9.9e-32 in size.*but got a vector of at most 0"),
         (
             lambda: amplitude_state(np.eye(3)[:, :2], 1),
-            r"`features` must hold no vector of zeros.*zeros alone at \[2\]",
+            r"in every vector, to have a direction, but got a vector at \[2\] of at most 0",
         ),
-        (lambda: amplitude_angles(np.zeros((2, 4)), 2), r"`features` must hold no vector of zeros.*at \[0\]"),
+        (lambda: amplitude_angles(np.zeros((2, 4)), 2), r"to have a direction, but got a vector at \[0\]"),
         (lambda: amplitude_state([1.0, np.nan], 1), "`features` must hold finite numbers"),
         (lambda: amplitude_state(np.ones(5), 2), r"length in 1\.\.4, but got shape \[5\]"),
         (lambda: amplitude_state(np.ones((2, 0)), 2), r"length in 1\.\.4, but got shape \[2, 0\]"),

@@ -90,6 +90,15 @@ def test_unary_loader_loads_a_vector_of_any_length(n: int) -> None:
     np.testing.assert_allclose(states, expected, atol=1e-12)
 
 
+@pytest.mark.parametrize(("size", "expected"), [(1e-20, 1), (1e-30, 1), (1e20, 1), (1e38, 1), (1e-42, 0), (1e-32, 0)])
+def test_the_length_of_a_unary_vector_does_not_matter_but_near_zero(size: float, expected: int) -> None:
+    features = np.asarray([0.3, -1.0, 0.2, -0.5])
+    angles = jax.jit(unary_loader_angles)((size * features).astype(np.float32))
+    norms = np.sqrt(np.cumsum(features[::-1] ** 2))[::-1]
+    right = np.arctan2([norms[1], norms[2], features[3]], features[:3])
+    np.testing.assert_allclose(angles, expected * right, rtol=1e-5)
+
+
 def test_unary_loader_and_pyramid_multiply_a_vector_in_the_simulator() -> None:
     features = jnp.asarray([0.3, -1.0, 2.0], jnp.float32)
     angles = np.array([0.4, -2.0, 1.1], np.float32)
