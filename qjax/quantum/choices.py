@@ -73,6 +73,14 @@ MIN_COSET_BITS, MAX_COSET_BITS, RUN_BITS = 14, 16, 9
 MIN_LARGE_QUBITS, MAX_LARGE_QUBITS = 9, 30
 # Less work than this, in tiles times rows times gates, is done before another thread has begun.
 MIN_SHARED_WORK = 2**14
+# On a CPU, from so many angles on, to look whether any is large takes less than what large ones need (8 x 512 of them:
+# 0.5 us for 10).
+MIN_BRANCH = 256
+
+
+def branch_pays(count: int) -> bool:
+    """Whether a branch that few calls take is a `lax.cond`; a GPU would wait for what it says."""
+    return bool(jax.default_backend() == "cpu") and count >= MIN_BRANCH
 
 
 def on_gpu() -> bool:

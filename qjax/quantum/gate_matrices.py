@@ -95,7 +95,7 @@ def diagonal_matrix(weights: Sequence[float] | np.ndarray, theta: ArrayLike) -> 
 def u_matrix(theta: ArrayLike, phi: ArrayLike, lam: ArrayLike) -> Array:
     """[[cos t/2, -e^(i lam) sin t/2], [e^(i phi) sin t/2, e^(i (phi + lam)) cos t/2]], `[2, 2, ...]`."""
     theta, phi, lam = jnp.asarray(theta), jnp.asarray(phi), jnp.asarray(lam)
-    return _from_polar(theta, jnp.zeros_like(phi), lam, phi, phi + lam)
+    return _from_polar(theta, phi, lam)
 
 
 def u2_matrix(phi: ArrayLike, lam: ArrayLike) -> Array:
@@ -105,8 +105,8 @@ def u2_matrix(phi: ArrayLike, lam: ArrayLike) -> Array:
 
 def phased_u_matrix(theta: ArrayLike, phi: ArrayLike, lam: ArrayLike, gamma: ArrayLike) -> Array:
     """e^(i gamma) times `u_matrix`: what the gate cu does to its target."""
-    theta, phi, lam, gamma = jnp.asarray(theta), jnp.asarray(phi), jnp.asarray(lam), jnp.asarray(gamma)
-    return _from_polar(theta, gamma, gamma + lam, gamma + phi, gamma + phi + lam)
+    whole = u_matrix(theta, phi, lam)
+    return whole * phases((1.0,), gamma)
 
 
 def r_matrix(theta: ArrayLike, phi: ArrayLike) -> Array:
@@ -158,8 +158,11 @@ def _stack(a: Array, b: Array, c: Array, d: Array) -> Array:
     return jnp.stack([a, b, c, d]).reshape(2, 2, *a.shape)
 
 
-def _from_polar(theta: Array, p00: Array, p01: Array, p10: Array, p11: Array) -> Array:
-    """[[cos, -sin], [sin, cos]] of theta/2, each entry times e^(i p) of its phase p."""
-    cos, sin = jnp.cos(theta / 2), jnp.sin(theta / 2)
-    sizes, angles = _stack(cos, -sin, sin, cos), _stack(p00, p01, p10, p11)
-    return lax.complex(sizes * jnp.cos(angles), sizes * jnp.sin(angles))
+def _from_polar(theta: Array, phi: Array, lam: Array) -> Array:
+    """[[cos, -e^(i lam) sin], [e^(i phi) sin, e^(i phi) e^(i lam) cos]] of theta/2.
+
+    Phases are multiplied: a sum of large angles would be rounded.
+    """
+    cos, sin = (lax.complex(x, jnp.zeros_like(x)) for x in (jnp.cos(theta / 2), jnp.sin(theta / 2)))
+    left, right = (lax.complex(jnp.cos(x), jnp.sin(x)) for x in (phi, lam))
+    return _stack(cos, -right * sin, left * sin, left * right * cos)

@@ -24,6 +24,7 @@ from qjax.quantum.circuit import Circuit
 from qjax.quantum.observables import Observable
 from qjax.quantum.operation import Operation
 from qjax.quantum.simulate import expectation, state
+from qjax.quantum.values import Values
 from qjax.types import Array, CircuitParams, Float
 
 # States that `parameter_shift` keeps at a time; the simulator needs about three times that while it works.
@@ -180,8 +181,10 @@ def parameter_shift(
     batch = expectation_of.shape[0] if batched else 1
     examples = jnp.zeros((0,), expectation_of.dtype) if inputs is None else jnp.asarray(inputs)
     examples = jnp.broadcast_to(examples, (batch, examples.shape[-1]))
-    rows = jax.vmap(table.evaluate, (None, 0))(arrays, examples)
-    slopes = _angle_slopes(free_angles(circuit), rows, tuple(observables), initial_state)
+    free = free_angles(circuit)
+    values = Values({name: array[..., None] for name, array in arrays.items()}, examples.T, expectation_of.dtype)
+    rows = jnp.stack([jnp.broadcast_to(angle, (batch,)) for angle in values.small_angles(free.angles)], axis=1)
+    slopes = _angle_slopes(free, rows, tuple(observables), initial_state)
 
     def pull_back(example: Array, slope: Array) -> dict[str, Array]:
         back = jax.vjp(lambda p: table.evaluate(p, example), arrays)[1]

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qjax.quantum.operation import Operation
+from qjax.quantum.reduction import number_within_period
 from qjax.quantum.rows import source_rows
 from qjax.quantum.values import Values
 from qjax.types import Array
@@ -37,7 +38,7 @@ def diagonal(op: Operation, values: Values) -> Matrix:
 
 def _angles(op: Operation, values: Values) -> list[Array]:
     """Returns the operation's angles, all `[1]` or all `[batch]`."""
-    return _alike([values.angle(angle) for angle in op.angles])
+    return _alike(values.each(op.angles))
 
 
 def _alike(angles: Sequence[Array]) -> list[Array]:
@@ -229,7 +230,7 @@ def _by_form(
     for i, (width, ops) in enumerate(zip(widths, runs, strict=True)):
         form = []
         for op in ops:
-            batched = tuple(values.angle(angle).shape[0] > 1 for angle in op.angles)
+            batched = tuple(map(values.is_batched, op.angles))
             form.append((op.gate, len(op.controls), op.control_values, batched))
         groups.setdefault((width, tuple(form)), []).append(i)
     found = []
@@ -315,4 +316,4 @@ def constant_phases(op: Operation) -> np.ndarray | None:
     """Returns the phase of each basis state of a diagonal operation, `[2**k]`; None where an angle is no number."""
     if not all(angle.is_constant for angle in op.angles):
         return None
-    return phase_weights(op) * (op.angles[0].shift if op.angles else 1.0)
+    return phase_weights(op) * (number_within_period(op.angles[0].shift) if op.angles else 1.0)

@@ -103,11 +103,11 @@ def _tensors(steps: Sequence[Step], sources: Sequence[Any], values: Values) -> t
             blocks.append((i, (source.qubits, source.operations)))
         elif isinstance(step, PhaseStep):
             if step.table is not None:
-                found[i] = tuple(values.angle(angle)[None, :] for angle in step.table.angles)
+                found[i] = tuple(angle[None, :] for angle in values.small_angles(step.table.angles))
             else:
-                found[i] = tuple(_phases(op, values) for op in source.operations)
+                found[i] = _phases(source.operations, values)
         elif isinstance(step, OperationStep):
-            found[i] = tuple(values.angle(angle) for angle in step.operation.angles)
+            found[i] = tuple(values.each(step.operation.angles))
         elif isinstance(step, LoopStep):
             found[i] = _loop_tensors(step, source, values)
     for (i, _), matrix in zip(blocks, block_matrices([block for _, block in blocks], values), strict=True):
@@ -141,10 +141,11 @@ def _loop_tensors(step: LoopStep, source: "LoopSource", values: Values) -> Tenso
     return jax.vmap(lambda own: _tensors(step.body, source.sources, values.inside_loop(own)))(slices)
 
 
-def _phases(op: Any, values: Values) -> Array:
-    """Returns the phase of each basis state of the operation's qubits, `[2**k, 1 or batch]`."""
-    weights = jnp.asarray(phase_weights(op)[:, None], values.dtype)
-    return weights * values.angle(op.angles[0])[None, :] if op.angles else weights
+def _phases(operations: Sequence[Operation], values: Values) -> tuple[Array, ...]:
+    """Returns the phase of each basis state of each operation's qubits, `[2**k, 1 or batch]`."""
+    angles = iter(values.small_angles([op.angles[0] for op in operations if op.angles]))
+    weights = [jnp.asarray(phase_weights(op)[:, None], values.dtype) for op in operations]
+    return tuple(own * next(angles) if op.angles else own for op, own in zip(operations, weights, strict=True))
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 XLA's own, in float32 on a CPU, are most of what a layer of phases costs (jax 0.10). Here one reduction to
 [-pi/4, pi/4] serves both, and the polynomials are those of Moshier's Cephes library (single precision, sinf.c): off
-by at most 1.2e-7 up to 200 radians.
+by at most 1.2e-7 up to twice the `LIMIT` of bounded angles (`reduction.py`), whose multiples of pi/2 are exact.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ COSINE = (4.166664568298827e-2, -1.388731625493765e-3, 2.443315711809948e-5)
 
 @jax.custom_jvp
 def cos_sin(phases: Array) -> tuple[Array, Array]:
-    """Returns cosine and sine, of a phase in radians; `jnp.cos` and `jnp.sin` of any dtype but float32."""
+    """Returns cosine and sine, of bounded phases in radians; `jnp.cos` and `jnp.sin` of any dtype but float32."""
     if phases.dtype != jnp.float32:
         return jnp.cos(phases), jnp.sin(phases)
     quarters = jnp.round(phases * jnp.float32(2 / jnp.pi))

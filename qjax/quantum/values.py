@@ -14,7 +14,10 @@ import numpy as np
 from jax import lax
 
 from qjax.quantum.angle import Angle, Parameter, Reference
+from qjax.quantum.reduction import angle_sum, bounded, number_within_period, within_period
 from qjax.types import Array, Float
+
+_INPUTS = ""  # stands for the inputs: no parameter has that name
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,8 @@ class Values:
     params: Mapping[str, Array]
     inputs: Float[Array, "num_inputs batch"]
     dtype: Any
-    _pieces: dict[str, list[Array]] = field(default_factory=dict)
+    _known: dict[str, Array] = field(default_factory=dict)  # bounded arrays
+    _pieces: dict[tuple[str, bool], list[Array]] = field(default_factory=dict)
 
     @property
     def batch(self) -> int:
@@ -42,10 +46,33 @@ class Values:
         """The complex dtype of the state."""
         return jnp.complex64 if self.dtype == jnp.float32 else jnp.complex128
 
+    def is_batched(self, angle: Angle) -> bool:
+        """Whether the angle differs between examples."""
+        return any(self._array(ref).shape[-1] > 1 for ref in angle.references)
+
     def angle(self, angle: Angle) -> Float[Array, "batch_or_1"]:
-        """Returns the angle's value, `[batch]` where it differs between examples and `[1]` where it does not."""
-        value = angle.evaluate(self._look_up)
-        return jnp.full((1,), value, self.dtype) if isinstance(value, float) else value
+        """Returns the angle's value, `[batch]` where it differs between examples and `[1]` where it does not.
+
+        Values are mod 4 pi, and at most `2 * LIMIT` in size; see `reduction.py`.
+        """
+        return self.each([angle])[0]
+
+    def each(self, angles: Sequence[Angle]) -> list[Float[Array, "batch_or_1"]]:
+        """Returns the value of each angle; those of one form are computed together."""
+        groups: dict[Any, list[int]] = {}
+        for i, angle in enumerate(angles):
+            form = angle.shift, tuple((scale, len(refs)) for scale, refs in angle.terms), self.is_batched(angle)
+            groups.setdefault(form, []).append(i)
+        found: list[Any] = [None] * len(angles)
+        for members in groups.values():
+            own = [angles[i] for i in members]
+            for i, value in zip(members, self._of_one_form(own), strict=True):
+                found[i] = value
+        return found
+
+    def small_angles(self, angles: Sequence[Angle]) -> list[Float[Array, "batch_or_1"]]:
+        """Returns the value of each angle within 2 pi of 0, for sums of them."""
+        return [within_period(value) for value in self.each(angles)]
 
     def stacked(self, angles: Sequence[Angle]) -> Float[Array, "count_or_1 batch_or_1"]:
         """Returns the values of several angles, `[count, ...]`, or `[1, ...]` where they are one and the same.
@@ -56,38 +83,77 @@ class Values:
             return self.angle(angles[0])[None]
         box = _box_of(angles)
         if box is None:
-            values = [self.angle(angle) for angle in angles]
+            values = self.each(angles)
             batch = max(value.shape[0] for value in values)
             return jnp.stack([jnp.broadcast_to(value, (batch,)) for value in values])
-        first = angles[0].references[0]
-        array = self.params[first.name] if isinstance(first, Parameter) else self.inputs
+        ((scale, (first,)),), shift = angles[0].terms, angles[0].shift
         start, limit, strides = box
+        array = self._array(first, bounded=_is_plain(angles[0]))
         cut = lax.slice(array, (*start, 0), (*limit, array.shape[-1]), (*strides, 1)).reshape(-1, array.shape[-1])
-        scale = angles[0].terms[0][0]
-        cut = cut * scale if scale != 1.0 else cut
-        return cut + angles[0].shift if angles[0].shift else cut
+        if _is_plain(angles[0]):
+            return cut * scale if scale != 1.0 else cut
+        return angle_sum(shift, (scale,), ((cut,),))
 
-    def slices(self, names: tuple[str, ...]) -> dict[str, Array]:
-        """Returns the named parameters, whole: what a loop runs along."""
-        return {name: self.params[name] for name in names}
+    def slices(self, names: tuple[str, ...]) -> dict[str, tuple[Array, Array]]:
+        """Returns the named parameters, whole, as they are and bounded: what a loop runs along."""
+        return {name: (self.params[name], self._bounded(name)) for name in names}
 
-    def inside_loop(self, slices: Mapping[str, Array]) -> "Values":
+    def inside_loop(self, slices: Mapping[str, tuple[Array, Array]]) -> "Values":
         """Returns the values that one step of a loop sees: its slices of some parameters, and all others."""
-        return Values({**self.params, **slices}, self.inputs, self.dtype)
+        params = {**self.params, **{name: own for name, (own, _) in slices.items()}}
+        known = {**self._known, **{name: own for name, (_, own) in slices.items()}}
+        return Values(params, self.inputs, self.dtype, known)
 
-    def _look_up(self, reference: Reference) -> Array:
-        if not isinstance(reference, Parameter):
-            return self._split("", self.inputs)[reference.index].reshape(-1)
-        array = self.params[reference.name]
+    def _of_one_form(self, angles: Sequence[Angle]) -> Sequence[Array]:
+        """Returns the values of angles that differ in their references alone."""
+        first = angles[0]
+        if first.is_constant:
+            return [jnp.full((1,), number_within_period(first.shift), self.dtype)] * len(angles)
+        if _is_plain(first):
+            scale = first.terms[0][0]
+            values = [self._look_up(angle.references[0], bounded=True) for angle in angles]
+            return [value * scale for value in values] if scale != 1.0 else values
+        distinct = list(dict.fromkeys(angles))
+        factors = tuple(
+            tuple(_rows([self._look_up(angle.terms[i][1][j]) for angle in distinct]) for j in range(len(refs)))
+            for i, (_, refs) in enumerate(first.terms)
+        )
+        whole = angle_sum(first.shift, tuple(scale for scale, _ in first.terms), factors)
+        rows = dict(zip(distinct, lax.split(whole, [1] * len(distinct), axis=0), strict=True))
+        return [rows[angle].reshape(-1) for angle in angles]
+
+    def _array(self, reference: Reference, bounded: bool = False) -> Array:
+        name = reference.name if isinstance(reference, Parameter) else _INPUTS
+        return self._bounded(name) if bounded else self.params[name] if name else self.inputs
+
+    def _bounded(self, name: str) -> Array:
+        """Returns an array of bounded angles, which is made once."""
+        if name not in self._known:
+            self._known[name] = bounded(self.params[name] if name else self.inputs)
+        return self._known[name]
+
+    def _look_up(self, reference: Reference, bounded: bool = False) -> Array:
+        """Returns a reference's value, taken from its array, which is taken apart once."""
+        array, index = self._array(reference, bounded), reference.index
         shape = array.shape[:-1]
-        flat_index = int(np.ravel_multi_index(reference.index, shape)) if reference.index else 0
-        return self._split(reference.name, array.reshape(-1, array.shape[-1]))[flat_index].reshape(-1)
+        name, place = (
+            (reference.name, int(np.ravel_multi_index(index, shape)) if index else 0)  # type: ignore[arg-type]
+            if isinstance(reference, Parameter)
+            else (_INPUTS, index)
+        )
+        if (name, bounded) not in self._pieces:
+            rows = array.reshape(-1, array.shape[-1])
+            self._pieces[name, bounded] = list(lax.split(rows, [1] * rows.shape[0], axis=0))
+        return self._pieces[name, bounded][place].reshape(-1)  # type: ignore[index]
 
-    def _split(self, name: str, array: Array) -> list[Array]:
-        """Takes the array apart along its first axis, once; inputs go by the empty name, which no parameter has."""
-        if name not in self._pieces:
-            self._pieces[name] = list(lax.split(array, [1] * array.shape[0], axis=0))
-        return self._pieces[name]
+
+def _is_plain(angle: Angle) -> bool:
+    """Whether the angle is an entry of an array, or one that was doubled or negated, and so exact."""
+    return not angle.shift and len(angle.terms) == 1 and abs(angle.terms[0][0]) in (1.0, 2.0) and len(angle.terms[0][1]) == 1
+
+
+def _rows(values: Sequence[Array]) -> Array:
+    return jnp.stack(jnp.broadcast_arrays(*values))
 
 
 def _box_of(angles: Sequence[Angle]) -> tuple[list[int], list[int], list[int]] | None:

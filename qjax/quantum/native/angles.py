@@ -78,15 +78,18 @@ class _Number:
 def cos_sin(code: Code, phases: Value) -> tuple[Value, Value]:
     """Returns cosine and sine as `trigonometry.cos_sin` has them; in float64 those of the C library.
 
-    Of float32 phases in float64 arithmetic they are Taylor's polynomials, off by at most 2e-14.
+    Of float32 phases in float64 arithmetic they are Taylor's polynomials, off by at most 2e-14. Phases are bounded
+    (`reduction.py`), or NaN, so that the number of quarter turns is found without a conversion, which NaN has none of:
+    it is in the last bits of its sum with a number so large that these stand for integers.
     """
     b = code.builder
     if code.stored_itemsize != 4:
         functions = [code.intrinsic(name, code.vector, [code.vector]) for name in ("cos", "sin")]
         return b.call(functions[0], [phases]), b.call(functions[1], [phases])
     single = code.itemsize == 4
-    nearest = code.intrinsic("rint", code.vector, [code.vector])
-    quarters = b.call(nearest, [b.fmul(phases, _constant(code, 2 / np.pi))])
+    large = _constant(code, 1.5 * 2.0 ** (23 if single else 52))
+    shifted = b.fadd(b.fmul(phases, _constant(code, 2 / np.pi)), large)
+    quarters = b.fsub(shifted, large)
     y = phases
     for part in HALF_PI if single else _HALF_PI_64:
         y = code.multiply_add(quarters, _constant(code, -part), y)
@@ -94,7 +97,7 @@ def cos_sin(code: Code, phases: Value) -> tuple[Value, Value]:
     sine = code.multiply_add(b.fmul(y, z), _polynomial(code, z, SINE if single else _SINE_64), y)
     near = code.multiply_add(z, _constant(code, -0.5), code.one)
     cosine = code.multiply_add(b.fmul(z, z), _polynomial(code, z, COSINE if single else _COSINE_64), near)
-    turn = b.fptosi(quarters, code.flags())
+    turn = code.low_bits(shifted)
     one, two, none = (code.splat(int32(value)) for value in (1, 2, 0))
     swapped = b.icmp_signed("!=", b.and_(turn, one), none)
     cosine, sine = b.select(swapped, sine, cosine), b.select(swapped, cosine, sine)

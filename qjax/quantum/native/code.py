@@ -128,6 +128,13 @@ class Code:
         """Returns the type of a vector of 32-bit integers, one for each number of a vector."""
         return ir.VectorType(INT32, self.num_lanes)
 
+    def low_bits(self, value: Value) -> Value:
+        """Returns the lowest 32 bits of each number of a vector."""
+        if self.itemsize == 4:
+            return self.builder.bitcast(value, self.flags())
+        wide = self.builder.bitcast(value, ir.VectorType(INT64, self.num_lanes))
+        return self.builder.trunc(wide, self.flags())
+
     # Memory. --------------------------------------------------------------------------------------------------
 
     def at(self, base: Value, offset: Value, kind: Any) -> Value:
