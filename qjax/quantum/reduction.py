@@ -8,7 +8,7 @@ finds the same angle.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache, partial, reduce
 from typing import Any
 
 import jax
@@ -35,7 +35,7 @@ class _Constants:
     Attributes:
       integer: the integer dtype of the same size.
       mantissa: bits of a number's fraction; a third of its digits is `width` bits.
-      period: 4 pi in three parts, whose multiples up to 2**(width + 2) are exact.
+      period: 4 pi in three parts, whose multiples up to 2**(width + 1) are exact.
       table: for each exponent, and `2 * width` more, 2**e mod 4 pi in two parts, `[exponents, 2]`.
     """
 
@@ -65,7 +65,7 @@ def _four_pi() -> int:
 def _constants(dtype: Any) -> _Constants:
     info, period = np.finfo(dtype), _four_pi()
     width = -(-(info.nmant + 1) // 3)
-    bits = info.nmant - width - 5  # of the first part behind the point: 10 of float32, 29 of float64
+    bits = info.nmant - width - 4  # of the first part behind the point: 11 of float32, 30 of float64
 
     def cut(number: int, bits: int) -> tuple[float, int]:
         unit = 1 << (_FRACTION_BITS - bits)
@@ -86,7 +86,7 @@ def _constants(dtype: Any) -> _Constants:
 
 
 def _near(high: Any, low: Any) -> Double:
-    """Returns a number of up to 2**(width + 2) periods, in two parts, without its multiples of 4 pi."""
+    """Returns a number of up to 2**(width + 1) periods, in two parts, without its multiples of 4 pi."""
     first, *others = _constants(np.dtype(high.dtype)).period
     periods = jnp.round(high * (0.25 / np.pi))
     high = high - periods * first
@@ -109,20 +109,6 @@ def _far(x: Any) -> Double:
     high, low = _near(high, low)
     sign = jnp.where(jnp.isfinite(x), jnp.sign(x), jnp.nan)
     return high * sign, low * sign
-
-
-def _reduced(high: Any, low: Any) -> Any:
-    """Returns the sum of two numbers, the second one smaller than the last digit of the first, within 2 pi of 0."""
-
-    def near(high: Any, low: Any) -> Any:
-        high, low = _near(high, low)
-        return high + low
-
-    def anywhere(high: Any, low: Any) -> Any:
-        (first, rest), (second, more) = _far(high), _far(low)
-        return jnp.where(_is_large(high), near(first + second, rest + more), near(high, low))
-
-    return _by_size(high, anywhere, near, high, low)
 
 
 def _is_large(x: Any) -> Any:
@@ -174,27 +160,43 @@ def number_within_period(angle: float) -> float:
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def angle_sum(shift: float, scales: tuple[float, ...], factors: Factors) -> Array:
-    """Returns shift + sum of scale * product of factors, mod 4 pi, within 2 pi of 0.
+    """Returns shift + sum of scale * product of factors, mod 4 pi, within 2 pi of 0: exact but for its last digit.
 
-    It is computed with twice the digits of the dtype, a relative error of 2**-44 (float32) or 2**-100, and rounded
-    once. Its derivatives are rounded as usual.
+    Its derivatives are rounded as usual.
 
     Args:
       shift: in float64.
       scales: in float64, one a term.
       factors: of each term, arrays that broadcast.
     """
-    total: Any = None
+    dtype, rest = factors[0][0].dtype, number_within_period(shift)
+    sizes, total = [], None
     for scale, (first, *others) in zip(scales, factors, strict=True):
         term = _split(first)
         for other in others:
             term = [piece for part in _product(term, _split(other)) for piece in _split(part)]
-        double = _product(term, _pieces(scale, first.dtype))
+        double = _product(term, _pieces(scale, dtype))
+        sizes.append(jnp.abs(double[0]))
         total = double if total is None else _add(total, double)
-    rest = number_within_period(shift)
-    high = float(np.asarray(rest, total[0].dtype))
-    total = _add(total, (high, rest - high)) if rest else total
-    return _reduced(*total)  # type: ignore[no-any-return]
+    if rest:
+        high = float(np.asarray(rest, dtype))
+        total = _add(total, (high, rest - high))  # type: ignore[arg-type]
+    size = reduce(jnp.maximum, sizes)
+
+    def anywhere(total: Double, factors: Factors) -> Any:
+        pieces = [jnp.full_like(size, piece) for piece in _pieces(rest, dtype)]
+        for scale, (first, *others) in zip(scales, factors, strict=True):
+            term = _split(first)
+            for other in others:
+                term = [piece for x in term for y in _split(other) for piece in _split(x * y)]
+            pieces += [piece * number for piece in term for number in _pieces(scale, dtype)]
+        high, low = _far(jnp.stack(jnp.broadcast_arrays(*pieces)))
+        return jnp.where(_is_large(size), sum(_near(high.sum(axis=0), low.sum(axis=0))), near(total, factors))
+
+    def near(total: Double, factors: Factors) -> Any:
+        return sum(_near(*total))
+
+    return _by_size(size, anywhere, near, total, factors)  # type: ignore[no-any-return]
 
 
 @angle_sum.defjvp
@@ -214,18 +216,22 @@ def _angle_sum_jvp(
 
 
 def _split(x: Any) -> list[Any]:
-    """Returns two numbers of half as many digits, whose sum it is."""
+    """Returns numbers of half as many digits, whose sum it is."""
     known = _constants(np.dtype(x.dtype))
-    kept = -1 << (known.mantissa + 2) // 2
-    high = lax.bitcast_convert_type(lax.bitcast_convert_type(x, known.integer) & kept, x.dtype)
-    return [high, x - high]
+    digits, found = (known.mantissa + 1) // 2, []
+    kept = -1 << (known.mantissa + 1 - digits)
+    for _ in range(known.mantissa // digits):
+        bits = lax.bitcast_convert_type(x, known.integer) & kept
+        found.append(lax.bitcast_convert_type(bits, x.dtype))
+        x = x - found[-1]
+    return [*found, x]
 
 
 def _pieces(number: float, dtype: Any) -> list[float]:
     """Returns numbers of half as many digits as the dtype has, whose sum it is, the largest first."""
     found: list[float] = []
     digits = (np.finfo(dtype).nmant + 1) // 2
-    while number and len(found) < 4:
+    while number:
         exponent = int(np.frexp(number)[1]) - digits
         found.append(float(np.ldexp(np.trunc(np.ldexp(number, -exponent)), exponent)))
         number -= found[-1]
@@ -233,7 +239,10 @@ def _pieces(number: float, dtype: Any) -> list[float]:
 
 
 def _product(left: list[Any], right: list[Any]) -> Double:
-    """Returns the product of two sums of pieces, each 2**-12 (float32) of the one before it; every product is exact."""
+    """Returns the product of two sums of pieces, each at most 2**-12 (float32) of the one before it.
+
+    Products of two pieces are exact; those below 2**-44 (float32) or 2**-100 of the first one are left out.
+    """
     pairs = sorted((i + j, i, j) for i in range(len(left)) for j in range(len(right)) if i + j < 4)
     total: Any = None
     for _, i, j in pairs:

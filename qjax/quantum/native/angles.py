@@ -12,7 +12,8 @@ import numpy as np
 from llvmlite import ir
 
 from qjax.quantum.native.code import INT64, Code, Value, int32, int64
-from qjax.quantum.native.forms import COUNT, FIRST, LEFT, RIGHT
+from qjax.quantum.native.forms import COUNT, FIRST, LEFT, NUM_SCALES, RIGHT
+from qjax.quantum.reduction import LIMIT
 from qjax.quantum.trigonometry import COSINE, HALF_PI, SINE
 
 # What `trigonometry.py` has for float32, for float64: pi / 2 in parts, the first of 26 bits, and 1 / k!.
@@ -27,8 +28,8 @@ _PER_NUMBER = 6
 def write_rotation(code: Code, entry: Value, coefficients: Any) -> None:
     """Writes what makes the coefficients, then their cosine and sine."""
     made, constants, angle = (code.of_entry(entry, word, coefficients) for word in (FIRST, LEFT, RIGHT))
-    scale = code.load_real(constants, int64(0))
-    cosine, sine = cos_sin(code, code.builder.fmul(code.load_real(angle, int64(0)), scale))
+    scales = [code.load_real(constants, int64(k)) for k in range(NUM_SCALES if code.has_library else 1)]
+    cosine, sine = cos_sin(code, code.load_real(angle, int64(0)), scales)
     count = code.builder.sext(code.load_int32(entry, COUNT), INT64)
     with code.loop(count) as loop:
         number = _Number(code, constants, loop.index)
@@ -68,31 +69,99 @@ class _Number:
 
     def __init__(self, code: Code, constants: Any, index: Value) -> None:
         b = code.builder
-        start = b.add(b.mul(index, int64(_PER_NUMBER)), int64(1))
+        start = b.add(b.mul(index, int64(_PER_NUMBER)), int64(NUM_SCALES))
         values = [code.load_real(constants, b.add(start, int64(k))) for k in range(_PER_NUMBER)]
         self.constant, self.cosine, self.sine = values[:2], values[2:4], values[4:]
         first = b.shl(index, int64(1))
         self.parts = [first, b.add(first, int64(1))]
 
 
-def cos_sin(code: Code, phases: Value) -> tuple[Value, Value]:
-    """Returns cosine and sine as `trigonometry.cos_sin` has them; in float64 those of the C library.
+def cos_sin(code: Code, angle: Value, scales: Sequence[Value]) -> tuple[Value, Value]:
+    """Returns cosine and sine of an angle times the sum of some scales, in the digits of the caller's arrays.
 
-    Of float32 phases in float64 arithmetic they are Taylor's polynomials, off by at most 2e-14. Phases are bounded
-    (`reduction.py`), or NaN, so that the number of quarter turns is found without a conversion, which NaN has none of:
-    it is in the last bits of its sum with a number so large that these stand for integers.
+    Of angles that are not large they are those of `trigonometry.cos_sin`, and of Taylor's polynomials where float32
+    comes in float64, off by at most 2e-14; else those of the C library, of angles of any size. On a GPU angles are
+    bounded (`reduction.py`), and so are their products with the one scale.
     """
     b = code.builder
-    if code.stored_itemsize != 4:
-        functions = [code.intrinsic(name, code.vector, [code.vector]) for name in ("cos", "sin")]
-        return b.call(functions[0], [phases]), b.call(functions[1], [phases])
-    single = code.itemsize == 4
+    fused = code.intrinsic("fma", code.vector, [code.vector] * 3)
+    if not code.has_library:
+        return _bounded_cos_sin(code, b.fmul(angle, scales[0]), None)
+    if code.itemsize == 4:
+        phase = b.fmul(angle, scales[0])
+        rest = b.call(fused, [angle, scales[0], b.fneg(phase)])
+        rest = code.multiply_add(angle, scales[1], rest)
+    else:
+        scale = _total(code, scales)
+        phase = b.fmul(angle, scale)
+        rest = b.call(fused, [angle, scale, b.fneg(phase)])
+    size = b.call(code.intrinsic("fabs", code.vector, [code.vector]), [phase])
+    large = b.fcmp_unordered(">", size, _constant(code, 2 * LIMIT))  # or NaN
+    some = b.icmp_unsigned("!=", b.bitcast(large, ir.IntType(code.num_lanes)), ir.Constant(ir.IntType(code.num_lanes), 0))
+    found = []
+    with b.if_else(some) as (far, near):
+        for branch, write in ((far, _any_cos_sin), (near, _near_cos_sin)):
+            with branch:
+                values = write(code, angle, scales) if write is _any_cos_sin else write(code, phase, rest)
+                found.append((values, b.block))
+    results = []
+    for place in (0, 1):
+        result = b.phi(code.vector)
+        for values, block in found:
+            result.add_incoming(values[place], block)
+        results.append(result)
+    return results[0], results[1]
+
+
+def _any_cos_sin(code: Code, angle: Value, scales: Sequence[Value]) -> tuple[Value, Value]:
+    """Returns cosine and sine of the exact product, the sum of two numbers of float64."""
+    b = code.builder
+    wide = ir.VectorType(ir.DoubleType(), code.num_lanes)
+    name = f"v{code.num_lanes}f64"
+    angle, scale = code.cast(angle, wide), _total(code, [code.cast(scale, wide) for scale in scales])
+    fused, cosine, sine = (
+        code.external(f"llvm.{function}.{name}", wide, [wide] * count)
+        for function, count in (("fma", 3), ("cos", 1), ("sin", 1))
+    )
+    phase = b.fmul(angle, scale)
+    rest = b.call(fused, [angle, scale, b.fneg(phase)])
+    (cos, of_rest), (sin, sine_of_rest) = ([b.call(f, [x]) for x in (phase, rest)] for f in (cosine, sine))
+    both = (
+        b.fsub(b.fmul(cos, of_rest), b.fmul(sin, sine_of_rest)),
+        b.fadd(b.fmul(sin, of_rest), b.fmul(cos, sine_of_rest)),
+    )
+    return code.cast(both[0], code.vector), code.cast(both[1], code.vector)
+
+
+def _total(code: Code, values: Sequence[Value]) -> Value:
+    total = values[0]
+    for value in values[1:]:
+        total = code.builder.fadd(total, value)
+    return total
+
+
+def _near_cos_sin(code: Code, phases: Value, rest: Value | None) -> tuple[Value, Value]:
+    if code.stored_itemsize == 4:
+        return _bounded_cos_sin(code, phases, rest)
+    b, kinds = code.builder, [code.vector]
+    cosine, sine = (b.call(code.intrinsic(name, code.vector, kinds), [phases]) for name in ("cos", "sin"))
+    return code.multiply_add(b.fneg(sine), rest, cosine), code.multiply_add(cosine, rest, sine)
+
+
+def _bounded_cos_sin(code: Code, phases: Value, rest: Value | None) -> tuple[Value, Value]:
+    """Returns cosine and sine of phases, and of what they were rounded by.
+
+    The number of quarter turns needs no conversion, which NaN has none of: it is in the last bits of its sum with a
+    number so large that these stand for integers.
+    """
+    b, single = code.builder, code.itemsize == 4
     large = _constant(code, 1.5 * 2.0 ** (23 if single else 52))
     shifted = b.fadd(b.fmul(phases, _constant(code, 2 / np.pi)), large)
     quarters = b.fsub(shifted, large)
     y = phases
     for part in HALF_PI if single else _HALF_PI_64:
         y = code.multiply_add(quarters, _constant(code, -part), y)
+    y = y if rest is None else b.fadd(y, rest)
     z = b.fmul(y, y)
     sine = code.multiply_add(b.fmul(y, z), _polynomial(code, z, SINE if single else _SINE_64), y)
     near = code.multiply_add(z, _constant(code, -0.5), code.one)

@@ -65,9 +65,11 @@ class Code:
 
     Attributes:
       max_kept_sums: sums of at most so many products stay in registers while a gate goes back through the rows.
+      has_library: whether the functions of the C library are there.
     """
 
     max_kept_sums = 4
+    has_library = True
 
     def __init__(
         self, module: ir.Module, name: str, returns: Any, arguments: Sequence[Any], arithmetic: Arithmetic

@@ -32,8 +32,8 @@ def _joined(parts: Sequence[Array], batch: int, dtype: Any) -> Array:
 
 def _of_level(level: Level, values: Values) -> tuple[list[Array], list[Array]]:
     """Returns the coefficients of a level's groups and loops in order, `[., 1]` and `[., batch]`."""
-    shared: list[Array] = [_angles(group, values) for group in level.shared_angles]
-    own: list[Array] = [_angles(group, values) for group in level.angles]
+    shared: list[Array] = [_angles(group, level, values) for group in level.shared_angles]
+    own: list[Array] = [_angles(group, level, values) for group in level.angles]
     for group in level.groups:
         (own if group[0].own else shared).append(_as_rows(_of_group(group, values), len(group)))
     for item in level.items:
@@ -44,9 +44,9 @@ def _of_level(level: Level, values: Values) -> tuple[list[Array], list[Array]]:
     return shared, own
 
 
-def _angles(angles: Sequence[Angle], values: Values) -> Array:
+def _angles(angles: Sequence[Angle], level: Level, values: Values) -> Array:
     """Returns the angles' values, `[count, 1 or batch]`."""
-    found = values.stacked(angles)
+    found = values.stacked(angles, level.takes_any)
     return jnp.broadcast_to(found, (len(angles), found.shape[1]))
 
 

@@ -160,7 +160,7 @@ class _Recipe:
             known = b.select(b.icmp_signed("<", place, int64(0)), constants, address)
             b.store(code.load_stored(known, int64(0)), self._lane(self.turns, int64(0), lanes.index))
         scale = code.splat(self._double(constants, int64(0)))
-        cosine, sine = cos_sin(code, b.fmul(code.load(self.turns, int64(0)), scale))
+        cosine, sine = cos_sin(code, code.load(self.turns, int64(0)), [scale])
         by_cosine, by_sine = b.fmul(cosine, scale), b.fneg(b.fmul(sine, scale))
         with code.loop(self.factor_numbers) as loop:
             start = b.add(int64(8), b.mul(loop.index, int64(_CONSTANTS)))

@@ -34,6 +34,8 @@ FORMS: tuple[Form, ...] = (
     ("pair", 2, 0),
 )
 MAX_QUBITS = 3
+# What a rotation multiplies its angle by is the sum of so many numbers: in float32 they have all digits of float64.
+NUM_SCALES = 3
 # Kinds of entries that make numbers and touch no amplitude.
 START, COLUMN, SINGLE = (FORMS.index((kind, 1, 0)) for kind in ("start", "column", "dense"))
 DIAGONALS = tuple(place for place, form in enumerate(FORMS) if form[0] == "diagonal")

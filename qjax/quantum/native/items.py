@@ -11,8 +11,15 @@ from qjax.quantum.angle import Angle
 from qjax.quantum.choices import MAX_NATIVE_DIAGONALS
 from qjax.quantum.gates import gate
 from qjax.quantum.matrices import constant_matrix
-from qjax.quantum.native.forms import FORMS, Form, num_numbers
-from qjax.quantum.native.recipes import Factor, constants_of, factors_of, has_one_frequency
+from qjax.quantum.native.forms import FORMS, NUM_SCALES, Form, num_numbers
+from qjax.quantum.native.recipes import (
+    Factor,
+    constants_of,
+    factors_of,
+    handed_over,
+    has_one_frequency,
+    relation,
+)
 from qjax.quantum.operation import Operation
 from qjax.quantum.program import Blocks, Program
 from qjax.quantum.stages import Dense, Flip, Loop, Permutation, Phase, ProductState, Single, Stage
@@ -41,7 +48,8 @@ class Item:
       controls: that it acts under.
       control_values: 0 or 1 for each control.
       kind: equal for items that differ in their angles alone.
-      angle: of each example, from which the native code makes the coefficients; None where it does not.
+      angle: what is handed over of each example, from which the native code makes the coefficients; None where it does
+        not.
       factors: that all examples share, whose product the native code makes; none where JAX makes the coefficients.
       first: place of the coefficients, or of the angle, among those of its level: shared, of each example, or made
         of factors.
@@ -80,7 +88,8 @@ class Rules:
     Attributes:
       blocks: says which operations differ between examples.
       with_controls: whether gates under controls stay what they are; else they become wider matrices.
-      composes: whether the native code makes the coefficients that all examples share, where it can.
+      composes: whether it is the native code of a CPU, which makes the coefficients that all examples share, where
+        it can, and takes angles of any size.
     """
 
     blocks: Blocks
@@ -97,6 +106,7 @@ class Level:
       groups: items whose coefficients JAX makes, those of one kind together.
       angles: of each example, from which the native code makes others, those that are built alike together.
       shared_angles: likewise, of all examples.
+      takes_any: whether these may be of any size.
       reps: repetitions.
       reverse: whether the last slice of the parameters comes first.
       names: parameters of which each repetition has a slice.
@@ -113,6 +123,7 @@ class Level:
     reverse: bool
     names: tuple[str, ...]
     counts: Counts
+    takes_any: bool
     firsts: Counts = (0, 0, 0, 0)
 
     @property
@@ -139,7 +150,7 @@ def level_of(program: Program, rules: Rules) -> Level:
     """
     items: list[Item | Level] = []
     items += _start_items(program.start, rules) if program.start is not None else ()
-    return _level([*items, *_items(program.stages, program.num_qubits, rules)])
+    return _level([*items, *_items(program.stages, program.num_qubits, rules)], rules)
 
 
 # Stages to items. -------------------------------------------------------------------------------------------
@@ -176,7 +187,7 @@ def _items(stages: Sequence[Stage], num_qubits: int, rules: Rules) -> Iterator[I
             op = stage.operation
             yield _under_controls(op, op.controls, op.control_values, rules)
         elif isinstance(stage, Loop):
-            yield _level(list(_items(stage.body, num_qubits, rules)), stage.reps, stage.reverse, stage.names)
+            yield _level(list(_items(stage.body, num_qubits, rules)), rules, stage.reps, stage.reverse, stage.names)
         else:
             raise Unsupported
 
@@ -207,12 +218,21 @@ def _item(form: Form, qubits: tuple[int, ...], operations: tuple[Operation, ...]
         raise Unsupported
     own = any(map(rules.blocks.is_batched, operations))
     angle = _only_angle(operations) if own else None
+    angle = handed_over(angle) if angle and rules.composes else angle
     factors = factors_of(operations, form) if rules.composes and not own else ()
+    hands_over = rules.composes and (bool(factors) or angle is not None)
+
+    def alike(angle: Angle) -> Hashable:
+        """What angles of one kind have in common."""
+        if angle.is_constant:
+            return angle.shift
+        return relation(angle, handed_over(angle)) if hands_over else rules.blocks.differs(angle)
+
     places = [tuple(qubits.index(q) for q in op.all_qubits) for op in operations]
-    kind = []
-    for op, place in zip(operations, places, strict=True):
-        angles = tuple(a.shift if a.is_constant else rules.blocks.differs(a) for a in op.angles)
-        kind.append((op.gate, op.control_values, place, angles))
+    kind = [
+        (op.gate, op.control_values, place, tuple(map(alike, op.angles)))
+        for op, place in zip(operations, places, strict=True)
+    ]
     return Item(form, qubits, operations, own, kind=(form, own, tuple(kind)), angle=angle, factors=factors, **more)
 
 
@@ -226,7 +246,7 @@ def _only_angle(operations: Sequence[Operation]) -> Angle | None:
 
 
 def rotation_constants(item: Item) -> np.ndarray:
-    """Returns what the native code makes an item of one angle from: see `constants_of`."""
+    """Returns what the native code makes an item of one angle from: see `constants_of`; s as a sum of float32."""
 
     def numbers(form: Form, known: tuple[Operation, ...]) -> np.ndarray:
         matrix = constant_matrix(known, item.qubits)
@@ -235,13 +255,23 @@ def rotation_constants(item: Item) -> np.ndarray:
         return matrix[:, 0] if kind == "start" else np.diag(matrix) if kind == "diagonal" else matrix.reshape(-1)
 
     assert item.form is not None
-    return constants_of(item.operations, partial(numbers, item.form))
+    scale, *rest = constants_of(item.operations, item.angle, partial(numbers, item.form))
+    parts: list[float] = []
+    for _ in range(NUM_SCALES):
+        parts.append(float(np.float32(scale - sum(parts))))
+    return np.array([*parts, *rest])
 
 
 # Levels. ----------------------------------------------------------------------------------------------------
 
 
-def _level(items: Sequence[Item | Level], reps: int = 1, reverse: bool = False, names: tuple[str, ...] = ()) -> Level:
+def _level(
+    items: Sequence[Item | Level],
+    rules: Rules,
+    reps: int = 1,
+    reverse: bool = False,
+    names: tuple[str, ...] = (),
+) -> Level:
     """Returns the level of items, with the places of what each one has."""
     parts: list[Any] = list(items)
     gates = [part for part in parts if isinstance(part, Item)]
@@ -266,7 +296,7 @@ def _level(items: Sequence[Item | Level], reps: int = 1, reverse: bool = False, 
             shared, own, made, composed = (x + part.slices * y for x, y in zip(counts, part.counts, strict=True))
     members = tuple(tuple(parts[i] for i in group) for group in groups)
     counts = shared, own, made, composed
-    return Level(tuple(parts), members, angles, shared_angles, reps, reverse, names, counts)
+    return Level(tuple(parts), members, angles, shared_angles, reps, reverse, names, counts, rules.composes)
 
 
 def _kinds(parts: Sequence[Item | Level]) -> list[list[int]]:

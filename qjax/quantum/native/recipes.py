@@ -2,7 +2,8 @@
 
 A gate is a product of factors, F = C + A cos(s t) + B sin(s t) with constant matrices and one scale s: an operation
 of one angle t, with those around it that have none. The angles alone are handed over, and the native code makes
-numbers and derivatives (`composing.py`), in float64: XLA would need several kernels for them, each in float32.
+numbers and derivatives (`composing.py`), in float64: XLA would need several kernels for them, each in float32. Of an
+angle a x + c with an entry x of an array that entry is handed over: the constants have a and c, in float64.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +31,7 @@ class Factor:
 
     Attributes:
       operations: in order; one at most has an angle that is no number.
-      angle: that one; None where there is none.
+      angle: what is handed over for that one (`handed_over`); None where there is none.
     """
 
     operations: tuple[Operation, ...]
@@ -44,16 +45,31 @@ class Factor:
             assert matrix is not None
             return np.diag(matrix) if form[0] == "diagonal" else matrix.reshape(-1)
 
-        return constants_of(self.operations, numbers)
+        return constants_of(self.operations, self.angle, numbers)
+
+
+def handed_over(angle: Angle) -> Angle:
+    """Returns what the native code of a CPU is given for an angle: an entry of an array, where it is a multiple of it."""
+    if len(angle.terms) == 1 and len(angle.terms[0][1]) == 1:
+        return Angle(0.0, ((1.0, angle.terms[0][1]),))
+    return angle
+
+
+def relation(angle: Angle, handed: Angle) -> tuple[float, float]:
+    """Returns scale and shift of an angle as a function of what is handed over for it."""
+    return (1.0, 0.0) if angle == handed else (angle.terms[0][0], angle.shift)
 
 
 def constants_of(
-    operations: Sequence[Operation], numbers: Callable[[tuple[Operation, ...]], np.ndarray]
+    operations: Sequence[Operation],
+    handed: Angle | None,
+    numbers: Callable[[tuple[Operation, ...]], np.ndarray],
 ) -> np.ndarray:
     """Returns s, then of each number real and imaginary part of C, A, B: it is C + A cos(s t) + B sin(s t).
 
     Args:
-      operations: of which one at most has an angle t that is no number.
+      operations: of which one at most has an angle that is no number.
+      handed: t, what is handed over for that one.
       numbers: those of operations without such an angle, complex `[numbers]`.
     """
     turning = [op for op in operations if not all(angle.is_constant for angle in op.angles)]
@@ -66,6 +82,13 @@ def constants_of(
         ends = at(0.0), at(np.pi / scale)
         constant, cosine = (ends[0] + ends[1]) / 2, (ends[0] - ends[1]) / 2
         sine = at(np.pi / 2 / scale) - constant
+        (angle,) = (angle for angle in turning[0].angles if not angle.is_constant)
+        assert handed is not None
+        multiple, shift = relation(angle, handed)
+        if shift:
+            along, across = np.cos(scale * shift), np.sin(scale * shift)
+            cosine, sine = along * cosine + across * sine, along * sine - across * cosine
+        scale *= multiple
     else:
         constant = at(0.0)
         cosine = sine = np.zeros_like(constant)
@@ -106,7 +129,7 @@ def factors_of(operations: Sequence[Operation], form: Form) -> tuple[Factor, ...
     if not turning:
         return (Factor(tuple(operations), None),)
     return tuple(
-        Factor(tuple(operations[start:end]), angles[i][0])
+        Factor(tuple(operations[start:end]), handed_over(angles[i][0]))
         for start, end, i in zip(starts, ends, turning, strict=True)
     )
 

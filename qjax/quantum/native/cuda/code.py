@@ -65,6 +65,7 @@ class CudaCode(Code):
     listed_places: Value | None = None
 
     max_kept_sums = 16
+    has_library = False
 
     def __init__(self, module: ir.Module, name: str, num_arrays: int, arithmetic: Arithmetic, emulated: bool) -> None:
         """Starts a kernel.
