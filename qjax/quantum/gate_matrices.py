@@ -105,8 +105,7 @@ def u2_matrix(phi: ArrayLike, lam: ArrayLike) -> Array:
 
 def phased_u_matrix(theta: ArrayLike, phi: ArrayLike, lam: ArrayLike, gamma: ArrayLike) -> Array:
     """e^(i gamma) times `u_matrix`: what the gate cu does to its target."""
-    whole = u_matrix(theta, phi, lam)
-    return whole * phases((1.0,), gamma)
+    return phases((1.0,), gamma)[None] * u_matrix(theta, phi, lam)
 
 
 def r_matrix(theta: ArrayLike, phi: ArrayLike) -> Array:
