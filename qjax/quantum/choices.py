@@ -73,8 +73,8 @@ MIN_COSET_BITS, MAX_COSET_BITS, RUN_BITS = 14, 16, 9
 MIN_LARGE_QUBITS, MAX_LARGE_QUBITS = 9, 30
 # Less work than this, in tiles times rows times gates, is done before another thread has begun.
 MIN_SHARED_WORK = 2**14
-# On a CPU, from so many angles on, to look whether any is large takes less than what large ones need (8 x 512 of them:
-# 0.5 us for 10).
+# On a CPU, from so many angles on, to look whether any is large takes less than what large ones need (8 x 512 of
+# them: 0.5 us for 10).
 MIN_BRANCH = 256
 
 

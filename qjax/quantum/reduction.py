@@ -1,10 +1,10 @@
 """Angles of any size without their multiples of 4 pi, which is a period of every gate, and arithmetic of angles.
 
 The cosine of 1e30 is as well defined as that of 1, but needs 4 pi to 50 digits. As x is m 2**e with an integer m, it
-is x mod 4 pi = m (2**e mod 4 pi) mod 4 pi, and a table has 2**e mod 4 pi for each exponent e of the dtype (after Payne
-and Hanek 1983, doi:10.1145/1057600.1057602). Numbers are cut into parts of so few bits that their products and sums are
-exact: so it does not matter whether a compiler rounds a product before it adds it, and every device and every batch
-finds the same angle.
+is x mod 4 pi = m (2**e mod 4 pi) mod 4 pi, and a table has 2**e mod 4 pi for each exponent e of the dtype (after
+Payne and Hanek 1983, doi:10.1145/1057600.1057602). Numbers are cut into parts of so few bits that their products and
+sums are exact: so it does not matter whether a compiler rounds a product before it adds it, and every device and
+every batch finds the same angle.
 """
 
 from dataclasses import dataclass

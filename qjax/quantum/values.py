@@ -153,7 +153,7 @@ class Values:
 
 def _is_plain(angle: Angle) -> bool:
     """Whether the angle is an entry of an array, or one that was doubled or negated, and so exact."""
-    return not angle.shift and len(angle.terms) == 1 and abs(angle.terms[0][0]) in (1.0, 2.0) and len(angle.terms[0][1]) == 1
+    return not angle.shift and [(abs(scale) in (1.0, 2.0), len(refs)) for scale, refs in angle.terms] == [(True, 1)]
 
 
 def _rows(values: Sequence[Array]) -> Array:

@@ -239,7 +239,8 @@ def test_gates_of_large_angles_are_those_in_float64(name: str, batch: int, rever
 
     def amplitudes(dtype: Any, way: str) -> np.ndarray:
         given = {key: jnp.asarray(array, dtype) for key, array in params.items()}
-        return np.asarray(jax.jit(lambda p, x: state(circuit, p, x, reverse_pass=way))(given, jnp.asarray(inputs, dtype)))
+        function = jax.jit(lambda p, x: state(circuit, p, x, reverse_pass=way))
+        return np.asarray(function(given, jnp.asarray(inputs, dtype)))
 
     with jax.enable_x64(True):
         expected = amplitudes(jnp.float64, "store")
@@ -269,7 +270,7 @@ def test_the_kernels_of_a_gpu_take_any_size() -> None:
     np.testing.assert_allclose(values[:-1, 1], np.cos(angles), atol=5e-7)
 
 
-# What is made of angles elsewhere. ------------------------------------------------------------------------------------
+# What is made of angles elsewhere. ----------------------------------------------------------------------------------
 
 
 def test_parameter_shifts_of_large_angles() -> None:

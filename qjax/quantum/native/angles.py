@@ -97,14 +97,14 @@ def cos_sin(code: Code, angle: Value, scales: Sequence[Value]) -> tuple[Value, V
         rest = b.call(fused, [angle, scale, b.fneg(phase)])
     size = b.call(code.intrinsic("fabs", code.vector, [code.vector]), [phase])
     large = b.fcmp_unordered(">", size, _constant(code, 2 * LIMIT))  # or NaN
-    some = b.icmp_unsigned("!=", b.bitcast(large, ir.IntType(code.num_lanes)), ir.Constant(ir.IntType(code.num_lanes), 0))
-    found = []
+    mask = ir.IntType(code.num_lanes)
+    some = b.icmp_unsigned("!=", b.bitcast(large, mask), ir.Constant(mask, 0))
+    found, results = [], []
     with b.if_else(some) as (far, near):
-        for branch, write in ((far, _any_cos_sin), (near, _near_cos_sin)):
-            with branch:
-                values = write(code, angle, scales) if write is _any_cos_sin else write(code, phase, rest)
-                found.append((values, b.block))
-    results = []
+        with far:
+            found.append((_any_cos_sin(code, angle, scales), b.block))
+        with near:
+            found.append((_near_cos_sin(code, phase, rest), b.block))
     for place in (0, 1):
         result = b.phi(code.vector)
         for values, block in found:
@@ -141,6 +141,7 @@ def _total(code: Code, values: Sequence[Value]) -> Value:
 
 
 def _near_cos_sin(code: Code, phases: Value, rest: Value | None) -> tuple[Value, Value]:
+    """Returns cosine and sine of phases that are not large, and of what these were rounded by."""
     if code.stored_itemsize == 4:
         return _bounded_cos_sin(code, phases, rest)
     b, kinds = code.builder, [code.vector]

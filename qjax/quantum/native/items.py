@@ -48,8 +48,8 @@ class Item:
       controls: that it acts under.
       control_values: 0 or 1 for each control.
       kind: equal for items that differ in their angles alone.
-      angle: what is handed over of each example, from which the native code makes the coefficients; None where it does
-        not.
+      angle: what is handed over of each example, from which the native code makes the coefficients; None where it
+        does not.
       factors: that all examples share, whose product the native code makes; none where JAX makes the coefficients.
       first: place of the coefficients, or of the angle, among those of its level: shared, of each example, or made
         of factors.

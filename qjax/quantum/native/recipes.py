@@ -49,7 +49,7 @@ class Factor:
 
 
 def handed_over(angle: Angle) -> Angle:
-    """Returns what the native code of a CPU is given for an angle: an entry of an array, where it is a multiple of it."""
+    """Returns what the native code of a CPU is given for an angle: where it is a x + c, the entry x of an array."""
     if len(angle.terms) == 1 and len(angle.terms[0][1]) == 1:
         return Angle(0.0, ((1.0, angle.terms[0][1]),))
     return angle
