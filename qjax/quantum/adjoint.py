@@ -13,9 +13,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from qjax.quantum.barriers import barrier, stored
 from qjax.quantum.choices import (
+    MAX_KEPT_PLANS,
     block_qubits,
     chunk_size,
     is_wide,
@@ -134,7 +136,8 @@ class Simulation(BatchLast):
             found, final = self._run_large(native, operands, True)
             assert final is not None
             return found, (final,)
-        results, kept = native.run(*coefficients(native.table.level, self._values(operands)), self._keeps(operands))
+        keep = self._rows_kept(shapes_of(operands)) > 0
+        results, kept = native.run(*coefficients(native.table.level, self._values(operands)), keep)
         return results, (kept,)
 
     def pull_back_natively(
@@ -176,9 +179,7 @@ class Simulation(BatchLast):
 
     def saving(self, *operands: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         if self.native:  # XLA's own code does not need what the native code keeps
-            keeps = self.reverse_pass == "recompute" or self._keeps(operands)
-            rows = self._rows_kept(operands) if keeps else 0
-            return self(*operands), (jnp.zeros((rows, batch_of(operands)), operands[-1].dtype),)
+            return self(*operands), tuple(jnp.zeros(*shape) for shape in self.saved_shapes(shapes_of(operands)))
         if self.reverse_pass == "rerun":
             return self(*operands), ()
         plan, batch = self._plan(operands), batch_of(operands)
@@ -258,18 +259,25 @@ class Simulation(BatchLast):
         found = large_of(self.circuit, batched, batch, dtype, platform)  # type: ignore[arg-type]
         return found if found is not None and found.pays else None
 
-    def _rows_kept(self, operands: tuple[Array, ...]) -> int:
-        """Returns how many rows the native code keeps of the final states."""
-        table = table_of(self.circuit, self._batched(shapes_of(operands)))
-        return 0 if table is None else table.num_kept
+    def shapes(self, operands: Shapes) -> Shapes:
+        batch = max((shape[-1] for shape, _ in operands), default=1)
+        read = _shapes_read(self.readout, self.circuit.num_qubits, operands[-1][1])
+        return tuple(((*shape[:-1], batch), dtype) for shape, dtype in read)
 
-    def _keeps(self, operands: tuple[Array, ...]) -> bool:
-        """Whether the native code keeps the final states for the reverse pass."""
-        table = table_of(self.circuit, self._batched(shapes_of(operands)))
+    def saved_shapes(self, operands: Shapes) -> Shapes:
+        if self.native:
+            batch = max((shape[-1] for shape, _ in operands), default=1)
+            return (((self._rows_kept(operands), batch), operands[-1][1]),)
+        return () if self.reverse_pass == "rerun" else super().saved_shapes(operands)
+
+    def _rows_kept(self, operands: Shapes) -> int:
+        """Returns how many rows of the final states the native code keeps for the reverse pass."""
+        table = table_of(self.circuit, self._batched(operands))
         assert self.batching is not None
         if table is None:
-            return False
-        return native_keeps(self.circuit.num_qubits, self.batching[1], operands[-1].dtype, table.work)
+            return 0
+        facts = self.circuit.num_qubits, self.batching[1], operands[-1][1], table.work
+        return table.num_kept if self.reverse_pass == "recompute" or native_keeps(*facts) else 0
 
     # What is run. -------------------------------------------------------------------------------------------
 
@@ -326,6 +334,13 @@ class Simulation(BatchLast):
         return tuple(map(stored, wide)) if isinstance(self.readout, ExpectationReadout) else wide
 
 
+@lru_cache(maxsize=MAX_KEPT_PLANS)
+def _shapes_read(readout: Readout, num_qubits: int, dtype: Any) -> Shapes:
+    """Returns shape and dtype of what is read from one state of this real dtype."""
+    state = jax.ShapeDtypeStruct((2**num_qubits, 1), np.result_type(dtype, np.complex64))  # type: ignore[no-untyped-call]
+    return shapes_of(jax.eval_shape(lambda x: readout(x), state))
+
+
 def _fit(cotangent: Array, tensor: Array) -> Array:
     """Returns the cotangent in the shape of its tensor; one for each example of a constant goes nowhere."""
     return cotangent if cotangent.shape == tensor.shape else cotangent[..., :1]
@@ -344,7 +359,7 @@ def _put_together(parts: tuple[Any, Any], own: Any) -> Any:
     return jax.tree.map(lambda each, added, keep: each if keep else added, *parts, own)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=MAX_KEPT_PLANS)
 def plan_of(circuit: Circuit, given: int, batched: frozenset[str], batch: int, folds: bool = False) -> Plan:
     """Returns the plan of a circuit for a batch.
 

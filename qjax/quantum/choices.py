@@ -7,6 +7,9 @@ import jax
 
 from qjax.quantum.memory import device_bytes, state_bytes
 
+# How many compiled programs calls outside of jit keep, the latest: 0.2 MiB each where native code runs, 1 to 5 MiB
+# where XLA's own does (n = 4, 50 gates); a gradient takes two. And how many plans of circuits, 0.1 MiB each.
+MAX_KEPT_PROGRAMS, MAX_KEPT_PLANS = 128, 128
 # Whether XLA keeps an optimization barrier until it has fused: on the CPU, jax 0.10 does not.
 BARRIER_HOLDS = jax.__version_info__ >= (0, 11)
 # A window of k neighbouring qubits costs 2**(k + 1) multiply-adds for each real number, at a rate that grows with k.

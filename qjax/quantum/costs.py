@@ -10,7 +10,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from qjax.quantum.choices import chunk_size, saves_states
+from qjax.quantum.choices import MAX_KEPT_PLANS, chunk_size, saves_states
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.loop_step import LoopStep
 from qjax.quantum.memory import check_bytes
@@ -327,7 +327,7 @@ def peak_bytes(
     return (GRADIENT_STATES + kept + OWN_MATRIX_STATES * matrices) * state + held + tables
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=MAX_KEPT_PLANS)
 def _sizes(plan: Plan, batch: int, part: int, itemsize: int, reverse: Reverse) -> tuple[int, int, int, int, int]:
     """Returns the bytes of a part's states and of the steps' numbers, shared and each example's; how many matrices of
     an example's own there are, those of a loop once; and the bytes of all cosines and sines of phases.

@@ -20,6 +20,7 @@ from jax.flatten_util import ravel_pytree
 from qjax.checks import check
 from qjax.quantum.angle import Angle, Parameter, input_angle
 from qjax.quantum.binding import check_values
+from qjax.quantum.choices import MAX_KEPT_PLANS
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.observables import Observable
 from qjax.quantum.operation import Operation
@@ -113,7 +114,7 @@ class FreeCircuit:
     frequencies: tuple[tuple[float, ...], ...]
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=MAX_KEPT_PLANS)
 def free_angles(circuit: Circuit) -> FreeCircuit:
     """Returns the circuit with every occurrence of an angle freed, so that each can be shifted on its own."""
     operations: list[Operation] = []

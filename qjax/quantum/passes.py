@@ -14,7 +14,7 @@ from typing import Any, cast
 import jax.numpy as jnp
 from jax import lax
 
-from qjax.quantum.choices import MIN_LANE_BITS, PART_BITS, in_parts
+from qjax.quantum.choices import MAX_KEPT_PLANS, MIN_LANE_BITS, PART_BITS, in_parts
 from qjax.quantum.conditions import Conditions, conditional_flip, conditional_sign
 from qjax.quantum.planes import HIGHEST, Layout, move, multiply, sum_outer, transpose
 from qjax.quantum.steps import MAX_TABLE_QUBITS, FlipStep, GatherStep, MatrixStep, MoveStep, Step, Tensors
@@ -39,7 +39,7 @@ class Pass:
         return self.high > 0
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=MAX_KEPT_PLANS)
 def passes_of(steps: tuple[Step, ...]) -> tuple[Pass, ...]:
     """Returns the passes of steps, in order."""
     found: list[Pass] = []

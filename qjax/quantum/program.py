@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from qjax.quantum.angle import Angle, Input
-from qjax.quantum.choices import one_matrix_pays
+from qjax.quantum.choices import MAX_KEPT_PLANS, one_matrix_pays
 from qjax.quantum.circuit import Circuit, Repeat
 from qjax.quantum.matrices import constant_phases
 from qjax.quantum.operation import Operation
@@ -95,7 +95,7 @@ class Program:
         return "\n".join(map(str, (*start, *self.stages)))
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=MAX_KEPT_PLANS)
 def compile_circuit(circuit: Circuit, from_zero: bool = True, blocks: Blocks = Blocks()) -> Program:
     """Returns the program of a circuit; equal circuits share one.
 

@@ -44,7 +44,7 @@ def some(names: Any, *quickly: str) -> list[Any]:
 
 def forget() -> None:
     """What was planned and compiled by the choices that stood then."""
-    for cached in (adjoint.plan_of, primitive._jitted, primitive._traced_shapes):
+    for cached in (adjoint.plan_of, primitive._compiled, primitive._traced_shapes):
         cached.cache_clear()
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from qjax.quantum.choices import MAX_KEPT_PLANS
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.native.build import is_available
 from qjax.quantum.native.cuda.large import LargeOnGpu
@@ -13,7 +14,7 @@ from qjax.quantum.native.large_cpu import LargeOnCpu
 from qjax.quantum.native.table import large_table_of
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=MAX_KEPT_PLANS)
 def large_of(
     circuit: Circuit, batched: frozenset[str], batch: int, dtype: np.dtype[Any], platform: str
 ) -> Large | None:

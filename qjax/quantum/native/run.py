@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from qjax.quantum.choices import native_keeps, native_pays, native_workers
+from qjax.quantum.choices import MAX_KEPT_PLANS, native_keeps, native_pays, native_workers
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.native.build import is_available, target
 from qjax.quantum.native.cuda import device, scaled
@@ -278,7 +278,7 @@ class Native:
         return self.table.frame.rows() if self._strings is None else self._strings[0]
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=MAX_KEPT_PLANS)
 def native_of(
     circuit: Circuit,
     readout: Readout,

@@ -9,6 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from qjax.quantum.choices import MAX_KEPT_PLANS
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.frame import Frame, pivots
 from qjax.quantum.matrices import constant_matrix
@@ -145,7 +146,7 @@ class Table:
         return self.gates_back[np.isin(self.gates_back[:, KIND], MAKER_KINDS)]
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=MAX_KEPT_PLANS)
 def table_of(circuit: Circuit, batched: frozenset[str], composes: bool = True) -> Table | None:
     """Returns the table of a circuit on |0...0>; None where the native code lacks something that it needs.
 
@@ -183,7 +184,7 @@ class LargeTable(Table):
         return tuple(self._laid_out.moves)
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=MAX_KEPT_PLANS)
 def large_table_of(circuit: Circuit, batched: frozenset[str], with_controls: bool = True) -> LargeTable | None:
     """Returns the table of a circuit on large states; None where the native code lacks something.
 
