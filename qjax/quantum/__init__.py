@@ -69,6 +69,7 @@ from qjax.quantum.matchgates import unary_loader as unary_loader
 from qjax.quantum.matchgates import unary_loader_angles as unary_loader_angles
 from qjax.quantum.memory import device_bytes as device_bytes
 from qjax.quantum.memory import state_bytes as state_bytes
+from qjax.quantum.native.build import register_native_code as register_native_code
 from qjax.quantum.observables import Hermitian as Hermitian
 from qjax.quantum.observables import Observable as Observable
 from qjax.quantum.observables import PauliString as PauliString
