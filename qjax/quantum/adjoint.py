@@ -261,7 +261,7 @@ class Simulation(BatchLast):
 
     def shapes(self, operands: Shapes) -> Shapes:
         batch = max((shape[-1] for shape, _ in operands), default=1)
-        read = _shapes_read(self.readout, self.circuit.num_qubits, operands[-1][1])
+        read = _shapes_read(self.readout, self.circuit.num_qubits, operands[-1][1])  # type: ignore[arg-type]
         return tuple(((*shape[:-1], batch), dtype) for shape, dtype in read)
 
     def saved_shapes(self, operands: Shapes) -> Shapes:
