@@ -336,6 +336,8 @@ def _batch(operands: Sequence[Any], dims: Sequence[Any], *, function: BatchLast)
     old = max(x.shape[-2] if m else x.shape[-1] for x, m in zip(moved, mapped, strict=True))
     shapes = [(*x.shape[:-1],) if m else x.shape for x, m in zip(moved, mapped, strict=True)]
     before = function.shapes(tuple((tuple(s), x.dtype) for s, x in zip(shapes, moved, strict=True)))
+    if size == 0:  # nothing is computed, so that no function has to know of it
+        return [jnp.zeros((*shape, 0), dtype) for shape, dtype in before], [len(shape) for shape, _ in before]
     folded = []
     for x, m in zip(moved, mapped, strict=True):
         if not m and x.shape[-1] == 1:
