@@ -49,6 +49,6 @@ def run(config: ConfigDict, workdir: str | Path, split: str, input_path: str) ->
     score = scoring.make_scorer(assembled, frozen, inputs)
     reports = scoring.compare(assembled, score, before=before, after=params, subset=subset, labels=dataset.labels)
     if scoring.is_main_process():
-        print(write_report(workdir, name, reports, split=split, step=step))
+        print(write_report(workdir, name, reports, description=info.description, split=split, step=step))
         print(f"written   {name}.json and {name}.txt in {workdir}")
     return 0

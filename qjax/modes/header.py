@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import jax
-
 from qjax.data import Dataset
 from qjax.models.circuit_head import CircuitHead
 from qjax.models.grover_head import GroverHead, first_maximum
+from qjax.modes.description import describe_devices
 from qjax.modes.scoring import is_main_process
 from qjax.modes.setup import Run
 from qjax.training.state import count_params, merge_params
@@ -14,16 +13,14 @@ from qjax.training.state import count_params, merge_params
 
 def header(run: Run, dataset: Dataset, *, params: Any, frozen: Any) -> str:
     """Returns the lines: devices, data sizes, parameter counts, circuit."""
-    config, mesh = run.config, run.mesh
-    device = mesh.devices.flat[0]
+    config = run.config
     sizes = ", ".join(f"{name} {len(indices)}" for name, indices in dataset.splits.items())
     everything = merge_params(params, frozen)
     encoder = count_params(run.encoder.params)
     trained = count_params(params.get("encoder", {}))
     head = everything["head"]
-    hosts = f"{jax.process_count()} host" + ("s" if jax.process_count() > 1 else "")
     lines = [
-        f"devices   {mesh.size} x {device.device_kind} on {hosts}, step by {config.train.parallel}",
+        f"devices   {describe_devices(run)}, step by {config.train.parallel}",
         f"data      {dataset.name}: {sizes}; {len(run.info.label_names)} labels: {_shortened(run.info.label_names)}",
         *(f"          {note}" for note in dataset.notes),
         f"encoder   {config.encoder.checkpoint}: {encoder:,} parameters, {trained:,} trained",

@@ -76,6 +76,7 @@ class RunInfo:
       train_label_counts: items of each label in the training split.
       split_sha256: of the split's indices and data.
       encoder_sha256, encoder_config_sha256, tokenizer_sha256: of what the run started from.
+      description: what the run is, from `qjax.modes.description`; None in a workdir from before there was one.
     """
 
     label_names: tuple[str, ...]
@@ -84,6 +85,7 @@ class RunInfo:
     encoder_sha256: str
     encoder_config_sha256: str
     tokenizer_sha256: str
+    description: dict[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """`--mode=train`: trains, or resumes, the run of a workdir; then reports its best checkpoint on the test split."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import sys
@@ -18,9 +19,11 @@ from qjax.data import BatchStream, Dataset
 from qjax.evaluation.reports import Report, compare_reports, format_report, majority_warning
 from qjax.files import write_text
 from qjax.modes import scoring
+from qjax.modes.description import describe, description_lines
 from qjax.modes.header import print_cut, print_header
-from qjax.modes.setup import Run, load_data, prepare_run
+from qjax.modes.setup import Run, load_data, prepare_run, write_info
 from qjax.training.checkpoint import Checkpoints
+from qjax.training.clock import Clock
 from qjax.training.display import Display
 from qjax.training.inputs import Inputs, make_batch
 from qjax.training.lock import workdir_lock
@@ -66,23 +69,34 @@ def _locked_run(config: ConfigDict, workdir: Path) -> int:
         print(f"This run is finished; its report is in {workdir}/report.txt:\n")
         print((workdir / "report.txt").read_text(encoding="utf-8"), end="")
         return 0
+    clock = Clock()
     dataset = load_data(config)
     assembled = prepare_run(config, workdir, dataset)
     if scoring.is_main_process():
         save_config(config, workdir)  # it binds the workdir, so every mistake must have been refused before
     before, frozen = scoring.initial_params(assembled)
+    assembled = _described(assembled, describe(assembled, dataset, params=before, frozen=frozen))
     print_header(assembled, dataset, params=before, frozen=frozen)
     inputs = scoring.make_inputs(assembled, dataset.items)
     print_cut(assembled, inputs.num_cut, len(dataset.items))
     signals.set_phase("before the first step of this run")
     with signals.deferred() as request:
-        result = _train(assembled, dataset, inputs, before=before, frozen=frozen, request=request)
+        result = _train(assembled, dataset, inputs, before=before, frozen=frozen, clock=clock, request=request)
     if result.reason.startswith("SIG"):
         print(f"Stopped by {result.reason} at step {int(result.state.step)}: saved. Run the same command to go on.")
         return 0
     signals.set_phase("in the report, with all steps saved")
-    _report(assembled, dataset, inputs, before=before, frozen=frozen, result=result)
+    _report(assembled, dataset, inputs, before=before, frozen=frozen, clock=clock, result=result)
     return 0
+
+
+def _described(assembled: Run, description: dict[str, Any]) -> Run:
+    """Returns the run with what it is in its `info`, and in `run.json`; it began when its first part did."""
+    earlier = assembled.info.description or description
+    info = dataclasses.replace(assembled.info, description=description | {"started": earlier["started"]})
+    if scoring.is_main_process():
+        write_info(assembled.workdir, info)
+    return dataclasses.replace(assembled, info=info)
 
 
 def make_checkpoints(config: ConfigDict, workdir: Path) -> Checkpoints:
@@ -124,7 +138,7 @@ def make_run_optimizer(config: ConfigDict, num_steps: int) -> Any:
 
 
 def _fresh_or_restored(
-    assembled: Run, checkpoints: Checkpoints, before: Any, optimizer: Any
+    assembled: Run, checkpoints: Checkpoints, before: Any, optimizer: Any, clock: Clock
 ) -> tuple[TrainState, dict[str, Any]]:
     """Returns the state to start from, and what `train_loop` is to know about the steps before it."""
     config = assembled.config
@@ -138,6 +152,7 @@ def _fresh_or_restored(
         for warning in restored.warnings:
             print(warning, file=sys.stderr)
         print(f"resumed   from step {restored.step}", flush=True)
+    clock.resume(restored.meta.get("seconds", 0.0))
     return restored.state, {
         "stopping": stopping.restored(restored.meta["early_stopping"]),
         "window": Window(**restored.meta["window"]),
@@ -146,7 +161,14 @@ def _fresh_or_restored(
 
 
 def _train(
-    assembled: Run, dataset: Dataset, inputs: Inputs, *, before: Any, frozen: Any, request: signals.StopRequest
+    assembled: Run,
+    dataset: Dataset,
+    inputs: Inputs,
+    *,
+    before: Any,
+    frozen: Any,
+    clock: Clock,
+    request: signals.StopRequest,
 ) -> LoopResult:
     config, mesh = assembled.config, assembled.mesh
     micro_batches = config.train.gradient_accumulation
@@ -162,7 +184,7 @@ def _train(
     labels = [dataset.labels[i] for i in validation]
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(make_checkpoints(config, assembled.workdir))
-        state, progress = _fresh_or_restored(assembled, checkpoints, before, optimizer)
+        state, progress = _fresh_or_restored(assembled, checkpoints, before, optimizer, clock)
         first_step, main = int(state.step), scoring.is_main_process()
         log = stack.enter_context(MetricsLog(assembled.workdir, step=first_step)) if main else None
         display = Display(num_steps=options.num_steps, first_step=first_step, enabled=main)
@@ -179,6 +201,7 @@ def _train(
             display=display,
             options=options,
             **progress,
+            clock=clock,
             request=request,
             failure_directory=assembled.workdir,
         )
@@ -195,15 +218,24 @@ def restore_best(assembled: Run, before: Any) -> tuple[Any, int]:
     return state.params, step
 
 
-def write_report(workdir: Path, name: str, reports: dict[str, Report], *, split: str, step: int) -> str:
+def write_report(
+    workdir: Path, name: str, reports: dict[str, Report], *, description: dict[str, Any] | None, split: str, step: int
+) -> str:
     """Writes `name`.json and `name`.txt, the text last but one; returns the text."""
+    about = "".join(f"{line}\n" for line in description_lines(description)) + "\n" if description else ""
     warning = majority_warning(reports["after training"], reports["majority class"])
     text = (
-        f"best checkpoint (step {step}) on {split}\n\n{format_report(reports['after training'])}\n"
+        f"{about}best checkpoint (step {step}) on {split}\n\n{format_report(reports['after training'])}\n"
         f"{compare_reports(reports)}"
     )
     text += f"\nwarning   {warning}\n" if warning else ""
-    content = {"split": split, "step": step, "warnings": [warning] if warning else [], "reports": reports}
+    content = {
+        "run": description,
+        "split": split,
+        "step": step,
+        "warnings": [warning] if warning else [],
+        "reports": reports,
+    }
     write_text(workdir / f"{name}.txt", text)
     # The JSON last: where it stands, the report is whole and the run is finished.
     write_text(workdir / f"{name}.json", json.dumps(content, indent=1) + "\n")
@@ -211,7 +243,7 @@ def write_report(workdir: Path, name: str, reports: dict[str, Report], *, split:
 
 
 def _report(
-    assembled: Run, dataset: Dataset, inputs: Inputs, *, before: Any, frozen: Any, result: LoopResult
+    assembled: Run, dataset: Dataset, inputs: Inputs, *, before: Any, frozen: Any, clock: Clock, result: LoopResult
 ) -> None:
     why = "no better validation for a while" if result.reason == "patience" else "all steps done"
     params, step = restore_best(assembled, before)
@@ -231,7 +263,10 @@ def _report(
     plot_confusion(
         np.asarray(after["confusion"]), after["label_names"], workdir / "confusion.png", title=f"test, step {step}"
     )
-    text = write_report(workdir, "report", reports, split="test", step=step)
+    assert assembled.info.description is not None
+    description = assembled.info.description | {"seconds": round(clock.seconds(), 3)}
+    _described(assembled, description)
+    text = write_report(workdir, "report", reports, description=description, split="test", step=step)
     print(f"finished  at step {int(result.state.step)}: {why}\n")
     print(text)
     print(f"written   report.json, report.txt, curves.png, confusion.png, metrics.jsonl in {workdir}")

@@ -21,6 +21,7 @@ from qjax.data.batches import BatchStream
 from qjax.files import make_folder, new_file, write_text
 from qjax.signals import StopError, StopRequest
 from qjax.training.checkpoint import Checkpoints, save_tree
+from qjax.training.clock import Clock
 from qjax.training.display import Display
 from qjax.training.metrics_log import MetricsLog
 from qjax.training.state import TrainState
@@ -125,10 +126,18 @@ class LoopResult:
     reason: str
 
 
-def resume_meta(stopping: EarlyStopping, window: Window, *, validation_due: bool = False) -> dict[str, Any]:
-    """Returns what a checkpoint holds beside the state; `validation_due` if a signal came before its validation."""
+def resume_meta(
+    stopping: EarlyStopping, window: Window, *, seconds: float, validation_due: bool = False
+) -> dict[str, Any]:
+    """Returns what a checkpoint holds beside the state.
+
+    Args:
+      stopping, window: after the checkpoint's step.
+      seconds: that the run took; the clock decides nothing else in a checkpoint.
+      validation_due: if a signal came before its validation.
+    """
     meta: dict[str, Any] = {"early_stopping": stopping.to_dict(), "window": dataclasses.asdict(window)}
-    return meta | ({"validation_due": True} if validation_due else {})
+    return meta | {"seconds": seconds} | ({"validation_due": True} if validation_due else {})
 
 
 def train_loop(
@@ -146,6 +155,7 @@ def train_loop(
     stopping: EarlyStopping,
     window: Window,
     validation_due: bool,
+    clock: Clock,
     request: StopRequest,
     failure_directory: Path,
 ) -> LoopResult:
@@ -161,6 +171,7 @@ def train_loop(
       checkpoints, log, display: where results go; `log` is None in all but one of several processes.
       options: see `LoopOptions`.
       stopping, window, validation_due: fresh or restored with the state.
+      clock: of the run.
       request: set by a signal.
       failure_directory: where a state whose loss was not finite is left.
 
@@ -200,7 +211,7 @@ def train_loop(
                         recorder.write_validation(step, report, stopping)
                     except StopError:
                         signal = request.signal
-                meta = resume_meta(stopping, recorder.window, validation_due=due)
+                meta = resume_meta(stopping, recorder.window, seconds=clock.seconds(), validation_due=due)
                 checkpoints.save(step, state, meta, value, loss=loss)
     checkpoints.wait()
     return LoopResult(state, stopping, reason=signal or ("patience" if stopping.should_stop else "steps"))

@@ -1,7 +1,8 @@
 """The figures of a run over its steps: `metrics.jsonl` for programs and TensorBoard files for eyes.
 
-A row is one JSON object, `{"step": 40, "split": "train", "loss": 0.61, ...}`. After a resume the rows beyond the
-restored step are cut off before the run writes them again, so the file has no gap and no duplicate.
+A row is one JSON object, `{"step": 40, "split": "train", "time": 1760000000.0, "loss": 0.61, ...}`. After a resume
+the rows beyond the restored step are cut off before the run writes them again, so the file has no gap and no
+duplicate.
 """
 
 import json
@@ -56,7 +57,7 @@ class MetricsLog:
         self.close()
 
     def write(self, step: int, split: str, values: Mapping[str, SupportsFloat]) -> None:
-        """Appends one row, handed to the operating system before this returns.
+        """Appends one row with the time in seconds since 1970, handed to the operating system before this returns.
 
         Args:
           step: training step.
@@ -66,10 +67,12 @@ class MetricsLog:
         Raises:
           UserError: a value has the name of one of the row's own columns.
         """
-        for name in ("step", "split"):
-            check(name not in values, "values", "leave the columns 'step' and 'split' to the row", sorted(values))
+        expectation = "leave the columns 'step', 'split' and 'time' to the row"
+        for name in ("step", "split", "time"):
+            check(name not in values, "values", expectation, sorted(values))
         numbers = {name: float(value) for name, value in values.items()}
-        row = {"step": step, "split": split} | {k: v if math.isfinite(v) else None for k, v in numbers.items()}
+        row: Row = {"step": step, "split": split, "time": round(time.time(), 3)}
+        row |= {k: v if math.isfinite(v) else None for k, v in numbers.items()}
         with report_errors(self._file.name):
             self._file.write(json.dumps(row, allow_nan=False) + "\n")
             self._file.flush()

@@ -1,6 +1,7 @@
 """Runs of main.py in processes of their own, to be watched and killed; and what a workdir holds, to be compared."""
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -101,7 +102,7 @@ def bits(tree):
 
 
 def checkpoints_of(workdir):
-    """Restores every step that is listed: step -> bits of the state, and the early stopping and the open window."""
+    """Restores every step that is listed: step -> bits of the state, and the meta but for its clock."""
     if not (workdir / "checkpoints").exists():
         return {}
     config = read_config(workdir)
@@ -109,12 +110,22 @@ def checkpoints_of(workdir):
     fresh = init_state(initial_params(run)[0], make_run_optimizer(config, num_steps=1), jax.random.key(0))
     with make_checkpoints(config, workdir) as checkpoints:
         restored = {step: checkpoints.restore(step, replicate(fresh, run.mesh)) for step in checkpoints.steps()}
+    assert all(meta.pop("seconds") > 0 for _, meta in restored.values())
     return {step: (bits(state), meta) for step, (state, meta) in restored.items()}
 
 
 def rows_of(workdir):
     """The rows of metrics.jsonl but for their clock."""
-    return [{k: v for k, v in row.items() if k != "examples_per_second"} for row in read_rows(workdir)]
+    clock = ("time", "examples_per_second")
+    return [{k: v for k, v in row.items() if k not in clock} for row in read_rows(workdir)]
+
+
+def report_of(workdir):
+    """What report.json holds but for the run's name and its clock."""
+    report = json.loads((workdir / "report.json").read_text())
+    assert report["run"].pop("seconds") > 0
+    del report["run"]["name"], report["run"]["started"]
+    return report
 
 
 def assert_same_run(workdir, reference):
@@ -127,4 +138,4 @@ def assert_same_run(workdir, reference):
     assert found.keys() == expected.keys()
     for step in expected:
         assert found[step] == expected[step], f"step {step}"
-    assert (workdir / "report.json").read_text() == (reference / "report.json").read_text()
+    assert report_of(workdir) == report_of(reference)

@@ -1,14 +1,21 @@
 """The modes, run as main.py runs them, on configs/tiny.py."""
 
+import datetime
 import io
 import json
+import shutil
+import subprocess
 import sys
 
+import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from running import tiny
 
+import qjax
 from qjax.data import load_dataset, read_lines
+from qjax.modes import description
 from qjax.training.metrics_log import read_rows
 
 
@@ -38,6 +45,58 @@ def test_report_holds_baseline_and_both_models(trained):
     assert report["reports"]["majority class"]["accuracy"] == pytest.approx(
         confusion.sum(axis=1).max() / confusion.sum()
     )
+
+
+def test_a_run_says_what_it_is(trained):
+    report = json.loads((trained / "report.json").read_text())["run"]
+    assert report == json.loads((trained / "run.json").read_text())["description"]
+    assert (report["name"], report["seed"], report["versions"]["jax"]) == (trained.name, 0, jax.__version__)
+    assert report["data"]["examples"] == {"train": 160, "validation": 20, "test": 20}
+    state = ocp.StandardCheckpointer().restore(trained / "checkpoints" / "20" / "state")
+    assert report["model"]["trained_parameters"] == sum(leaf.size for leaf in jax.tree.leaves(state["params"]))
+    text = (trained / "report.txt").read_text()
+    for words in ("model     variational head", "data      movie_reviews: train 160", f"jax {jax.__version__}"):
+        assert words in text
+    times = [row["time"] for row in read_rows(trained)]
+    assert times == sorted(times)
+    assert abs(times[0] - datetime.datetime.fromisoformat(report["started"]).timestamp()) < 300
+
+
+def test_the_commit_is_that_of_the_checkout(tmp_path, monkeypatch):
+    def git(*arguments):
+        settings = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
+        command = ["git", "-C", str(tmp_path), *settings, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    def commit():
+        description.commit.cache_clear()
+        return description.commit()
+
+    (tmp_path / "qjax").mkdir()
+    file = tmp_path / "qjax" / "__init__.py"
+    file.write_text("")
+    monkeypatch.setattr(qjax, "__file__", str(file))
+    assert commit() is None
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    git("tag", "v1")
+    assert commit() == git("rev-parse", "HEAD")
+    file.write_text("changed")
+    assert commit() == git("rev-parse", "HEAD") + "-dirty"
+    monkeypatch.setenv("PATH", "")
+    assert commit() is None
+    description.commit.cache_clear()
+
+
+def test_a_run_without_a_description_is_still_read(trained, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    saved = json.loads((copy / "run.json").read_text())
+    del saved["description"]
+    (copy / "run.json").write_text(json.dumps(saved))
+    assert tiny(copy, "--mode=evaluate") == 0
+    assert json.loads((copy / "evaluation_test.json").read_text())["run"] is None
 
 
 @pytest.mark.parametrize("fixture", ["trained", "trained_entities"])
@@ -222,8 +281,6 @@ def test_modes_need_a_trained_workdir(tmp_path, capsys):
 
 
 def test_changed_encoder_is_refused(trained, tmp_path, capsys):
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(trained, copy)
     weights = copy / "encoder" / "model.safetensors"

@@ -29,6 +29,7 @@ from qjax import signals
 from qjax.data import batch_plan, load_dataset
 from qjax.modes import scoring
 from qjax.training.checkpoint import Checkpoints
+from qjax.training.clock import Clock
 from qjax.training.metrics_log import read_rows
 
 
@@ -96,11 +97,14 @@ def test_signal_after_a_step(step, trained, tmp_path, monkeypatch, capsys):
             pass
 
     monkeypatch.setattr(signals, "StopRequest", Late)
+    monkeypatch.setattr(Clock, "seconds", lambda _: 1000.0)
     assert tiny(tmp_path) == 0
     assert f"Stopped by SIGTERM at step {step}: saved." in capsys.readouterr().out
     monkeypatch.undo()
+    assert json.loads((tmp_path / "run.json").read_text())["description"]["seconds"] is None
     assert tiny(tmp_path) == 0
     assert_same_run(tmp_path, trained)
+    assert 1000 < json.loads((tmp_path / "report.json").read_text())["run"]["seconds"] < 1500  # of both parts
 
 
 def wait_for_path(child, folder, pattern):

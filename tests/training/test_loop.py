@@ -17,6 +17,7 @@ from qjax.checks import UserError
 from qjax.data.batches import BatchStream
 from qjax.signals import StopRequest
 from qjax.training.checkpoint import Checkpoints
+from qjax.training.clock import Clock, in_words
 from qjax.training.display import Display
 from qjax.training.features import Features
 from qjax.training.inputs import FeatureInputs, make_batch
@@ -99,6 +100,7 @@ def train(
     request: StopRequest | None = None,
     stream: BatchStream | None = None,
     log: bool = True,
+    clock: Clock | None = None,
     train_step: Callable[..., Any] | None = None,  # the real one by default
 ) -> LoopResult:
     """Runs or resumes the training of `workdir`, joined as `--mode=train` does it."""
@@ -130,6 +132,7 @@ def train(
                 stopping=stopping,
                 window=window,
                 validation_due=validation_due,
+                clock=clock or Clock(),
                 request=request or StopRequest(),
                 failure_directory=workdir,
             )
@@ -159,7 +162,7 @@ def steps_by_hand() -> tuple[list[dict[str, float]], list[np.ndarray]]:
 
 def without_rate(workdir: Path) -> list[dict[str, Any]]:
     """Rows of the log without what depends on the clock."""
-    return [{k: v for k, v in row.items() if k != "examples_per_second"} for row in read_rows(workdir)]
+    return [{k: v for k, v in row.items() if k not in ("time", "examples_per_second")} for row in read_rows(workdir)]
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +194,7 @@ def test_whole_run_against_numpy(undisturbed: tuple[Path, LoopResult]) -> None:
         assert row["examples_per_second"] > 0
     for row in (r for r in rows if r["split"] == "validation"):
         report = validate({"kernel": kernels[row["step"]]})
-        assert set(row) == {"step", "split", "loss", "accuracy", "f1"}
+        assert set(row) == {"step", "split", "time", "loss", "accuracy", "f1"}
         assert row["loss"] == pytest.approx(report["loss"], abs=1e-5)
         assert row["accuracy"] == report["accuracy"]
 
@@ -204,7 +207,7 @@ def test_every_validation_is_a_checkpoint(undisturbed: tuple[Path, LoopResult]) 
     assert steps[-2:] == [8, 12]
     losses = {row["step"]: row["loss"] for row in read_rows(workdir) if row["split"] == "validation"}
     assert best == min(losses, key=losses.__getitem__) == result.stopping.best_step
-    assert meta == resume_meta(result.stopping, Window())
+    assert meta == resume_meta(result.stopping, Window(), seconds=meta["seconds"])
 
 
 def test_a_finished_run_does_nothing_more(undisturbed: tuple[Path, LoopResult]) -> None:
@@ -277,7 +280,9 @@ def assert_ends_alike(workdir: Path, undisturbed: tuple[Path, LoopResult]) -> No
     ends = []
     for directory in (workdir, undisturbed[0]):
         with Checkpoints(directory / "checkpoints", metric="loss", mode="min", keep_best=1) as checkpoints:
-            ends.append((checkpoints.best_step(), checkpoints.latest_step(), checkpoints.read_meta(NUM_STEPS)))
+            meta = checkpoints.read_meta(NUM_STEPS)
+            assert meta.pop("seconds") > 0
+            ends.append((checkpoints.best_step(), checkpoints.latest_step(), meta))
     assert ends[0] == ends[1]
 
 
@@ -382,6 +387,15 @@ def test_a_finite_state_passes(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_checkpoint_holds_the_seconds_of_all_parts(tmp_path: Path) -> None:
+    clock = Clock()
+    clock.resume(1000.0)
+    train(tmp_path, clock=clock)
+    with Checkpoints(tmp_path / "checkpoints", metric="loss", mode="min", keep_best=1) as checkpoints:
+        seconds = checkpoints.read_meta(12)["seconds"]
+    assert 1000 < seconds < clock.seconds() < 1100
+
+
 # Parts --------------------------------------------------------------------------------------------------------------
 
 
@@ -391,8 +405,24 @@ def test_window_is_a_mean_over_items_not_over_steps() -> None:
     assert window == Window(loss=1.0 + 0.5 * 4 + 2.0, count=7.0, correct=4.0)
     assert window.row() == {"loss": pytest.approx(5 / 7), "accuracy": pytest.approx(4 / 7)}
     assert Window().row() == {"loss": 0.0, "accuracy": 0.0}
-    meta = json.loads(json.dumps(resume_meta(EarlyStopping(metric="f1", patience=1), window)))
+    meta = json.loads(json.dumps(resume_meta(EarlyStopping(metric="f1", patience=1), window, seconds=1.0)))
     assert Window(**meta["window"]) == window
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 0 s"),
+        (200.0, "3 min 20 s"),
+        (3599.7, "1 h 0 min"),
+        (7500.0, "2 h 5 min"),
+        (90000.0, "1 d 1 h"),
+    ],
+)
+def test_durations_in_words(seconds: float, words: str) -> None:
+    assert in_words(seconds) == words
 
 
 def test_display_prints_a_line_a_validation_and_marks_the_best(capsys: pytest.CaptureFixture[str]) -> None:

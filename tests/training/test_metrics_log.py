@@ -28,6 +28,14 @@ with MetricsLog(sys.argv[1], 0) as log:
 """
 
 
+NOW = 1760000000.0
+
+
+@pytest.fixture(autouse=True)
+def stopped_clock(monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: NOW)
+
+
 @pytest.fixture(autouse=True)
 def no_thread_is_left():
     before = set(threading.enumerate())
@@ -63,12 +71,13 @@ def test_writes_one_json_object_a_line_at_once(tmp_path):
             {
                 "step": 20,
                 "split": "train",
+                "time": NOW,
                 "loss": 0.5,
                 "count": 3.0,
                 "array": 2.0,
                 "float32": float(np.float32(0.1)),
             },
-            {"step": 20, "split": "validation", "accuracy": 1.0},
+            {"step": 20, "split": "validation", "time": NOW, "accuracy": 1.0},
         ]
 
 
@@ -76,7 +85,7 @@ def test_writes_null_for_what_json_cannot_hold(tmp_path):
     with MetricsLog(tmp_path, 0) as log:
         log.write(1, "train", {"a": float("nan"), "b": float("inf"), "c": -np.inf, "d": 1.0})
     row = json.loads(lines(tmp_path)[0], parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-    assert row == {"step": 1, "split": "train", "a": None, "b": None, "c": None, "d": 1.0}
+    assert row == {"step": 1, "split": "train", "time": NOW, "a": None, "b": None, "c": None, "d": 1.0}
 
 
 def test_resumed_log_equals_an_uninterrupted_one(tmp_path):
@@ -152,7 +161,7 @@ def test_refuses_any_other_bad_line_and_changes_nothing(tmp_path, line):
 def test_refuses_the_names_of_its_own_columns(tmp_path):
     with (
         MetricsLog(tmp_path, 0) as log,
-        pytest.raises(UserError, match="`values` must leave the columns 'step' and 'split'"),
+        pytest.raises(UserError, match="`values` must leave the columns 'step', 'split' and 'time'"),
     ):
         log.write(1, "train", {"step": 3})
 
