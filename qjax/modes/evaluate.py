@@ -46,7 +46,7 @@ def run(config: ConfigDict, workdir: str | Path, split: str, input_path: str) ->
     before, frozen = scoring.initial_params(assembled)
     params, step = restore_best(assembled, before)
     inputs = scoring.make_inputs(assembled, dataset.items, announce=False)
-    score = scoring.make_scorer(assembled, frozen, inputs)
+    score = scoring.make_scorer(assembled, frozen, inputs, announce=True)
     reports = scoring.compare(assembled, score, before=before, after=params, subset=subset, labels=dataset.labels)
     if scoring.is_main_process():
         print(write_report(workdir, name, reports, description=info.description, split=split, step=step))

@@ -64,7 +64,7 @@ def predict_lines(assembled: Run, params: Any, frozen: Any, lines: Sequence[Inpu
     cut: Iterator[bool] = iter(())
     if items:
         inputs = scoring.make_inputs(assembled, items, announce=False)
-        score = scoring.make_scorer(assembled, frozen, inputs)
+        score = scoring.make_scorer(assembled, frozen, inputs, announce=True)
         outputs = iter(score(params, np.arange(len(items))))
         cut = iter(scoring.cut_items(assembled, items))
     records = []

@@ -1,13 +1,11 @@
 """Inputs, initial parameters, predictions and reports of an assembled run: what train, evaluate and predict share."""
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
 from qjax import signals
 from qjax.data import cache_dir
@@ -18,12 +16,15 @@ from qjax.training.features import Features, features_key, hash_texts, load_or_c
 from qjax.training.inputs import FeatureInputs, Inputs, TokenInputs
 from qjax.training.mesh import parallelize, replicate
 from qjax.training.predictor import Batching, compute_features, predict
+from qjax.training.progress import Progress
 from qjax.training.state import merge_params, split_params
 from qjax.training.step import make_predict_step
 
 # Rows of a batch while features are computed: enough to keep a device busy, independent of the training batch so that
 # every run shares one cache.
 FEATURE_BATCH_SIZE = 64
+# Predictions that take no longer show no progress.
+SECONDS_WITHOUT_BAR = 2.0
 
 
 def is_main_process() -> bool:
@@ -96,8 +97,7 @@ def _encode(run: Run, tokens: TokenInputs, keep: Callable[[str, Callable[[], Fea
         return features_of(output, batch, task=task, pooling=pooling)
 
     rows = -(-FEATURE_BATCH_SIZE // run.mesh.size) * run.mesh.size
-    quiet = not (is_main_process() and sys.stderr.isatty())
-    with tqdm(total=len(tokens.token_ids), desc="encode", unit="text", disable=quiet, dynamic_ncols=True) as bar:
+    with Progress("features", len(tokens.token_ids), "text", enabled=is_main_process()) as bar:
         return compute_features(
             encode,
             run.encoder.params,
@@ -122,11 +122,21 @@ def initial_params(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def make_scorer(
-    run: Run, frozen: Any, inputs: Inputs, *, check_stop: Callable[[], None] | None = None
+    run: Run,
+    frozen: Any,
+    inputs: Inputs,
+    *,
+    announce: bool = False,
+    check_stop: Callable[[], None] | None = None,
 ) -> Callable[[Any, np.ndarray], list[np.ndarray]]:
     """Returns `(params, subset) -> log probabilities`, `[classes]` or `[words, classes]` an example.
 
-    What `check_stop` raises, called before each batch, ends a scoring.
+    Args:
+      run: the run.
+      frozen: parameters beside `params`.
+      inputs: of the whole data set.
+      announce: whether to show the progress of a call that takes a while.
+      check_stop: called before each batch; what it raises ends a scoring.
     """
     step = make_predict_step(run.model.apply, mesh=run.mesh, parallel=run.config.train.parallel)
     placed_frozen = replicate(frozen, run.mesh)
@@ -134,14 +144,17 @@ def make_scorer(
 
     def score(params: Any, subset: np.ndarray) -> list[np.ndarray]:
         placed = replicate(params, run.mesh)
-        return predict(
-            lambda batch: step(placed, placed_frozen, batch),
-            inputs=inputs,
-            subset=subset,
-            batching=shapes,
-            mesh=run.mesh,
-            check_stop=check_stop,
-        )
+        shown = announce and is_main_process()
+        with Progress("predict", len(subset), "example", delay=SECONDS_WITHOUT_BAR, enabled=shown) as bar:
+            return predict(
+                lambda batch: step(placed, placed_frozen, batch),
+                inputs=inputs,
+                subset=subset,
+                batching=shapes,
+                mesh=run.mesh,
+                progress=bar.update,
+                check_stop=check_stop,
+            )
 
     return score
 

@@ -187,7 +187,8 @@ def _train(
         state, progress = _fresh_or_restored(assembled, checkpoints, before, optimizer, clock)
         first_step, main = int(state.step), scoring.is_main_process()
         log = stack.enter_context(MetricsLog(assembled.workdir, step=first_step)) if main else None
-        display = Display(num_steps=options.num_steps, first_step=first_step, enabled=main)
+        rows = -(-options.eval_every // options.log_every)
+        display = Display(num_steps=options.num_steps, first_step=first_step, rows_a_validation=rows, enabled=main)
         stack.callback(display.close)
         return train_loop(
             state,
@@ -247,7 +248,7 @@ def _report(
 ) -> None:
     why = "no better validation for a while" if result.reason == "patience" else "all steps done"
     params, step = restore_best(assembled, before)
-    score = scoring.make_scorer(assembled, frozen, inputs)
+    score = scoring.make_scorer(assembled, frozen, inputs, announce=True)
     subset = np.asarray(dataset.splits["test"])
     reports = scoring.compare(assembled, score, before=before, after=params, subset=subset, labels=dataset.labels)
     if not scoring.is_main_process():

@@ -1,74 +1,63 @@
-"""What a person sees while a run trains: a progress bar on a terminal, a line a validation elsewhere."""
+"""What a person sees while a run trains: how far it is, and a line a validation."""
 
-import sys
-import time
 from typing import Any
 
-from tqdm import tqdm
-
+from qjax.training.progress import Pace, Progress
 from qjax.training.stopping import EarlyStopping
 
 
 class Display:
-    """Progress of one run; silent where `enabled` is False (every process but the first)."""
+    """Progress of one run; silent where `enabled` is False (every process but the first).
 
-    def __init__(self, *, num_steps: int, first_step: int, enabled: bool = True) -> None:
+    Args:
+      num_steps: of the whole run.
+      first_step: from which it goes on.
+      rows_a_validation: rows of the log from one validation to the next: time left and speed are those of twice as
+        many, so that validations and checkpoints are in them.
+      enabled: as above.
+    """
+
+    def __init__(self, *, num_steps: int, first_step: int, rows_a_validation: int = 5, enabled: bool = True) -> None:
         self.num_steps = num_steps
         self.enabled = enabled
-        self.step = first_step
-        # Where time began for the estimate of what is left: at the second row of the log, once all is compiled.
-        self._since: tuple[int, float] = (first_step, time.perf_counter())
-        self._num_rows = 0
+        recent = max(10, 2 * rows_a_validation)
+        self._progress = Progress("train", num_steps, "step", done=first_step, recent=recent, enabled=enabled)
+        self._examples, self._pace = 0, Pace(recent=recent)
         self._shown: dict[str, str] = {}
-        # Written to a file, a bar is a mess of carriage returns: there each validation is a line of its own.
-        interactive = enabled and sys.stderr.isatty()
-        self._bar = tqdm(
-            total=num_steps,
-            initial=first_step,
-            disable=not interactive,
-            unit="step",
-            dynamic_ncols=True,
-            mininterval=0.2,
-            desc="train",
-        )
 
     def advance(self) -> None:
         """Counts one step."""
-        self.step += 1
-        self._bar.update(1)
+        self._progress.advance()
 
-    def trained(self, row: dict[str, Any]) -> None:
-        """Shows a row of training metrics."""
-        self._num_rows += 1
-        if self._num_rows == 2:
-            self._since = (self.step, time.perf_counter())
-        self._shown["loss"] = f"{row['loss']:.4f}"
-        self._shown["ex/s"] = f"{row['examples_per_second']:.0f}"
-        self._bar.set_postfix(self._shown, refresh=False)
+    def trained(self, row: dict[str, Any], num_examples: int) -> None:
+        """Shows a row of training metrics, of so many examples."""
+        self._progress.mark()
+        self._examples += num_examples
+        self._pace.mark(self._examples)
+        self._shown["loss"] = f"loss {row['loss']:.4f}"
+        rate = self._pace.per_second()
+        self._shown["rate"] = "" if rate is None else f"{rate:,.0f} examples/s"
+        self._note()
 
     def validated(self, step: int, row: dict[str, Any], stopping: EarlyStopping) -> None:
-        """Shows a validation; a star marks a new best."""
-        value, best = row[stopping.metric], stopping.best_step == step
-        self._shown[f"val {stopping.metric}"] = f"{value:.4f}"
-        self._bar.set_postfix(self._shown, refresh=False)
+        """Prints a validation; a star marks a new best step."""
+        metric = stopping.metric
+        self._shown["metric"] = f"val {metric} {row[metric]:.4f}"
+        self._note()
         if not self.enabled:
             return
-        mark = " *" if best else ""
-        rate, loss = self._shown.get("ex/s", "-"), self._shown.get("loss", "-")
+        other = "f1" if metric in ("accuracy", "loss") else metric
         line = (
-            f"step {step:>{len(str(self.num_steps))}}/{self.num_steps}  loss {loss}  "
-            f"val loss {row['loss']:.4f}  accuracy {row['accuracy']:.4f}  f1 {row['f1']:.4f}"
+            f"step {step:>{len(str(self.num_steps))}}/{self.num_steps}  {self._shown.get('loss', 'loss -')}  "
+            f"val loss {row['loss']:.4f}  accuracy {row['accuracy']:.4f}  {other} {row[other]:.4f}"
         )
-        if self._bar.disable:
-            print(f"{line}  {rate} examples/s  {self._left()} left{mark}", flush=True)
-        else:
-            self._bar.write(line + mark)  # the bar below it shows speed and time left; 80 columns hold the rest
+        if not self._progress.is_terminal:  # there the bar below shows it, and 80 columns hold the rest
+            line = "  ".join(text for text in (line, self._shown.get("rate", ""), self._progress.time_left()) if text)
+        self._progress.print(line + (" *" if stopping.best_step == step else ""))
 
-    def _left(self) -> str:
-        first_step, started = self._since
-        seconds = (time.perf_counter() - started) / max(1, self.step - first_step) * (self.num_steps - self.step)
-        return tqdm.format_interval(seconds)
+    def _note(self) -> None:
+        self._progress.note(*(self._shown[name] for name in ("loss", "metric", "rate") if self._shown.get(name)))
 
     def close(self) -> None:
-        """Ends the bar."""
-        self._bar.close()
+        """Takes the bar off the terminal."""
+        self._progress.close()

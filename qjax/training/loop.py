@@ -9,7 +9,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +93,12 @@ class Recorder:
             self._pending.clear()
 
     def write_training(self, step: int) -> None:
-        """Writes the row of the fetched window and begins the next."""
+        """Writes the row of the fetched window and begins the next; validations and checkpoints count in its time."""
         rate = self._num_examples / (time.perf_counter() - self._started)
         row = {**self.window.row(), "gradient_norm": self._gradient_norm, "examples_per_second": rate}
         if self._log is not None:
             self._log.write(step, "train", row)
-        self._display.trained(row)
+        self._display.trained(row, self._num_examples)
         self.window, self._num_examples, self._started = Window(), 0, time.perf_counter()
 
     def write_validation(self, step: int, report: Report, stopping: EarlyStopping) -> None:
@@ -108,13 +108,6 @@ class Recorder:
         if self._log is not None:
             self._log.write(step, "validation", row)
         self._display.validated(step, row, stopping)
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """Keeps the time spent inside out of the examples a second."""
-        since = time.perf_counter()
-        yield
-        self._started += time.perf_counter() - since
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,18 +194,17 @@ def train_loop(
                     recorder.write_training(step)
                 if not (due or signal):
                     continue
-            with recorder.paused():
-                value = loss = None
-                if signal is None:
-                    try:
-                        report = validate(state.params)
-                        due, value, loss = False, float(report[stopping.metric]), float(report["loss"])
-                        stopping = stopping.update(step, value, loss)
-                        recorder.write_validation(step, report, stopping)
-                    except StopError:
-                        signal = request.signal
-                meta = resume_meta(stopping, recorder.window, seconds=clock.seconds(), validation_due=due)
-                checkpoints.save(step, state, meta, value, loss=loss)
+            value = loss = None
+            if signal is None:
+                try:
+                    report = validate(state.params)
+                    due, value, loss = False, float(report[stopping.metric]), float(report["loss"])
+                    stopping = stopping.update(step, value, loss)
+                    recorder.write_validation(step, report, stopping)
+                except StopError:
+                    signal = request.signal
+            meta = resume_meta(stopping, recorder.window, seconds=clock.seconds(), validation_due=due)
+            checkpoints.save(step, state, meta, value, loss=loss)
     checkpoints.wait()
     return LoopResult(state, stopping, reason=signal or ("patience" if stopping.should_stop else "steps"))
 

@@ -48,6 +48,7 @@ def predict(
     batching: Batching,
     mesh: Mesh,
     check_stop: Callable[[], None] | None = None,
+    progress: Callable[[int], Any] = lambda num_examples: None,
 ) -> list[np.ndarray]:
     """Returns `step`'s output for each example of `subset`, in its order.
 
@@ -58,14 +59,19 @@ def predict(
       batching: shapes; the same shapes give the same numbers to the last digit.
       mesh: devices.
       check_stop: called before each batch; what it raises ends the prediction.
+      progress: called with the number of examples done after each batch.
 
     Returns:
       `[...]` of each example; per-word outputs are cut to the example's words that the model saw.
     """
     outputs: list[np.ndarray] = [np.zeros(0)] * len(subset)
     plan = _plan(inputs, subset, batching)
-    for index, row in _outputs(step, plan, inputs, subset, words=batching.words, mesh=mesh, check_stop=check_stop):
-        outputs[index] = row
+    for spec in plan:
+        if check_stop is not None:
+            check_stop()
+        for index, row in _outputs(step, [spec], inputs, subset, words=batching.words, mesh=mesh):
+            outputs[index] = row
+        progress(int((np.asarray(spec.indices) >= 0).sum()))
     return outputs
 
 
@@ -88,12 +94,9 @@ def _outputs(
     *,
     words: bool,
     mesh: Mesh,
-    check_stop: Callable[[], None] | None = None,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yields place in `subset` and output of each example of some batches, as in `predict`."""
     for spec in plan:
-        if check_stop is not None:
-            check_stop()
         batch = make_batch(inputs, None, subset, spec, words=words)
         rows = fetch(step(shard(batch, mesh)))
         for row, index in zip(rows, spec.indices, strict=True):

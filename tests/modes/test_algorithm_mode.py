@@ -19,6 +19,7 @@ from qjax.config import from_json, load_config, record_reads, save_config, to_js
 from qjax.config_schema import flatten
 from qjax.modes import algorithm
 from qjax.modes.algorithms import ALGORITHMS, counting, grover, minimum, outcome
+from qjax.training import progress
 from qjax.visualization import plot_success
 
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -101,13 +102,14 @@ def test_what_a_person_sees(capsys, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_long_run_shows_a_bar_and_a_short_one_none(monkeypatch):
+def test_a_long_run_shows_its_progress_and_a_short_one_none(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     run("grover", num_qubits=3, num_iterations=25)
     assert sys.stderr.getvalue() == ""
-    monkeypatch.setattr(outcome, "SECONDS_WITHOUT_BAR", 0)
+    monkeypatch.setattr(outcome, "SECONDS_WITHOUT_BAR", 0.0)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     run("grover", num_qubits=3, num_iterations=25)
-    assert "/25 " in sys.stderr.getvalue()
+    assert re.fullmatch(r"run       100%  25/25 iterations.*\n", sys.stderr.getvalue())
 
 
 def test_a_search_tells_the_bar_how_far_it_is(monkeypatch):

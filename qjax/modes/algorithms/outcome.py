@@ -1,14 +1,13 @@
 """What the modes want to know of an algorithm: its needs, its outcome, its circuits; and its progress."""
 
-import sys
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from qjax.quantum import Circuit
+from qjax.training.progress import Progress
 
 # A bar appears only where a run takes longer than this.
 SECONDS_WITHOUT_BAR = 2.0
@@ -87,19 +86,9 @@ class Exported:
     states: np.ndarray | None = None
 
 
-def progress(total: int, unit: str) -> Any:
-    """Returns a bar over `total` units of work, on one process; where output is a file it writes twice a minute."""
-    interval = 0.2 if sys.stderr.isatty() else 30.0
-    return tqdm(
-        total=total,
-        unit=unit,
-        delay=SECONDS_WITHOUT_BAR,
-        mininterval=interval,
-        maxinterval=interval,
-        dynamic_ncols=True,
-        leave=False,
-        disable=jax.process_index() != 0,
-    )
+def progress(total: int, unit: str) -> Progress:
+    """Returns the progress of `total` units of work, shown on one process."""
+    return Progress("run", total, unit, delay=SECONDS_WITHOUT_BAR, enabled=jax.process_index() == 0)
 
 
 def table(rows: tuple[Row, ...]) -> str:
