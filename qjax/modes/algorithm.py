@@ -12,8 +12,8 @@ from qjax.checks import check, fail
 from qjax.config import save_config
 from qjax.files import write_text
 from qjax.modes.algorithms import ALGORITHMS
-from qjax.modes.algorithms.outcome import Needs, Outcome, number, table
-from qjax.quantum.memory import device_bytes
+from qjax.modes.algorithms.outcome import Needs, Outcome, table
+from qjax.quantum.memory import device_bytes, show_bytes
 from qjax.visualization.success import plot_success
 
 RESULT_FILE = "result.json"
@@ -46,8 +46,8 @@ def run(config: ConfigDict, workdir: str | Path | None) -> int:
 
 
 def _announcement(name: str, needs: Needs) -> str:
-    needed, available = number(needs.memory_bytes), number(device_bytes())
-    memory = f"{needed} bytes at most for the simulation; this device has {available}"
+    needed, available = show_bytes(needs.memory_bytes), show_bytes(device_bytes())
+    memory = f"{needed} at most for the simulation; this device has {available}"
     note = f" ({needs.note})" if needs.note else ""
     return f"algorithm {name}\nqubits    {needs.num_qubits}{note}\nmemory    {memory}"
 
@@ -55,8 +55,8 @@ def _announcement(name: str, needs: Needs) -> str:
 def check_fits(config: ConfigDict, needs: Needs) -> None:
     """Raises where the device has less memory than a run takes."""
     available, value = device_bytes(), config[needs.key]
-    finding = f"{value}, for which {needs.num_qubits} qubits need {number(needs.memory_bytes)} bytes"
-    expectation = f"fit into this device, which has {number(available)} bytes of memory"
+    finding = f"{value}, for which {needs.num_qubits} qubits need {show_bytes(needs.memory_bytes)}"
+    expectation = f"fit into this device, which has {show_bytes(available)} of memory"
     check(needs.memory_bytes <= available, needs.key, expectation, finding)
 
 
@@ -81,11 +81,12 @@ def _save(config: ConfigDict, workdir: Path, outcome: Outcome) -> None:
         curve = outcome.curve
         plot_success(
             curve.steps,
-            curve.measured,
+            curve.found,
             curve.theory,
             workdir / PLOT_FILE,
             title=f"{config.algorithm}: {outcome.headline}",
             xlabel=curve.xlabel,
+            found_label=curve.found_label,
             theory_label=curve.theory_label,
         )
         written.append(PLOT_FILE)

@@ -260,12 +260,13 @@ def _report(
             file=sys.stderr,
         )
     workdir, after = assembled.workdir, reports["after training"]
-    plot_curves(read_rows(workdir), workdir / "curves.png")
-    plot_confusion(
-        np.asarray(after["confusion"]), after["label_names"], workdir / "confusion.png", title=f"test, step {step}"
-    )
     assert assembled.info.description is not None
     description = assembled.info.description | {"seconds": round(clock.seconds(), 3)}
+    of_run = f"{description['name']}: {dataset.name}"
+    of_model = f"{assembled.config.head.name} head, seed {assembled.config.seed}"
+    plot_curves(read_rows(workdir), workdir / "curves.png", title=f"{of_run}\n{of_model}", best_step=step)
+    title = f"{of_run}\n{of_model}, test split, step {step}"
+    plot_confusion(np.asarray(after["confusion"]), after["label_names"], workdir / "confusion.png", title=title)
     _described(assembled, description)
     text = write_report(workdir, "report", reports, description=description, split="test", step=step)
     print(f"finished  at step {int(result.state.step)}: {why}\n")

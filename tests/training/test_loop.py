@@ -432,9 +432,9 @@ def test_display_prints_a_line_a_validation_and_marks_the_best(capsys: pytest.Ca
     for _ in range(2):
         display.advance()
         display.trained({"loss": 0.25}, 5)
-    for value in (0.75, 0.5):
-        stopping = stopping.update(display.step, value, 0.5)
-        display.validated(display.step, {"loss": 0.5, "accuracy": value, "f1": 0.625}, stopping)
+    for step, value in ((10, 0.75), (11, 0.5)):
+        stopping = stopping.update(step, value, 0.5)
+        display.validated(step, {"loss": 0.5, "accuracy": value, "f1": 0.625}, stopping)
         display.advance()
     display.close()
     first, second = capsys.readouterr().out.splitlines()
@@ -452,4 +452,3 @@ def test_display_of_another_process_is_silent(capsys: pytest.CaptureFixture[str]
     display.validated(1, {"loss": 0.5, "accuracy": 0.5, "f1": 0.5}, stopping)
     display.close()
     assert capsys.readouterr() == ("", "")
-    assert display.step == 1

@@ -64,10 +64,10 @@ def run(config: ConfigDict) -> Outcome:
     }
     chance, exact = f"within {bound:.2f}", f"{result['theory']:.6f}"
     rows = (
-        Row("marked states", f"{found.estimate:.2f}", f"{true}", f"to {bound:.2f} with probability 8 / pi^2 = 0.81"),
-        Row(f"{chance}, probability", f"{result['success_probability']:.6f}", exact, _CLOSED_FORM),
-        Row(f"{chance}, of {config.shots:,} shots", f"{share:.4f}", f"{result['theory']:.4f}", "the same"),
-        Row("queries of a run", number(found.num_queries), number(classical), "classical samples for the same error"),
+        Row("marked states", f"{found.estimate:.2f}", f"{true}", "", f"to {bound:.2f} with probability 8 / pi^2"),
+        Row(f"{chance}, probability", f"{result['success_probability']:.6f}", exact, "", _CLOSED_FORM),
+        Row(f"{chance}, of {config.shots:,} shots", f"{share:.4f}", f"{result['theory']:.4f}", "", "the same"),
+        Row("queries of a run", number(found.num_queries), "", number(classical), "samples for the same error"),
     )
     return Outcome(f"about {found.estimate:.2f} of {size:,} states are marked; {true} are", rows, result)
 

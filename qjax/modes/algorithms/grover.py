@@ -21,6 +21,7 @@ from qjax.types import Array, Bool
 
 # By which the bound of an unknown search grows, the default of `search_unknown`.
 _GROWTH = 6 / 5
+_QUERIES = "classically (N + 1) / (t + 1) on average"
 
 
 def needs(config: ConfigDict) -> Needs:
@@ -52,20 +53,20 @@ def _search_known(config: ConfigDict, mask: Bool[Array, " states"]) -> Outcome:
     key = jax.random.key(config.seed)
     with progress(iterations, "iteration") as bar:
         searched = search(n, mask, iterations, key=key, shots=config.shots, on_progress=bar.update)
-    measured, answers = np.asarray(searched.success_probabilities, np.float64), np.asarray(searched.answers)
+    simulated, answers = np.asarray(searched.success_probabilities, np.float64), np.asarray(searched.answers)
     hits = int(np.count_nonzero(np.asarray(mask)[answers]))
     theory = np.array([success_probability_after(n, num_marked, k) for k in range(iterations + 1)])
-    found, share = float(measured[-1]), hits / config.shots
+    found, share = float(simulated[-1]), hits / config.shots
     classical = (total + 1) / (num_marked + 1)
     # Each try is a search and a check of what was measured.
-    queries = (iterations + 1) / found if found > 1e-9 else None
+    queries, expected = ((iterations + 1) / p if p > 1e-9 else None for p in (found, float(theory[-1])))
     result = {
         "num_qubits": n,
         "marked": np.flatnonzero(np.asarray(mask)).tolist(),
         "num_iterations": iterations,
         "success_probability": found,
         "theory": float(theory[-1]),
-        "success_probabilities": [float(p) for p in measured],
+        "success_probabilities": [float(p) for p in simulated],
         "shots": config.shots,
         "hits": hits,
         "most_frequent": int(np.argmax(np.bincount(answers))),
@@ -73,12 +74,13 @@ def _search_known(config: ConfigDict, mask: Bool[Array, " states"]) -> Outcome:
         "classical_queries": classical,
     }
     rows = (
-        Row("success probability", f"{found:.6f}", f"{theory[-1]:.6f}", "sin^2((2k + 1) asin sqrt(t / N))"),
-        Row(f"marked, of {config.shots:,} shots", f"{share:.4f}", f"{theory[-1]:.4f}", "the same"),
-        Row("queries until success", number(queries), number(classical), "classically (N + 1) / (t + 1) on average"),
+        Row("success probability", f"{found:.6f}", f"{theory[-1]:.6f}", "", "sin^2((2k + 1) asin sqrt(t / N))"),
+        Row(f"marked, of {config.shots:,} shots", f"{share:.4f}", f"{theory[-1]:.4f}", "", "the same"),
+        Row("queries until success", number(queries), number(expected), number(classical), _QUERIES),
     )
     headline = f"{num_marked} of {total:,} states marked, {iterations:,} iterations"
-    curve = Curve(np.arange(iterations + 1), measured, theory, "iterations", "sin$^2$((2k + 1)$\\theta$)")
+    steps, formula = np.arange(iterations + 1), "theory: sin$^2$((2k + 1)$\\theta$)"
+    curve = Curve(steps, simulated, theory, "iterations", "simulated, exact", formula)
     return Outcome(headline, rows, result, curve)
 
 
@@ -111,9 +113,8 @@ def _search_unknown(config: ConfigDict, mask: Bool[Array, " states"]) -> Outcome
         "answers": [result.answer for result in found],
     }
     rows = (
-        Row("success probability", f"{share:.4f}", f"{theory:.4f}", "1 - product of (1 - lemma 2) over the runs"),
-        Row("queries of a search, mean", number(queries), number(expected), "the same"),
-        Row("", "", number(classical), "classically (N + 1) / (t + 1) on average"),
+        Row("success probability", f"{share:.4f}", f"{theory:.4f}", "", "1 - product of (1 - lemma 2) over the runs"),
+        Row("queries of a search, mean", number(queries), number(expected), number(classical), _QUERIES),
     )
     headline = f"{num_marked} of {total:,} states marked, their number not used; {len(found):,} searches"
     return Outcome(
@@ -144,5 +145,6 @@ def _unknown_curve(runs: list[int], num_searches: int, reached: np.ndarray) -> C
     """Returns the share of the searches that had found a state after 0, 1, ... measurements, beside its theory."""
     shown = max([2, *runs, int(np.count_nonzero(reached > 1e-3))])
     steps = np.arange(min(shown, len(reached) - 1) + 1)
-    measured = np.array([sum(r <= step for r in runs) for step in steps]) / num_searches
-    return Curve(steps, measured, 1 - reached[: len(steps)], "measurements", "from lemma 2 of Boyer et al.")
+    share = np.array([sum(r <= step for r in runs) for step in steps]) / num_searches
+    label = f"share of {num_searches:,} searches"
+    return Curve(steps, share, 1 - reached[: len(steps)], "measurements", label, "theory: lemma 2 of Boyer et al.")

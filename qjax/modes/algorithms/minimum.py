@@ -13,6 +13,8 @@ from qjax.algorithms.minimum import MinimumResult, find_minimum, query_bound
 from qjax.checks import check
 from qjax.modes.algorithms.outcome import Curve, Exported, Needs, Outcome, Row, number, progress
 
+_BOUND = "at most 22.5 sqrt(N) + 1.4 lg^2 N"
+
 
 def _num_entries(config: ConfigDict) -> int:
     return len(config.table) or int(config.num_values)
@@ -65,11 +67,11 @@ def run(config: ConfigDict) -> Outcome:
         "classical_queries": len(table) - 1,
         "steps": [_step(step) for step in first.steps],
     }
+    classical = number(len(table) - 1)
     rows = (
-        Row(f"found it, of {len(found):,} runs", f"{share:.4f}", "0.5", "at least (theorem 1 of Durr and Hoyer)"),
-        Row("queries until found, mean", number(mean), number(bound / 2), "at most (their lemma 2)"),
-        Row("", "", number(len(table) - 1), "comparisons find it classically"),
-        Row("queries until it stops", number(first.num_queries), number(bound), "at most, 22.5 sqrt(N) + 1.4 lg^2 N"),
+        Row(f"found it, of {len(found):,} runs", f"{share:.4f}", "0.5", "", "at least (theorem 1 of Durr and Hoyer)"),
+        Row("queries until found, mean", number(mean), number(bound / 2), classical, "at most (their lemma 2)"),
+        Row("queries until it stops", number(first.num_queries), number(bound), "", _BOUND),
     )
     curve = _curve(reached, len(found), bound)
     headline = f"entry {first.index} of {len(table):,} is {first.value:g}; the minimum is {least:g}"
@@ -112,9 +114,10 @@ def _curve(reached: list[int], runs: int, bound: int) -> Curve:
     probability bound / (2q) at most.
     """
     steps = np.arange(bound + 1)
-    measured = np.searchsorted(np.sort(reached), steps, side="right") / runs
+    share = np.searchsorted(np.sort(reached), steps, side="right") / runs
     theory = np.maximum(0, 1 - bound / 2 / np.maximum(steps, 1))
-    return Curve(steps, measured, theory, "queries of the oracle", "at least (lemma 2 of Durr and Hoyer)")
+    label = "theory, at least: lemma 2 of Durr and Hoyer"
+    return Curve(steps, share, theory, "queries of the oracle", f"share of {runs:,} runs", label)
 
 
 def circuits(config: ConfigDict, result: dict[str, Any]) -> Exported:

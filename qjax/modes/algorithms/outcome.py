@@ -32,12 +32,24 @@ class Needs:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: what was found, what it is measured against, and where that comes from."""
+    """A line of the table.
+
+    Attributes:
+      what: the quantity.
+      found: its value in this run.
+      theory: what theory says of it, '' where it says nothing.
+      classical: what a classical computer takes, '' where that is no question.
+      source: where theory and the classical value come from.
+    """
 
     what: str
     found: str
-    expected: str
+    theory: str
+    classical: str
     source: str
+
+
+_NUMBERS = ("found", "theory", "classical")
 
 
 @dataclass(frozen=True)
@@ -45,9 +57,10 @@ class Curve:
     """Success probability against the number of steps, as `plot_success` takes it."""
 
     steps: np.ndarray
-    measured: np.ndarray
+    found: np.ndarray
     theory: np.ndarray
     xlabel: str
+    found_label: str
     theory_label: str
 
 
@@ -93,11 +106,13 @@ def progress(total: int, unit: str) -> Progress:
 
 def table(rows: tuple[Row, ...]) -> str:
     """Returns the rows as aligned columns with a heading."""
-    lines = [Row("", "found", "expected", ""), *rows]
-    left, middle, right = (max(len(getattr(row, name)) for row in lines) for name in ("what", "found", "expected"))
-    return "\n".join(
-        f"{row.what:<{left}}  {row.found:>{middle}}  {row.expected:>{right}}  {row.source}".rstrip() for row in lines
-    )
+    lines = [Row("", "found", "theory", "classical", ""), *rows]
+    what, *numbers = (max(len(getattr(row, name)) for row in lines) for name in ("what", *_NUMBERS))
+    shown = []
+    for row in lines:
+        values = [f"{getattr(row, name):>{width}}" for name, width in zip(_NUMBERS, numbers, strict=True)]
+        shown.append("  ".join([f"{row.what:<{what}}", *values, row.source]).rstrip())
+    return "\n".join(shown)
 
 
 def number(value: float | int | None) -> str:

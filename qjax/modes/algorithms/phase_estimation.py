@@ -13,7 +13,7 @@ from qjax.quantum import Circuit
 # Overlaps, their Fourier transform, the distribution and that of theory, most of them in double precision.
 BYTES_PER_OUTCOME = 128
 _CLOSED_FORM = "sin^2(2^t pi d) / (2^(2t) sin^2(pi d)), d the distance"
-_CLASSICAL = "one use at a time, for this standard deviation (Cramer and Rao)"
+_CLASSICAL = "one use at a time for this deviation (Cramer and Rao)"
 
 
 def needs(config: ConfigDict) -> Needs:
@@ -42,7 +42,7 @@ def run(config: ConfigDict) -> Outcome:
     theory, size = phase_distribution(phase, t), 2**t
     best = int(np.argmax(theory))
     assert found.samples is not None
-    share = float(np.mean(found.samples == best))
+    chance, share = float(found.probabilities[best]), float(np.mean(found.samples == best))
     error = abs((found.phase - phase + 0.5) % 1 - 0.5)
     resolution = 0.5 / size
     # A measurement after a single controlled U has the Fisher information (2 pi)^2 about the phase at most.
@@ -53,7 +53,7 @@ def run(config: ConfigDict) -> Outcome:
         "estimate": found.phase,
         "error": error,
         "best_outcome": best,
-        "success_probability": float(found.probabilities[best]),
+        "success_probability": chance,
         "theory": float(theory[best]),
         "largest_difference": float(np.max(np.abs(found.probabilities - theory))),
         "shots": config.shots,
@@ -62,9 +62,9 @@ def run(config: ConfigDict) -> Outcome:
         "classical_queries": classical,
     }
     rows = (
-        Row("phase", f"{found.phase:.8g}", f"{phase:.8g}", f"to 2^-{t + 1} = {resolution:.2g}"),
-        Row("best outcome, probability", f"{result['success_probability']:.6f}", f"{theory[best]:.6f}", _CLOSED_FORM),
-        Row(f"best outcome, of {config.shots:,} shots", f"{share:.4f}", f"{theory[best]:.4f}", "the same"),
-        Row("uses of U in a run", number(found.num_applications), number(classical), _CLASSICAL),
+        Row("phase", f"{found.phase:.8g}", f"{phase:.8g}", "", f"to 2^-{t + 1} = {resolution:.2g}"),
+        Row("best outcome, probability", f"{chance:.6f}", f"{theory[best]:.6f}", "", _CLOSED_FORM),
+        Row(f"best outcome, of {config.shots:,} shots", f"{share:.4f}", f"{theory[best]:.4f}", "", "the same"),
+        Row("uses of U in a run", number(found.num_applications), "", number(classical), _CLASSICAL),
     )
     return Outcome(f"phase {found.phase:.8g}, off by {error:.2g}", rows, result)

@@ -120,9 +120,9 @@ def _compare(config: ConfigDict, found: FactorResult) -> tuple[tuple[Row, ...], 
     rate = f"{1 if found.factors else 0} of {tried}"
     chance = "-" if theory.chance is None else f"{theory.chance:.4f}"
     rows = (
-        Row("success of an attempt", rate, chance, theory.words),
-        Row("attempts until success", number(tried) if found.factors else "-", number(expected), "one over it"),
-        Row("multiplications modulo N", number(quantum), number(classical), "classically, until each base gives 1"),
+        Row("success of an attempt", rate, chance, "", theory.words),
+        Row("attempts until success", number(tried) if found.factors else "-", number(expected), "", "one over it"),
+        Row("multiplications modulo N", number(quantum), "", number(classical), "classically until a base gives 1"),
     )
     more = {
         "num_qubits": found.resources.num_qubits,
