@@ -153,10 +153,10 @@ def compare_reports(reports: Mapping[str, Mapping[str, Any]]) -> str:
     width = max(map(len, reports))
     columns = _COMPARED[next(iter(tasks))]
     heads = [f"{column.replace('_', ' '):>9}" for column in columns]
-    lines = [" ".join([" " * width, *heads])]
+    lines = ["  ".join([" " * width, *heads])]
     for name, report in reports.items():
         values = [f"{report[column]:{len(head)}.4f}" for column, head in zip(columns, heads, strict=True)]
-        lines.append(" ".join([f"{name:<{width}}", *values]))
+        lines.append("  ".join([f"{name:<{width}}", *values]))
     return "\n".join(lines) + "\n"
 
 

@@ -95,9 +95,11 @@ def check_bytes(needed: int, num_qubits: int, batch: int, gradient: bool, before
 def show_bytes(count: int) -> str:
     """Returns the count in the unit that suits it.
 
-    >>> show_bytes(3 * 2**20)
-    '3.0 MiB'
+    >>> show_bytes(3 * 2**20), show_bytes(3 * 2**99)
+    ('3.0 MiB', 'over 2^100 bytes')
     """
-    units = ("bytes", "KiB", "MiB", "GiB", "TiB")
-    power = min(max(count.bit_length() - 1, 0) // 10, len(units) - 1)
+    units = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+    power = max(count.bit_length() - 1, 0) // 10
+    if power >= len(units):
+        return f"over 2^{count.bit_length() - 1} bytes"
     return f"{count / 2 ** (10 * power):,.1f} {units[power]}" if power else f"{count} bytes"

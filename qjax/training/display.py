@@ -13,7 +13,7 @@ class Display:
       num_steps: of the whole run.
       first_step: from which it goes on.
       rows_a_validation: rows of the log from one validation to the next: time left and speed are those of twice as
-        many, so that validations and checkpoints are in them.
+        many at least, so that validations and checkpoints are in them.
       enabled: as above.
     """
 

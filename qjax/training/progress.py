@@ -1,6 +1,7 @@
 """How far a piece of work is: one line, drawn again at the foot of a terminal, printed now and then into a file."""
 
 import collections
+import math
 import os
 import sys
 import time
@@ -12,13 +13,14 @@ from qjax.training.clock import in_words
 
 SECONDS_BETWEEN_DRAWINGS = 0.2  # on a terminal
 SECONDS_BETWEEN_LINES = 30.0  # in a file
+SECONDS_LOOKED_BACK = 20.0  # for the time left
 _WIDTH_OF_LABEL = 9
 _SMALLEST_BAR, _LARGEST_BAR = 10, 30
 
 _num_compilations = 0
 
 
-def _count_compilation(event: str, seconds: float, **_: str | int) -> None:
+def _count_compilation(event: str, duration_secs: float, **kwargs: str | int) -> None:
     global _num_compilations
     _num_compilations += event == "/jax/core/compile/backend_compile_duration"
 
@@ -27,15 +29,16 @@ jax.monitoring.register_event_duration_secs_listener(_count_compilation)
 
 
 class Pace:
-    """Units of work a second, by the last few marks; what passed between two of them is left out where JAX compiled.
+    """Units of work a second in recent time; what passed between two marks is left out where JAX compiled.
 
     Args:
       done: units before the first mark.
-      recent: number of marks to look back.
+      recent: number of marks to look back, or more of them up to `SECONDS_LOOKED_BACK`.
     """
 
     def __init__(self, done: int = 0, *, recent: int = 10) -> None:
-        self._kept: collections.deque[tuple[int, float]] = collections.deque(maxlen=recent)
+        self._kept: collections.deque[tuple[int, float]] = collections.deque()
+        self._recent = recent
         self._last = (done, time.perf_counter(), _num_compilations)
 
     def mark(self, done: int) -> None:
@@ -44,11 +47,16 @@ class Pace:
         self._last = (done, time.perf_counter(), _num_compilations)
         if compilations == _num_compilations and done > units:
             self._kept.append((done - units, self._last[1] - since))
+        while len(self._kept) > self._recent and self._seconds() > SECONDS_LOOKED_BACK:
+            self._kept.popleft()
 
     def per_second(self) -> float | None:
         """Returns the units a second; None before anything was measured."""
-        seconds = sum(seconds for _, seconds in self._kept)
+        seconds = self._seconds()
         return sum(units for units, _ in self._kept) / seconds if seconds > 0 else None
+
+    def _seconds(self) -> float:
+        return math.fsum(seconds for _, seconds in self._kept)
 
 
 class Progress:
@@ -62,7 +70,7 @@ class Progress:
       total: units of work, some of which are done before this one begins.
       unit: name of one, of which the plural ends in s.
       done: units that are done already.
-      recent: number of marks that the time left is reckoned from.
+      recent: number of marks that the time left is reckoned from, at least.
       delay: seconds without a word, where the work may be over by then.
       enabled: False is silent.
     """

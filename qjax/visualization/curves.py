@@ -62,7 +62,7 @@ def plot_curves(
     lower.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (upper, lower):
         if best_step is not None:
-            label = f"best step: {best_step}" if axes is lower else None
+            label = f"best step: {best_step}" if axes is lower else ""
             axes.axvline(best_step, label=label, color="#444444", linewidth=1.0, linestyle=":", zorder=1)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
@@ -90,7 +90,7 @@ def _coincide(first: Series, second: Series) -> bool:
     values = np.asarray([first[1], second[1]])
     finite = values[np.isfinite(values)]
     tolerance = _LINE_WIDTH * float(np.ptp(finite)) if finite.size else 0.0
-    return bool(np.allclose(*values, rtol=0, atol=tolerance, equal_nan=True))
+    return bool(np.allclose(values[0], values[1], rtol=0, atol=tolerance, equal_nan=True))
 
 
 def _series(rows: Sequence[Mapping[str, Any]], split: str, key: str) -> Series:
