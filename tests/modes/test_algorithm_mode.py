@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from running import ROOT
 
-import main as command
 from qjax import algorithm_schema
+from qjax import main as command
 from qjax.algorithms import grover as search_module
 from qjax.config import from_json, load_config, record_reads, save_config, to_json, validate
 from qjax.config_schema import flatten

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from running import tiny
 
-import main as command
+from qjax import main as command
 from qjax.config import record_reads, save_config
 from qjax.config_schema import CONDITIONS, flatten, unflatten
 from qjax.configs import default
