@@ -1,7 +1,7 @@
 """Run by test_devices.py in a process with four CPU devices: one training on 1, 2 and 4 of them, by both wrappers.
 
 Writes an .npz: losses, the first step's gradient and the parameters after 20 SGD steps with dropout on, for every
-case, as one flat vector each.
+case, as one flat vector each; and for Adam on 1 and 4 devices losses and each parameter.
 """
 
 import sys
@@ -65,6 +65,23 @@ def make_batches(rng: np.random.Generator, count: int) -> list[dict[str, np.ndar
     return batches
 
 
+def adam(model, params, batches) -> dict[str, np.ndarray]:
+    """Returns losses and each parameter after the same steps by Adam, on 1 and on 4 devices."""
+    optimizer, results = optax.adam(1e-2), {}
+    for devices in (1, 4):
+        mesh = make_mesh(devices)
+        state = replicate(init_state(params, optimizer, jax.random.key(7)), mesh)
+        step = make_train_step(model.apply, optimizer, mesh=mesh)
+        losses = []
+        for batch in batches:
+            state, metrics = step(state, {}, shard(batch, mesh))
+            losses.append(float(metrics["loss"]))
+        results[f"adam_{devices}/losses"] = np.asarray(losses)
+        for keys, leaf in jax.tree_util.tree_leaves_with_path(state.params):
+            results[f"adam_{devices}/{jax.tree_util.keystr(keys)}"] = np.asarray(leaf)
+    return results
+
+
 def main(path: str) -> None:
     config = random_config(num_layers=1, hidden_size=16, num_heads=2, vocab_size=40)
     head = make_head("variational", num_classes=3, num_qubits=3, reps=1, dropout=0.2)
@@ -89,6 +106,7 @@ def main(path: str) -> None:
         results[f"{name}/losses"] = np.asarray(losses)
         results[f"{name}/gradient"] = (flat(params) - after_first) / LEARNING_RATE
         results[f"{name}/params"] = flat(state.params)
+    results |= adam(model, params, batches)
     np.savez(path, **results)
 
 

@@ -36,6 +36,20 @@ def test_same_on_any_number_of_devices(results, case, what):
     np.testing.assert_allclose(results[f"{case}/{what}"], results[f"{CASES[0]}/{what}"], rtol=0, atol=1e-5)
 
 
+def test_adam_on_other_devices_moves_only_what_has_no_gradient(results):
+    """Adam divides a gradient by its own size, rounding errors too: what the loss does not depend on drifts."""
+    one, four = ({k.partition("/")[2]: v for k, v in results.items() if k.startswith(f"adam_{n}/")} for n in (1, 4))
+    np.testing.assert_allclose(one["losses"], four["losses"], rtol=0, atol=1e-5)
+    difference = {name: np.abs(one[name] - four[name]) for name in one}
+    (ansatz,) = (name for name in difference if name.endswith("['quantum']['ansatz']"))
+    angles = difference.pop(ansatz)  # [layers, qubits, rotations]: ry, rz
+    assert angles[..., 0].max() < 1e-4
+    assert angles[:-1].max(initial=0) < 1e-4
+    assert 1e-4 < angles[-1, :, 1].max() < 20 * 2 * 1e-2  # the last RZ, before a Z readout
+    far = {name for name, values in difference.items() if values.max() > 1e-4}
+    assert all("['key']['bias']" in name for name in far)  # a softmax does not see what is added to all of its scores
+
+
 def test_training_did_something(results):
     losses = results[f"{CASES[0]}/losses"]
     assert np.isfinite(losses).all()
