@@ -3,12 +3,17 @@
 A row is one JSON object, `{"step": 40, "split": "train", "time": 1760000000.0, "loss": 0.61, ...}`. After a resume
 the rows beyond the restored step are cut off before the run writes them again, so the file has no gap and no
 duplicate.
+
+A line begins with a checksum of the rest of it, `{"crc32": "0a1b2c3d", "step": 40, ...`; lines of earlier versions
+begin with the step. Both are read, and no flipped bit makes one from the other.
 """
 
 import json
 import math
 import os
+import re
 import time
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +26,9 @@ LOG_NAME = "metrics.jsonl"
 TENSORBOARD_NAME = "tensorboard"
 
 Row = dict[str, Any]
+
+_CHECKED = re.compile(rb'\{"crc32": "([0-9a-f]{8})", (.*)', re.DOTALL)
+_UNCHECKED = b'{"step": '
 
 
 class MetricsLog:
@@ -74,7 +82,7 @@ class MetricsLog:
         row: Row = {"step": step, "split": split, "time": round(time.time(), 3)}
         row |= {k: v if math.isfinite(v) else None for k, v in numbers.items()}
         with report_errors(self._file.name):
-            self._file.write(json.dumps(row, allow_nan=False) + "\n")
+            self._file.write(_line(row))
             self._file.flush()
         for name, value in numbers.items():
             self._tensorboard.add_scalar(f"{split}/{name}", value, step)
@@ -91,23 +99,43 @@ def read_rows(workdir: str | Path) -> list[Row]:
     A last line that a kill left torn is passed over.
 
     Raises:
-      UserError: any other line is not a row; the message has its number.
+      UserError: any other line is not a row as it was written; the message has its number.
     """
     path = Path(workdir) / LOG_NAME
     if not path.exists():
         return []
     rows: list[Row] = []
-    lines = path.read_bytes().splitlines(keepends=True)
+    *lines, last = path.read_bytes().split(b"\n")
+    if b"}" in last[:-1]:  # not torn, for a row ends with its bracket: what stood behind it was the end of the line
+        lines.append(last)
     for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-        except ValueError:  # of JSON or of UTF-8
-            row = None
-        if isinstance(row, dict) and isinstance(row.get("step"), int):
-            rows.append(row)
-        elif line.endswith(b"\n"):
-            fail(f"{path}, line {number}", 'be a JSON object with an integer "step"', repr(line[:80]))
+        row = _read_line(line)
+        if row is None:
+            expectation = "be a row as it was written: restore the file, or delete the line to go on without it"
+            fail(f"{path}, line {number}", expectation, repr(line[:80]))
+        rows.append(row)
     return rows
+
+
+def _line(row: Row) -> str:
+    rest = json.dumps(row, allow_nan=False)[1:]
+    return f'{{"crc32": "{zlib.crc32(rest.encode()):08x}", {rest}\n'
+
+
+def _read_line(line: bytes) -> Row | None:
+    """Returns the row of a line without its end, None where it is none or another than was written."""
+    text, checked = line, _CHECKED.fullmatch(line)
+    if checked:
+        text = b"{" + checked[2]
+        if zlib.crc32(checked[2]) != int(checked[1], 16):
+            return None
+    elif not line.startswith(_UNCHECKED):
+        return None
+    try:
+        row = json.loads(text)
+    except ValueError:  # of JSON or of UTF-8
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
 
 
 def _cut_back(path: Path, step: int) -> None:
@@ -115,4 +143,4 @@ def _cut_back(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = [row for row in read_rows(path.parent) if row["step"] <= step]
-    write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+    write_text(path, "".join(map(_line, kept)))

@@ -1,3 +1,4 @@
+import binascii
 import json
 import os
 import signal
@@ -67,7 +68,7 @@ def test_writes_one_json_object_a_line_at_once(tmp_path):
     with MetricsLog(tmp_path, 0) as log:
         log.write(20, "train", {"loss": 0.5, "count": 3, "array": jnp.asarray(2.0), "float32": np.float32(0.1)})
         log.write(20, "validation", {"accuracy": 1})
-        assert [json.loads(line) for line in lines(tmp_path)] == [  # before the file is closed
+        assert read_rows(tmp_path) == [  # before the file is closed
             {
                 "step": 20,
                 "split": "train",
@@ -85,6 +86,7 @@ def test_writes_null_for_what_json_cannot_hold(tmp_path):
     with MetricsLog(tmp_path, 0) as log:
         log.write(1, "train", {"a": float("nan"), "b": float("inf"), "c": -np.inf, "d": 1.0})
     row = json.loads(lines(tmp_path)[0], parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    del row["crc32"]
     assert row == {"step": 1, "split": "train", "time": NOW, "a": None, "b": None, "c": None, "d": 1.0}
 
 
@@ -146,14 +148,49 @@ def test_a_torn_last_line_is_passed_over(tmp_path, torn):
     (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n' + torn)
     assert read_rows(tmp_path) == [{"step": 1}]
     with MetricsLog(tmp_path, 5):
-        assert lines(tmp_path) == ['{"step": 1}']
+        assert read_rows(tmp_path) == [{"step": 1}]
+        assert lines(tmp_path)[0].startswith('{"crc32": "')  # which the row of an earlier version has now
+
+
+def test_the_checksum_is_of_the_rest_of_the_line(tmp_path):
+    with MetricsLog(tmp_path, 0) as log:
+        log.write(1, "train", {"loss": 0.5})
+    line = (tmp_path / "metrics.jsonl").read_bytes()
+    rest = b'"step": 1, "split": "train", "loss": 0.5}'
+    assert line == b'{"crc32": "%08x", %s\n' % (binascii.crc32(rest), rest)
+
+
+def test_every_flipped_bit_is_found_and_the_line_said(tmp_path):
+    with MetricsLog(tmp_path, 0) as log:
+        for step in (1, 2, 3):
+            log.write(step, "validation", {"loss": 0.5 / step, "accuracy": 0.75})
+    path = tmp_path / "metrics.jsonl"
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        number = whole[:place].count(b"\n") + 1
+        for bit in range(8):
+            data = bytearray(whole)
+            data[place] ^= 1 << bit
+            path.write_bytes(data)
+            with pytest.raises(UserError, match=rf"metrics.jsonl, line {number}` must be a row as it was written"):
+                read_rows(tmp_path)
+
+
+@pytest.mark.parametrize("size", range(1, 60))
+def test_a_row_torn_anywhere_is_passed_over(tmp_path, size):
+    with MetricsLog(tmp_path, 0) as log:
+        log.write(1, "train", {"loss": 0.5})
+        log.write(2, "train", {"loss": 0.5})
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:-size])
+    assert [row["step"] for row in read_rows(tmp_path)] == [1]
 
 
 @pytest.mark.parametrize("line", [b"{'step': 2}", b"[2]", b'{"loss": 2}', b"\xff", b""])
 def test_refuses_any_other_bad_line_and_changes_nothing(tmp_path, line):
     content = b'{"step": 1}\n' + line + b'\n{"step": 3}\n'
     (tmp_path / "metrics.jsonl").write_bytes(content)
-    with pytest.raises(UserError, match=r"metrics.jsonl, line 2` must be a JSON object"):
+    with pytest.raises(UserError, match=r"metrics.jsonl, line 2` must be a row as it was written"):
         MetricsLog(tmp_path, 5)
     assert (tmp_path / "metrics.jsonl").read_bytes() == content
 
