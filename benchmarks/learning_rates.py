@@ -82,7 +82,7 @@ class Trainer:
 
     def __init__(self, config, dataset, workdir: Path) -> None:
         self.config, self.dataset = config, dataset
-        self.run = prepare_run(config, workdir, dataset)
+        self.run = prepare_run(config, workdir, dataset, is_new=True)
         self.inputs = scoring.make_inputs(self.run, dataset.items, announce=False)
         self.stream = train.make_stream(self.run, dataset, self.inputs)
         self.params, frozen = scoring.initial_params(self.run)

@@ -192,8 +192,9 @@ def from_json(text: str, *, name: str = CONFIG_FILE) -> ConfigDict:
 
 
 def config_hash(config: ConfigDict) -> str:
-    """Returns the sha256 of the JSON form, in hexadecimal."""
-    return hashlib.sha256(to_json(config).encode()).hexdigest()
+    """Returns the sha256, in hexadecimal, of all keys but those that a resumed training may change."""
+    bound = {key: value for key, value in flatten(config).items() if key not in CHANGEABLE["train"]}
+    return hashlib.sha256(json.dumps(bound, sort_keys=True).encode()).hexdigest()
 
 
 def save_config(config: ConfigDict, workdir: str | Path) -> None:
@@ -294,10 +295,22 @@ def _resolve_algorithm(
     return config
 
 
+def is_bound(workdir: str | Path) -> bool:
+    """Whether the training run in `workdir` has come to its first checkpoint, or to its report.
+
+    From then on the folder belongs to this run. Before, nothing in it is worth keeping: any training may start anew
+    there, with another configuration too.
+    """
+    steps = (path.name for path in Path(workdir, "checkpoints").glob("*"))
+    return any(map(str.isdecimal, steps)) or Path(workdir, "report.json").exists()
+
+
 def check_resumable(config: ConfigDict, workdir: str | Path) -> None:
     """Raises, listing the keys, if `workdir` holds a run whose config.json differs where training may not change."""
     if Path(workdir, CONFIG_FILE).exists():
-        _refuse_changes(config, read_config(workdir), mode="train", workdir=workdir)
+        saved = read_config(workdir)
+        if is_algorithm(saved) or is_bound(workdir):
+            _refuse_changes(config, saved, mode="train", workdir=workdir)
 
 
 def _refuse_changes(config: ConfigDict, saved: ConfigDict, *, mode: str, workdir: str | Path) -> None:

@@ -142,11 +142,22 @@ def remove_stale(folder: str | Path) -> None:
 
     Called before anything new is made in a folder.
     """
-    for path in Path(folder).iterdir() if os.path.isdir(folder) else ():
-        is_old = bool(_OLD_PARTIAL.fullmatch(path.name))
-        if is_old or _PARTIAL.fullmatch(path.name):
+    names: list[str] = []
+    with contextlib.suppress(OSError):  # no such folder, or not ours to read
+        names = os.listdir(folder)
+    for name in names:
+        is_old = bool(_OLD_PARTIAL.fullmatch(name))
+        if is_old or _PARTIAL.fullmatch(name):
             with contextlib.suppress(OSError):  # somebody else's, or gone by now
-                _remove_if_stale(path, min_age=_DAY if is_old else 0)
+                _remove_if_stale(Path(folder, name), min_age=_DAY if is_old else 0)
+
+
+def check_writable(folder: str | Path, argument: str) -> None:
+    """Raises a `UserError` unless `folder` can be written to, or be made; makes nothing."""
+    top = Path(folder).absolute()
+    nearest = next(path for path in (top, *top.parents) if os.path.lexists(path))
+    can_write = os.path.isdir(nearest) and os.access(nearest, os.W_OK | os.X_OK)
+    check(can_write, argument, "be a folder that can be written to", f"{folder}, which cannot")
 
 
 def check_no_links(workdir: str | Path) -> None:

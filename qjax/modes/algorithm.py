@@ -1,7 +1,6 @@
 """`--mode=algorithm`: runs one quantum algorithm by hand, and holds it against theory and the classical way."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from ml_collections import ConfigDict
 
 from qjax.checks import check, fail
 from qjax.config import save_config
-from qjax.files import write_text
+from qjax.files import check_writable, write_text
 from qjax.modes.algorithms import ALGORITHMS
 from qjax.modes.algorithms.outcome import Needs, Outcome, table
 from qjax.quantum.memory import device_bytes, show_bytes
@@ -36,7 +35,10 @@ def run(config: ConfigDict, workdir: str | Path | None) -> int:
         print(_announcement(config.algorithm, needs), flush=True)
     check_fits(config, needs)
     if is_main:
-        _prepare(workdir)
+        if workdir is None:
+            print("workdir   none: nothing is saved", flush=True)
+        else:
+            check_writable(workdir, "--workdir")  # lest a long run end with nowhere to go
     outcome: Outcome = algorithm.run(config)
     if is_main:
         print("\n".join(["", outcome.headline, *([table(outcome.rows)] if outcome.rows else []), *outcome.notes]))
@@ -58,19 +60,6 @@ def check_fits(config: ConfigDict, needs: Needs) -> None:
     finding = f"{value}, for which {needs.num_qubits} qubits need {show_bytes(needs.memory_bytes)}"
     expectation = f"fit into this device, which has {show_bytes(available)} of memory"
     check(needs.memory_bytes <= available, needs.key, expectation, finding)
-
-
-def _prepare(workdir: str | Path | None) -> None:
-    """Makes the workdir, lest a long run end with nowhere to go; nothing in it is bound to the run yet."""
-    if workdir is None:
-        print("workdir   none: nothing is saved", flush=True)
-        return
-    expectation = "be a folder that can be written to"
-    try:
-        Path(workdir).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        fail("--workdir", expectation, str(error))
-    check(os.access(workdir, os.W_OK | os.X_OK), "--workdir", expectation, f"{workdir}, which cannot")
 
 
 def _save(config: ConfigDict, workdir: Path, outcome: Outcome) -> None:

@@ -109,6 +109,19 @@ def _encode(run: Run, tokens: TokenInputs, keep: Callable[[str, Callable[[], Fea
         )
 
 
+def check_head(run: Run) -> None:
+    """Raises what the head would on its first batch, such as too many qubits for the memory; nothing is computed."""
+    train, width = run.config.train, run.encoder.config.hidden_size
+    rows = train.batch_size // (run.mesh.size * train.gradient_accumulation)
+    shape = (rows, max(batching(run, rows).bucket_lengths), width) if run.config.task == "entities" else (rows, width)
+
+    def gradient(key: Any, features: Any) -> Any:
+        head: Any = run.model.head
+        return jax.grad(lambda params: head.apply(params, features).sum())(head.init(key, features))
+
+    jax.eval_shape(gradient, jax.random.key(0), jax.ShapeDtypeStruct(shape, jnp.float32))
+
+
 def initial_params(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns `(trainable, frozen)` before training: the encoder's as loaded, the head's drawn from the seed."""
     width = run.encoder.config.hidden_size

@@ -5,6 +5,7 @@ The one place that reads the configuration and calls everything else with keywor
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -18,6 +19,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from qjax.checks import UserError, check
+from qjax.config import config_hash, read_config
 from qjax.data import (
     Dataset,
     Tokenizer,
@@ -32,7 +34,11 @@ from qjax.models.bert import Bert, BertConfig
 from qjax.models.classifier import Classifier
 from qjax.models.heads import make_head
 from qjax.models.pretrained import load_pretrained, random_config, save_pretrained
+from qjax.training import checksum
 from qjax.training.mesh import make_mesh
+
+INFO_FILE = "run.json"
+ENCODER_FOLDER = "encoder"
 
 # Options of the circuit that all quantum heads have.
 CIRCUIT_OPTIONS = ("num_qubits", "encoding_axis", "reps", "rotations", "entangler", "pattern", "reverse_pass")
@@ -77,6 +83,7 @@ class RunInfo:
       split_sha256: of the split's indices and data.
       encoder_sha256, encoder_config_sha256, tokenizer_sha256: of what the run started from.
       description: what the run is, from `qjax.modes.description`; None in a workdir from before there was one.
+      config_sha256: of config.json, from `qjax.config.config_hash`; '' in a workdir from before it was kept.
     """
 
     label_names: tuple[str, ...]
@@ -86,6 +93,7 @@ class RunInfo:
     encoder_config_sha256: str
     tokenizer_sha256: str
     description: dict[str, Any] | None = None
+    config_sha256: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,12 +143,12 @@ def load_encoder(config: ConfigDict, workdir: Path, dataset: Dataset | None) -> 
     Args:
       config: the run's.
       workdir: where a random encoder is kept.
-      dataset: gives a random encoder its vocabulary, in a workdir that holds no run yet; else not needed.
+      dataset: of a run that begins, gives a random encoder its vocabulary; None where the workdir holds the encoder.
     """
     settings = config.encoder
     if settings.checkpoint == "random":
-        directory = workdir / "encoder"
-        if dataset is not None and not (workdir / "run.json").exists():
+        directory = workdir / ENCODER_FOLDER
+        if dataset is not None:
             if jax.process_index() == 0:
                 shutil.rmtree(directory, ignore_errors=True)  # drawn for a run that never began
                 _save_random_encoder(config, directory, dataset)
@@ -208,7 +216,7 @@ def make_model(config: ConfigDict, bert_config: BertConfig, num_classes: int) ->
     return Classifier(head=head, encoder=encoder, task=config.task, pooling=config.encoder.pooling)
 
 
-def make_info(dataset: Dataset, encoder: Encoder) -> RunInfo:
+def make_info(config: ConfigDict, dataset: Dataset, encoder: Encoder) -> RunInfo:
     """Returns what a new workdir is to remember."""
     train = [dataset.labels[i] for i in dataset.splits["train"]]
     flat = np.concatenate([np.atleast_1d(np.asarray(labels, np.int64)) for labels in train])
@@ -220,16 +228,20 @@ def make_info(dataset: Dataset, encoder: Encoder) -> RunInfo:
         encoder_sha256=encoder.sha256,
         encoder_config_sha256=encoder.config_sha256,
         tokenizer_sha256=encoder.tokenizer.sha256,
+        config_sha256=config_hash(config),
     )
 
 
 def read_info(workdir: Path) -> RunInfo | None:
     """Returns the workdir's `run.json`, None before the first run."""
-    path = workdir / "run.json"
+    path = workdir / INFO_FILE
     if not path.exists():
         return None
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
+        is_old = "config_sha256" not in saved and checksum.KEY not in saved
+        check(is_old or checksum.is_intact(saved), checksum.KEY, "be that of the file", "another one: it is damaged")
+        saved.pop(checksum.KEY, None)
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
         return RunInfo(**fields)
     except (ValueError, TypeError) as error:
@@ -237,13 +249,14 @@ def read_info(workdir: Path) -> RunInfo | None:
 
 
 def write_info(workdir: Path, info: RunInfo) -> None:
-    """Writes `run.json` whole or not at all."""
-    write_text(workdir / "run.json", json.dumps(dataclasses.asdict(info), indent=1) + "\n")
+    """Writes `run.json`, sealed by its own checksum, whole or not at all."""
+    write_text(workdir / INFO_FILE, json.dumps(checksum.seal(dataclasses.asdict(info)), indent=1) + "\n")
 
 
-def check_same_origin(saved: RunInfo, *, encoder: Encoder, dataset: Dataset | None) -> None:
-    """Raises where encoder, tokenizer or data are not those that the workdir's run was trained with."""
+def check_same_origin(saved: RunInfo, workdir: Path, *, encoder: Encoder, dataset: Dataset | None) -> None:
+    """Raises where config.json, encoder, tokenizer or data are not those that the workdir's run was trained with."""
     found = {
+        "config": config_hash(read_config(workdir)) if saved.config_sha256 else "",
         "encoder": encoder.sha256,
         "encoder_config": encoder.config_sha256,
         "tokenizer": encoder.tokenizer.sha256,
@@ -254,31 +267,33 @@ def check_same_origin(saved: RunInfo, *, encoder: Encoder, dataset: Dataset | No
         expected = getattr(saved, f"{name}_sha256")
         if sha256 != expected:
             what = name.replace("_", " ")
+            same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(expected, sha256, strict=False))
+            place = len(list(same)) + 1
             raise UserError(
-                f"The {what} is not the one that this workdir was trained with: expected sha256 "
-                f"{expected[:16]}..., found {sha256[:16]}.... Restore the original files, or train in a new workdir."
+                f"The {what} is not the one that {workdir} was trained with: expected sha256 {expected}, found "
+                f"{sha256}, another from digit {place} on. Restore the original files, or train in a new workdir."
             )
 
 
-def prepare_run(config: ConfigDict, workdir: Path, dataset: Dataset | None) -> Run:
-    """Returns the assembled run; with a `dataset` in a new workdir it also writes `run.json`.
+def prepare_run(config: ConfigDict, workdir: Path, dataset: Dataset | None, *, is_new: bool = False) -> Run:
+    """Returns the assembled run of a workdir, or of a new run in it.
 
     Args:
       config: validated.
       workdir: exists.
       dataset: the run's data set; None where the mode reads other texts only.
+      is_new: the run begins; a random encoder is drawn and kept in the workdir, nothing else is written.
     """
-    saved = read_info(workdir)
-    encoder = load_encoder(config, workdir, dataset)
-    if saved is None:
-        check(dataset is not None, "--workdir", "hold a trained run (run.json)", str(workdir))
+    if is_new:
         assert dataset is not None
-        info = make_info(dataset, encoder)
+        encoder = load_encoder(config, workdir, dataset)
+        info = make_info(config, dataset, encoder)
     else:
-        check_same_origin(saved, encoder=encoder, dataset=dataset)
-        info = saved
+        saved = read_info(workdir)
+        check(saved is not None, "--workdir", "hold a trained run (run.json)", str(workdir))
+        assert saved is not None
+        encoder, info = load_encoder(config, workdir, None), saved
+        check_same_origin(saved, workdir, encoder=encoder, dataset=dataset)
     model = make_model(config, encoder.config, len(info.label_names))
     mesh = make_mesh(config.train.num_devices)
-    if saved is None and jax.process_index() == 0:
-        write_info(workdir, info)  # last: a mistake found above must not bind the workdir to this data
     return Run(config=config, workdir=workdir, info=info, encoder=encoder, model=model, mesh=mesh)

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import json
-import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,15 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from qjax import signals
-from qjax.checks import check, fail
-from qjax.config import CONFIG_FILE, check_resumable, save_config
+from qjax.checks import check
+from qjax.config import CONFIG_FILE, check_resumable, is_bound, save_config
 from qjax.data import BatchStream, Dataset
 from qjax.evaluation.reports import Report, compare_reports, format_report, majority_warning
-from qjax.files import write_text
+from qjax.files import check_writable, write_text
 from qjax.modes import scoring
 from qjax.modes.description import describe, description_lines
 from qjax.modes.header import print_cut, print_header
-from qjax.modes.setup import Run, load_data, prepare_run, write_info
+from qjax.modes.setup import ENCODER_FOLDER, INFO_FILE, Run, load_data, prepare_run, write_info
 from qjax.training.checkpoint import Checkpoints
 from qjax.training.clock import Clock
 from qjax.training.display import Display
@@ -37,6 +37,9 @@ from qjax.training.stopping import METRIC_MODES, EarlyStopping
 from qjax.visualization.confusion import plot_confusion
 from qjax.visualization.curves import plot_curves
 
+MAX_STEPS = 2**31 - 1  # the state counts in int32
+LARGEST_PADDED_BATCH = 1024  # rows of a batch that may be more than there are examples
+
 
 def run(config: ConfigDict, workdir: str | Path) -> int:
     """Trains to the end and reports, or stops early on SIGTERM with everything saved.
@@ -45,35 +48,30 @@ def run(config: ConfigDict, workdir: str | Path) -> int:
       The exit status: 0, also after a signal.
     """
     workdir = Path(workdir)
-    _make_writable(workdir)
+    check_writable(workdir, "--workdir")
     if not scoring.is_main_process():
         return _locked_run(config, workdir)
     with workdir_lock(workdir):
         return _locked_run(config, workdir)
 
 
-def _make_writable(workdir: Path) -> None:
-    expectation = "be a folder that can be written to"
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        fail("--workdir", expectation, str(error))
-    check(os.access(workdir, os.W_OK | os.X_OK), "--workdir", expectation, f"{workdir}, which cannot")
-
-
 def _locked_run(config: ConfigDict, workdir: Path) -> int:
     check_resumable(config, workdir)
-    is_torso = (workdir / "checkpoints").exists() and not (workdir / CONFIG_FILE).exists()
-    check(not is_torso, "--workdir", f"hold the {CONFIG_FILE} that its checkpoints go with", f"{workdir}, without it")
+    is_new = not is_bound(workdir)
+    for name in () if is_new else (CONFIG_FILE, INFO_FILE):
+        found = f"{workdir}, without it"
+        check((workdir / name).exists(), "--workdir", f"hold the {name} that its checkpoints go with", found)
     if (workdir / "report.json").exists():
         print(f"This run is finished; its report is in {workdir}/report.txt:\n")
         print((workdir / "report.txt").read_text(encoding="utf-8"), end="")
         return 0
     clock = Clock()
     dataset = load_data(config)
-    assembled = prepare_run(config, workdir, dataset)
+    assembled = _checked_run(config, workdir, dataset, is_new=is_new)
     if scoring.is_main_process():
-        save_config(config, workdir)  # it binds the workdir, so every mistake must have been refused before
+        save_config(config, workdir)
+        if is_new:
+            write_info(workdir, assembled.info)
     before, frozen = scoring.initial_params(assembled)
     assembled = _described(assembled, describe(assembled, dataset, params=before, frozen=frozen))
     print_header(assembled, dataset, params=before, frozen=frozen)
@@ -97,6 +95,33 @@ def _described(assembled: Run, description: dict[str, Any]) -> Run:
     if scoring.is_main_process():
         write_info(assembled.workdir, info)
     return dataclasses.replace(assembled, info=info)
+
+
+def _checked_run(config: ConfigDict, workdir: Path, dataset: Dataset, *, is_new: bool) -> Run:
+    """Returns the run, checked in all that it will do; of a new one that is refused the random encoder is removed."""
+    try:
+        assembled = prepare_run(config, workdir, dataset, is_new=is_new)
+        _check_plan(assembled, len(dataset.splits["train"]))
+        scoring.check_head(assembled)
+    except BaseException:
+        if is_new and scoring.is_main_process() and not (workdir / CONFIG_FILE).exists():
+            shutil.rmtree(workdir / ENCODER_FOLDER, ignore_errors=True)
+        raise
+    return assembled
+
+
+def _check_plan(assembled: Run, num_examples: int) -> None:
+    """Raises for batches that are mostly padding, or cannot be dealt out, and for more steps than can be counted."""
+    settings = assembled.config.train
+    batch_size, most = settings.batch_size, max(num_examples, LARGEST_PADDED_BATCH)
+    expectation = f"be at most {most}, with {num_examples} training examples"
+    check(batch_size <= most, "train.batch_size", expectation, batch_size)
+    parts = settings.gradient_accumulation
+    check_batch_size(batch_size, num_devices=assembled.mesh.size, num_micro_batches=parts)
+    buckets = scoring.batching(assembled, batch_size).bucket_lengths
+    most = MAX_STEPS // (num_examples // batch_size + len(buckets) + 1)
+    expectation = f"be at most {most}: a run has at most {MAX_STEPS} steps"
+    check(settings.num_epochs <= most, "train.num_epochs", expectation, settings.num_epochs)
 
 
 def make_checkpoints(config: ConfigDict, workdir: Path) -> Checkpoints:
@@ -172,7 +197,6 @@ def _train(
 ) -> LoopResult:
     config, mesh = assembled.config, assembled.mesh
     micro_batches = config.train.gradient_accumulation
-    check_batch_size(config.train.batch_size, num_devices=mesh.size, num_micro_batches=micro_batches)
     stream = make_stream(assembled, dataset, inputs)
     options = LoopOptions(num_steps=len(stream), eval_every=config.train.eval_every, log_every=config.train.log_every)
     optimizer = make_run_optimizer(config, options.num_steps)

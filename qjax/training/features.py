@@ -18,7 +18,7 @@ from typing import Any, cast
 import numpy as np
 
 from qjax.checks import UserError
-from qjax.files import make_folder, new_file
+from qjax.files import make_folder, new_file, remove_stale
 from qjax.training.mesh import everywhere
 
 # Part of every key: raise it when the meaning of a cached feature changes.
@@ -100,6 +100,8 @@ def load_or_compute(
       write: whether a miss is filled; False in all but one of several processes.
     """
     path = Path(directory) / f"{key}.npz"
+    if write:
+        remove_stale(directory)
     cached = _read(path)
     if everywhere(cached is not None):
         return cast(Features, cached), True

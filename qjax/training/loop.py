@@ -227,5 +227,5 @@ def check_finite(state: TrainState, stream: BatchStream, directory: Path) -> Non
     raise UserError(
         f"The loss or its gradient was not finite at step {position + 1}, on the examples with ids {ids}. The state "
         f"before that step, the batch and the ids are in {target}. A smaller learning rate or gradient clipping "
-        "(optimizer.clip_norm) is the usual cure."
+        "(optimizer.clip_norm) is the usual cure: in this workdir while it holds no checkpoint, then in another one."
     )

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from qjax.files import flush_to_disk, write_text
+from qjax.training import checksum
 
 MANIFEST_NAME = "manifest.json"
-_OWN_SHA256 = "sha256"
 
 
 class DamageError(Exception):
@@ -49,7 +49,7 @@ def write_manifest(
     """Writes the manifest of a finished `folder` into it; all of the folder is on the disk when this returns."""
     files = {path.relative_to(folder).as_posix(): _measure(path) for path in sorted(_files(folder))}
     body = dataclasses.asdict(Manifest(step=step, metric=metric, value=value, loss=loss, leaves=leaves, files=files))
-    write_text(folder / MANIFEST_NAME, json.dumps(body | {_OWN_SHA256: _digest_of_body(body)}, indent=1))
+    write_text(folder / MANIFEST_NAME, json.dumps(checksum.seal(body), indent=1))
     for written in folder.rglob("*"):  # folders too: a file is only found again through its folder's entry
         flush_to_disk(written)
     flush_to_disk(folder)
@@ -62,14 +62,13 @@ def read_manifest(folder: Path) -> Manifest:
       DamageError: the manifest is missing, not readable, changed, or belongs to another step.
     """
     try:
-        body = json.loads((folder / MANIFEST_NAME).read_bytes())
-        own = body.pop(_OWN_SHA256)
-        manifest = Manifest(**body)
+        sealed = json.loads((folder / MANIFEST_NAME).read_bytes())
+        manifest = Manifest(**{name: value for name, value in sealed.items() if name != checksum.KEY})
     except FileNotFoundError:
         raise DamageError(f"no {MANIFEST_NAME}") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError):
         raise DamageError(f"a {MANIFEST_NAME} that is not readable") from None
-    if own != _digest_of_body(body):
+    if not checksum.is_intact(sealed):
         raise DamageError(f"a {MANIFEST_NAME} whose sha256 differs")
     if str(manifest.step) != folder.name:
         raise DamageError(f"a {MANIFEST_NAME} of step {manifest.step}")
@@ -117,7 +116,3 @@ def _measure(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return {"bytes": file.tell(), "sha256": digest}
-
-
-def _digest_of_body(body: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

@@ -251,12 +251,6 @@ def test_resume_with_another_configuration_names_the_keys(trained, capsys):
     assert "train.log_every 7" not in line  # may change
 
 
-def test_checkpoints_without_their_configuration_are_refused(unreported, capsys):
-    (unreported / "config.json").unlink()
-    assert tiny(unreported) == 2
-    assert "hold the config.json that its checkpoints go with" in error_line(capsys)
-
-
 def test_workdir_that_is_a_file(tmp_path, capsys):
     (tmp_path / "file").touch()
     assert tiny(tmp_path / "file") == 2
