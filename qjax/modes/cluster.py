@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -21,6 +22,7 @@ HEARTBEAT_TIMEOUT = 10
 _PERIOD = 0.25
 # Seconds that processes have to answer each other; each does so in a thread that waits for nothing else.
 _ANSWER_TIMEOUT = 20
+_LAST_ONE_WAITS = 1
 _A_YEAR = 365 * 24 * 3600
 
 # Names in the coordinator's store. A name is set once, by whoever is first.
@@ -53,10 +55,10 @@ class Peers:
         timeout = 1000 * _ANSWER_TIMEOUT
         return [self.client.blocking_key_value_get(f"qjax/{name}/{i}", timeout) for i in range(self.count)]
 
-    def end(self, line: str, status: int) -> NoReturn:
+    def end(self, line: str, status: int, *, trace: str = "") -> NoReturn:
         """Ends all processes, this one with `line` as its last and the others with a line that quotes it."""
         self.say(_END, json.dumps([f"Process {self.index} of {self.count} has ended: {line}", status]))
-        self._end_here(line, status)
+        self._end_here(trace or line, status)
 
     def finish(self) -> None:
         """Returns when all processes have come here."""
@@ -65,12 +67,12 @@ class Peers:
         self._thread.join()
 
     def _end_here(self, line: str, status: int) -> NoReturn:
-        with self._ending:  # never released: one line, whoever is first
+        with self._ending:  # never released: whoever of this process's threads is first speaks, and no other
             signals.say_end(line, status)
             with contextlib.suppress(jax.errors.JaxRuntimeError):
-                self.say(f"qjax/gone/{self.index}", "")
-                if self.index == 0:  # it holds the store that the others read
-                    self.gather("gone", "")
+                self.gather("gone", "")  # one that was still at work would take an absence for a failure
+                if self.index == 0:  # it holds the store, without which JAX ends the others with lines of its own
+                    time.sleep(_LAST_ONE_WAITS)
             os._exit(status)
 
     def _listen(self) -> None:
@@ -150,8 +152,7 @@ def joined() -> Iterator[None]:
     except UserError:
         raise  # `main` ends the command with its message
     except Exception as error:
-        traceback.print_exc()
-        peers.end(f"{type(error).__name__}: {error}", 1)
+        peers.end(f"{type(error).__name__}: {error}", 1, trace=traceback.format_exc())
     peers.finish()
 
 
