@@ -30,6 +30,7 @@ from jax.experimental import multihost_utils
 
 from qjax.checks import UserError, check, check_choice, fail
 from qjax.files import flush_to_disk
+from qjax.training.disk import refusal, silence_echoes
 from qjax.training.leaves import abstract_leaf, as_fresh, check_fit, describe
 from qjax.training.manifest import (
     DamageError,
@@ -77,6 +78,7 @@ class Checkpoints:
         self._metric = metric
         self._sign = 1.0 if mode == "max" else -1.0
         self._keep_best = keep_best
+        silence_echoes()
         self._checkpointer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
         self._background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._pending: tuple[int, Future[None]] | None = None
@@ -91,7 +93,8 @@ class Checkpoints:
         except UserError as failure:
             if error is None:
                 raise
-            logging.error("%s", failure)  # raised, it would hide the error that is on its way out
+            if not isinstance(error, UserError):  # raised, it would hide the error that is on its way out
+                logging.error("%s", failure)
 
     # ---- looking -------------------------------------------------------------------------------------------------
 
@@ -150,7 +153,7 @@ class Checkpoints:
           saved without its metric is replaced by one that has it.
 
         Raises:
-          UserError: an argument does not fit, or writing this or the former checkpoint failed.
+          UserError: an argument does not fit, or the system refused to write this or the former checkpoint.
         """
         self.wait()
         leaves = describe(state)
@@ -205,7 +208,11 @@ class Checkpoints:
             self._wait(is_error=is_error)
         finally:
             self._background.shutdown()
-            self._checkpointer.close()
+            try:
+                self._checkpointer.close()
+            except Exception as error:  # what the last save met, once more
+                if refusal(error) is None:
+                    raise
 
     def _finish(self, partial: Path, manifest: dict[str, Any]) -> None:
         """Background: waits for orbax, then vouches for the files, lists the step and prunes the others."""
@@ -245,8 +252,11 @@ class Checkpoints:
     def _fail_to_save(self, step: int, error: Exception) -> None:
         if jax.process_index() == 0:
             shutil.rmtree(self.directory / ".partial", ignore_errors=True)  # gives the space of the torso back
+        reason = refusal(error)
+        if reason is None:  # no mistake of the user
+            raise error
         remaining = f"restorable steps: {self.steps()}"
-        fail(str(self.directory), f"take the checkpoint of step {step}", f"{error} ({remaining})")
+        fail(str(self.directory), f"take the checkpoint of step {step}", f"the error: {reason} ({remaining})")
 
     # ---- restoring -----------------------------------------------------------------------------------------------
 
@@ -384,6 +394,15 @@ def save_tree(path: str | Path, tree: PyTree) -> None:
     """Writes a pytree of arrays to folder `path`, replacing it, and returns when it is there.
 
     For a person to look at: `orbax.checkpoint.StandardCheckpointer().restore(path)` reads it back.
+
+    Raises:
+      UserError: the system refused to write.
     """
-    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-        checkpointer.save(Path(path).absolute(), args=ocp.args.StandardSave(tree), force=True)
+    try:
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+            checkpointer.save(Path(path).absolute(), args=ocp.args.StandardSave(tree), force=True)
+    except Exception as error:
+        reason = refusal(error)
+        if reason is None:
+            raise
+        fail(str(path), "be writable", f"the error: {reason}")

@@ -35,9 +35,8 @@ def workdir_lock(workdir: str | Path) -> Iterator[None]:
             try:
                 started = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
                 with report_errors(path):
-                    file.truncate(0)
-                    file.write(f"process {os.getpid()} on {socket.gethostname()}, started {started}\n")
-                    file.flush()
+                    holder = f"process {os.getpid()} on {socket.gethostname()}, started {started}\n"
+                    _write(file.fileno(), holder)
                 yield
             finally:
                 with contextlib.suppress(OSError):
@@ -46,6 +45,12 @@ def workdir_lock(workdir: str | Path) -> Iterator[None]:
         for folder in made:
             with contextlib.suppress(OSError):  # it holds something
                 folder.rmdir()
+
+
+def _write(descriptor: int, text: str) -> None:
+    """Replaces what a file holds; of a buffer the rest would be written when the file is closed, and fail again."""
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, text.encode())
 
 
 def _open_locked(path: Path) -> TextIO:

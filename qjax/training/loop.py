@@ -217,15 +217,22 @@ def check_finite(state: TrainState, stream: BatchStream, directory: Path) -> Non
     batch = stream[position]
     ids = [int(i) for i in batch["ids"] if i >= 0]
     target = directory / f"not_finite_step_{position + 1}"
+    try:
+        _leave(target, state, batch, {"step": position + 1, "ids": ids})
+        left = f"The state before that step, the batch and the ids are in {target}."
+    except UserError as error:
+        left = f"The state and the batch could not be left to look at: {error}"
+    raise UserError(
+        f"The loss or its gradient was not finite at step {position + 1}, on the examples with ids {ids}. {left} "
+        "A smaller learning rate or gradient clipping (optimizer.clip_norm) is the usual cure: in this workdir while it "
+        "holds no checkpoint, then in another one."
+    )
+
+
+def _leave(target: Path, state: TrainState, batch: Mapping[str, Any], info: dict[str, Any]) -> None:
     make_folder(target)
     save_tree(target / "state", state)
     arrays: dict[str, Any] = {name: np.asarray(value) for name, value in batch.items()}
     with new_file(target / "batch.npz") as file:
         np.savez(file, **arrays)
-    info = {"step": position + 1, "ids": ids}
     write_text(target / "info.json", json.dumps(info, indent=1) + "\n")
-    raise UserError(
-        f"The loss or its gradient was not finite at step {position + 1}, on the examples with ids {ids}. The state "
-        f"before that step, the batch and the ids are in {target}. A smaller learning rate or gradient clipping "
-        "(optimizer.clip_norm) is the usual cure: in this workdir while it holds no checkpoint, then in another one."
-    )

@@ -12,6 +12,8 @@ import json
 import math
 import os
 import re
+import socket
+import struct
 import time
 import zlib
 from collections.abc import Mapping
@@ -43,20 +45,11 @@ class MetricsLog:
     """
 
     def __init__(self, workdir: str | Path, step: int) -> None:
-        from tensorboardX import SummaryWriter  # here: a quarter of a second that no other mode needs to wait
-
         path = Path(workdir) / LOG_NAME
         make_folder(path.parent)
         _cut_back(path, step)
         self._file = open_append(path)
-        # TensorBoard passes over what older files hold from `purge_step` on. Two files of the same second would have
-        # the same name but for the suffix; a kill costs TensorBoard, not metrics.jsonl, the rows of 10 seconds.
-        self._tensorboard = SummaryWriter(
-            str(path.parent / TENSORBOARD_NAME),
-            purge_step=step + 1,
-            flush_secs=10,
-            filename_suffix=f".{os.getpid()}.{time.monotonic_ns()}",
-        )
+        self._tensorboard = _TensorBoard(path.parent / TENSORBOARD_NAME, first_step=step + 1)
 
     def __enter__(self) -> "MetricsLog":
         return self
@@ -84,13 +77,53 @@ class MetricsLog:
         with report_errors(self._file.name):
             self._file.write(_line(row))
             self._file.flush()
-        for name, value in numbers.items():
-            self._tensorboard.add_scalar(f"{split}/{name}", value, step)
+        self._tensorboard.write(step, {f"{split}/{name}": value for name, value in numbers.items()})
 
     def close(self) -> None:
-        """Closes both files and ends TensorBoard's thread."""
-        self._file.close()
+        """Closes both files."""
+        with report_errors(self._file.name):
+            self._file.close()
         self._tensorboard.close()
+
+
+class _TensorBoard:
+    """A file of TensorBoard's in `folder`, which passes over what older files hold from `first_step` on.
+
+    Each row is handed to the operating system at once. The writer of tensorboardX has a thread for that, whose death
+    on a full disk leaves the run waiting for ever.
+    """
+
+    def __init__(self, folder: Path, *, first_step: int) -> None:
+        from tensorboardX.proto import event_pb2  # here: a quarter of a second that no other mode needs to wait
+
+        self._events = event_pb2
+        make_folder(folder)
+        # Two files of the same second would have the same name but for the end.
+        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}.{time.monotonic_ns()}"
+        with report_errors(folder):
+            self._file = (folder / name).open("xb", buffering=0)
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._write(step=first_step, file_version="brain.Event:2")
+        self._write(step=first_step, session_log=start)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        from tensorboardX.summary import scalar
+
+        for name, value in values.items():
+            self._write(step=step, summary=scalar(name, value))
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _write(self, **fields: Any) -> None:
+        """Writes an event as TensorBoard's record: length, its checksum, the event, its checksum."""
+        from tensorboardX.record_writer import masked_crc32c
+
+        event = self._events.Event(wall_time=time.time(), **fields).SerializeToString()
+        length = struct.pack("<Q", len(event))
+        checksums = [struct.pack("<I", masked_crc32c(part)) for part in (length, event)]
+        with report_errors(self._file.name):
+            self._file.write(length + checksums[0] + event + checksums[1])
 
 
 def read_rows(workdir: str | Path) -> list[Row]:

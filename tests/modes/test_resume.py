@@ -197,6 +197,57 @@ def test_lost_best_checkpoint_is_said(unreported, monkeypatch, capsys):
     assert json.loads((unreported / "report.json").read_text())["step"] == other
 
 
+# ---- disks that cannot be written to -----------------------------------------------------------------------------
+
+
+def run_tiny(workdir, *arguments):
+    """Runs configs/tiny.py in a process of its own, and returns the status and what it said on standard error."""
+    child = start(workdir, *arguments)
+    _, errors = child.communicate(timeout=100)
+    return child.returncode, errors
+
+
+@pytest.mark.slow
+def test_full_disk_is_one_line_wherever_it_fills_and_more_space_lets_the_run_go_on(trained, small_disk):
+    said = set()
+    for kilobytes in [4, 150, 358, 370, 400, 450, 500, 600, 650, 700]:
+        workdir = small_disk(kilobytes) / "run"
+        status, errors = run_tiny(workdir)
+        if status == 0:
+            break
+        path = re.fullmatch(rf"error: Argument `{workdir}/(\S+?)` must .* No space left on device.*\n", errors)
+        assert (status, bool(path)) == (2, True), errors
+        said.add(path[1].split("/")[0])
+    assert said > {"encoder", "config.json", "checkpoints"}, said
+    workdir = small_disk(100_000) / "run"
+    assert run_tiny(workdir) == (0, "")
+    assert_same_run(workdir, trained)
+
+
+def test_full_disk_in_a_save_is_one_line(small_disk):
+    workdir = small_disk(450) / "run"
+    status, errors = run_tiny(workdir)
+    assert status == 2
+    assert re.fullmatch(
+        rf"error: Argument `{workdir}/checkpoints` must take the checkpoint of step \d+, but got the error: "
+        r"No space left on device \(restorable steps: .*\)\.\n",
+        errors,
+    )
+
+
+def test_read_only_workdir_is_one_line(trained, small_disk, capsys):
+    workdir = small_disk(10_000) / "run"
+    shutil.copytree(trained, workdir)
+    (workdir / "report.json").unlink()
+    small_disk(10_000, mode="ro")
+    assert tiny(workdir, "--mode=evaluate") == 2
+    assert re.search(
+        r"evaluation_test.* must be writable, but got the error: Read-only file system", error_line(capsys)
+    )
+    assert tiny(workdir) == 2
+    assert "--workdir` must be a folder that can be written to" in error_line(capsys)
+
+
 # ---- a loss that is not finite -----------------------------------------------------------------------------------
 
 

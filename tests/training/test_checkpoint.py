@@ -435,25 +435,29 @@ def test_a_folder_that_cannot_be_made_is_told(open_checkpoints, tmp_path):
         open_checkpoints(directory=tmp_path / "file" / "checkpoints").save(1, make_state(), {}, None, wait=True)
 
 
-def test_a_full_disk(open_checkpoints, tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("needs the right to mount a small tmpfs")
-    try:
-        checkpoints = open_checkpoints(directory=disk)
-        target = {"x": jnp.zeros((700, 700))}
-        for step in (1, 2):  # 1.8 MB each: the second does not fit
-            checkpoints.save(step, {"x": jax.random.normal(jax.random.key(step), (700, 700))}, {}, None)
-        with pytest.raises(UserError, match=r"take the checkpoint of step 2, but got .*No space.*steps: \[1\]"):
-            checkpoints.wait()
-        assert checkpoints.steps() == [1]
-        assert checkpoints.restore_latest(target).step == 1
-        assert checkpoints.save(2, {"x": jnp.zeros((10, 10))}, {}, None, wait=True)  # the torso's space is free
-        checkpoints.close()
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+def test_a_full_disk(open_checkpoints, small_disk, capfd):
+    checkpoints = open_checkpoints(directory=small_disk(3000))
+    target = {"x": jnp.zeros((700, 700))}
+    for step in (1, 2):  # 1.8 MB each: the second does not fit
+        checkpoints.save(step, {"x": jax.random.normal(jax.random.key(step), (700, 700))}, {}, None)
+    with pytest.raises(UserError, match=r"take the checkpoint of step 2, but got .*No space.*steps: \[1\]"):
+        checkpoints.wait()
+    assert checkpoints.steps() == [1]
+    assert checkpoints.restore_latest(target).step == 1
+    assert checkpoints.save(2, {"x": jnp.zeros((10, 10))}, {}, None, wait=True)  # the torso's space is free
+    checkpoints.close()
+    assert capfd.readouterr().err == ""  # the error is all that is said
+
+
+def test_an_error_that_is_no_refusal_keeps_its_traceback(saved, monkeypatch):
+    def broken(*_, **__):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("qjax.training.checkpoint.write_manifest", broken)
+    checkpoints = saved[0]
+    assert checkpoints.save(3, make_state(3), {}, 0.3)
+    with pytest.raises(ZeroDivisionError):
+        checkpoints.wait()
 
 
 def kill_while_saving(directory, delay):

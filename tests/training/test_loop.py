@@ -1,5 +1,6 @@
 """The training loop on a softmax regression: NumPy repeats the whole run, and every end can be resumed."""
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -381,6 +382,15 @@ def test_non_finite_loss_is_noticed_at_a_stop_signal_too(tmp_path: Path) -> None
         train(tmp_path, stream=stream, options=options, request=LateRequest(step))
     with Checkpoints(tmp_path / "checkpoints", metric="loss", mode="min", keep_best=1) as checkpoints:
         assert checkpoints.steps() == []
+
+
+def test_non_finite_loss_is_told_on_a_full_disk_too(small_disk: Callable[[int], Path]) -> None:
+    disk = small_disk(64)
+    (disk / "filling").write_bytes(bytes(60 * 1024))
+    state = init_state(PARAMS, OPTIMIZER, jax.random.key(0))
+    state = dataclasses.replace(state, finite=jnp.zeros((), bool))
+    with pytest.raises(UserError, match=r"not finite at step 1, .* could not be left to look at: .*No space left"):
+        check_finite(state, make_stream(), disk)
 
 
 def test_a_finite_state_passes(tmp_path: Path) -> None:
