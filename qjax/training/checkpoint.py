@@ -37,7 +37,9 @@ from qjax.training.manifest import (
     Manifest,
     check_file,
     check_sizes,
+    checked_meta,
     find_damage,
+    number_or_none,
     read_manifest,
     write_manifest,
 )
@@ -157,8 +159,8 @@ class Checkpoints:
         """
         self.wait()
         leaves = describe(state)
-        kept_meta = _checked_meta(meta)
-        value, loss = _number_or_none(metric_value), _number_or_none(loss)
+        kept_meta = checked_meta(meta)
+        value, loss = number_or_none(metric_value), number_or_none(loss)
         manifests = self._manifests()
         self._best(manifests)  # refuses a folder of another metric before anything is written
         if step in manifests and (value is None or manifests[step].value is not None):
@@ -373,21 +375,6 @@ class Checkpoints:
             fail(str(folder), "be as its manifest.json says", str(damage))
         meta: dict[str, Any] = json.loads((folder / _META_FILE).read_text(encoding="utf-8"))
         return meta
-
-
-def _number_or_none(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else float(value)
-
-
-def _checked_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of `meta` as JSON gives it back, which must equal it."""
-    expectation = "be what JSON gives back unchanged (text keys; no tuples, arrays or NaN)"
-    try:
-        copied: dict[str, Any] = json.loads(json.dumps(dict(meta)))
-    except (TypeError, ValueError) as error:
-        fail("meta", expectation, str(error))
-    check(copied == dict(meta), "meta", expectation, meta)
-    return copied
 
 
 def save_tree(path: str | Path, tree: PyTree) -> None:

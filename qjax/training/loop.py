@@ -224,8 +224,8 @@ def check_finite(state: TrainState, stream: BatchStream, directory: Path) -> Non
         left = f"The state and the batch could not be left to look at: {error}"
     raise UserError(
         f"The loss or its gradient was not finite at step {position + 1}, on the examples with ids {ids}. {left} "
-        "A smaller learning rate or gradient clipping (optimizer.clip_norm) is the usual cure: in this workdir while it "
-        "holds no checkpoint, then in another one."
+        "A smaller learning rate or gradient clipping (optimizer.clip_norm) is the usual cure: in this workdir while "
+        "it holds no checkpoint, then in another one."
     )
 
 

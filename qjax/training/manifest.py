@@ -8,10 +8,12 @@ itself, and is written last, so a folder with a manifest that agrees with it is 
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from qjax.checks import check, fail
 from qjax.files import flush_to_disk, write_text
 from qjax.training import checksum
 
@@ -116,3 +118,19 @@ def _measure(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return {"bytes": file.tell(), "sha256": digest}
+
+
+def number_or_none(value: float | None) -> float | None:
+    """Returns the value as JSON can hold it: None for NaN."""
+    return None if value is None or math.isnan(value) else float(value)
+
+
+def checked_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a copy of `meta` as JSON gives it back, which must equal it."""
+    expectation = "be what JSON gives back unchanged (text keys; no tuples, arrays or NaN)"
+    try:
+        copied: dict[str, Any] = json.loads(json.dumps(dict(meta)))
+    except (TypeError, ValueError) as error:
+        fail("meta", expectation, str(error))
+    check(copied == dict(meta), "meta", expectation, meta)
+    return copied
