@@ -5,7 +5,6 @@ which file, and by it the configuration of an algorithm is told from that of a t
 """
 
 import functools
-import math
 import types
 from collections.abc import Mapping
 from typing import Any
@@ -13,8 +12,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from qjax.checks import check, check_choice
-from qjax.config_schema import POSITIVE, SEED, Rule, checked_values, flatten, unflatten
+from qjax.config_schema import COUNT, QUBITS, SEED, Rule, between, checked_values, flatten, unflatten
 from qjax.configs.algorithms import counting, grover, minimum, phase_estimation, shor
+from qjax.untrusted import MAX_QUBITS
 
 FILES = {
     "grover": grover,
@@ -33,25 +33,22 @@ def _are_states(value: tuple[Any, ...]) -> bool:
 
 
 def _are_numbers(value: tuple[Any, ...]) -> bool:
-    return all(type(entry) in (int, float) and math.isfinite(entry) for entry in value)
+    return all(type(entry) in (int, float) and abs(entry) < 1e300 for entry in value)
 
 
-# Far above what any memory holds, and low enough for the bytes to be written out where they are refused.
-QUBITS: Rule = (lambda value: 1 <= value <= 64, "lie in 1..64")
-COUNT: Rule = (lambda value: 1 <= value <= 1_000_000, "lie in 1..1000000")
 RANGES: dict[str, Rule] = {
     "seed": SEED,
     "num_qubits": QUBITS,
     "num_precision_qubits": QUBITS,
     "marked": (_are_states, "be a tuple of basis indices, or one of bitstrings such as ('0101',), not empty"),
     "num_iterations": (lambda value: -1 <= value <= 1_000_000, "lie in 0..1000000, or be -1 for the optimal number"),
-    "shots": COUNT,
+    "shots": between(1, 1_000_000),
     "number": (lambda value: 2 <= value <= 10**18, "lie in 2..10**18"),
     "num_counting_qubits": (lambda value: 0 <= value <= 128, "lie in 1..128, or be 0 for 2 ceil(log2 N)"),
-    "max_attempts": POSITIVE,
+    "max_attempts": COUNT,
     "phase": (lambda value: 0 <= value < 1, "lie in [0, 1)"),
-    "table": (_are_numbers, "be a tuple of finite numbers; () draws them at random"),
-    "num_values": POSITIVE,
+    "table": (_are_numbers, "be a tuple of numbers below 1e300; () draws them at random"),
+    "num_values": between(1, 2**MAX_QUBITS),
 }
 
 # Keys that are read only where another key has one value; elsewhere a changed value is an error.

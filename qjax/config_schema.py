@@ -12,8 +12,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from qjax.checks import check, check_choice, fail, nearest
+from qjax.checks import check, check_choice, fail, nearest, printable
 from qjax.configs import default
+from qjax.untrusted import MAX_COUNT, MAX_LAYERS, MAX_QUBITS, MAX_SIZE
 
 # Keys whose value is one of a few names.
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -38,9 +39,16 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 Rule = tuple[Callable[[Any], bool], str]
-POSITIVE: Rule = (lambda value: value >= 1, "be 1 or more")
-NATURAL: Rule = (lambda value: value >= 0, "be 0 or more")
-SEED: Rule = (lambda value: 0 <= value < 2**31, "lie in 0..2147483647")
+
+
+def between(least: int, most: int) -> Rule:
+    """Returns the rule of a number that both ends may be."""
+    return lambda value: least <= value <= most, f"lie in {least}..{most}"
+
+
+QUBITS, LAYERS, SIZE = between(1, MAX_QUBITS), between(1, MAX_LAYERS), between(1, MAX_SIZE)
+COUNT, COUNT_OR_NONE = between(1, MAX_COUNT), between(0, MAX_COUNT)
+SEED: Rule = between(0, MAX_COUNT)
 RATE: Rule = (lambda value: value >= 0, "be a rate of 0 or more")
 SHARE: Rule = (lambda value: 0 < value < 1, "lie strictly between 0 and 1")
 DROPOUT: Rule = (lambda value: 0 <= value < 1, "lie in [0, 1)")
@@ -55,45 +63,47 @@ RANGES: dict[str, Rule] = {
     "data.split_seed": SEED,
     "data.validation_fraction": SHARE,
     "data.test_fraction": SHARE,
-    "data.max_examples": NATURAL,
-    "data.max_length": (lambda value: value >= 3, "be 3 or more: two special word pieces and one of the text"),
+    "data.max_examples": COUNT_OR_NONE,
+    "data.max_length": (
+        lambda value: 3 <= value <= MAX_SIZE,
+        f"lie in 3..{MAX_SIZE}, two special word pieces and one of the text at least",
+    ),
     "data.bucket_lengths": (
         lambda value: (
-            len(value) > 0
-            and all(type(length) is int and length >= 1 for length in value)
+            all(type(length) is int and 1 <= length <= MAX_SIZE for length in value)
             and list(value) == sorted(set(value))
         ),
-        "be a tuple of positive integers that increase",
+        "be a tuple of positive integers that increase, or () for lengths up to data.max_length",
     ),
     "encoder.checkpoint": (lambda value: value != "", "name a checkpoint"),
-    "encoder.num_frozen_layers": NATURAL,
+    "encoder.num_frozen_layers": between(0, MAX_LAYERS),
     "encoder.dropout": (lambda value: value == -1 or 0 <= value < 1, "lie in [0, 1), or be -1 for the checkpoint's"),
-    "encoder.random_num_layers": POSITIVE,
-    "encoder.random_hidden_size": POSITIVE,
-    "encoder.random_num_heads": POSITIVE,
+    "encoder.random_num_layers": LAYERS,
+    "encoder.random_hidden_size": between(1, MAX_SIZE // 4),  # a layer's feed-forward part has four times as many
+    "encoder.random_num_heads": SIZE,
     "head.dropout": DROPOUT,
-    "head.num_qubits": POSITIVE,
-    "head.reps": POSITIVE,
+    "head.num_qubits": QUBITS,
+    "head.reps": LAYERS,
     "head.rotations": (
-        lambda value: len(value) > 0 and all(axis in ("rx", "ry", "rz") for axis in value),
-        "be a tuple of 'rx', 'ry' and 'rz', not empty",
+        lambda value: 0 < len(value) <= 8 and all(axis in ("rx", "ry", "rz") for axis in value),
+        "be a tuple of 'rx', 'ry' and 'rz', not empty and of at most 8",
     ),
-    "head.num_iterations": NATURAL,
-    "head.hidden_size": POSITIVE,
+    "head.num_iterations": COUNT_OR_NONE,
+    "head.hidden_size": SIZE,
     "optimizer.learning_rate": RATE,
     "optimizer.circuit_learning_rate": RATE,
     "optimizer.encoder_learning_rate": RATE,
     "optimizer.warmup_fraction": DROPOUT,
     "optimizer.weight_decay": RATE,
     "optimizer.clip_norm": (lambda value: value >= 0, "be a norm above 0, or 0 for no clipping"),
-    "train.batch_size": POSITIVE,
-    "train.num_epochs": POSITIVE,
-    "train.gradient_accumulation": POSITIVE,
-    "train.eval_every": POSITIVE,
-    "train.log_every": POSITIVE,
-    "train.patience": NATURAL,
-    "train.keep_best": POSITIVE,
-    "train.num_devices": NATURAL,
+    "train.batch_size": SIZE,
+    "train.num_epochs": COUNT,
+    "train.gradient_accumulation": SIZE,
+    "train.eval_every": COUNT,
+    "train.log_every": COUNT,
+    "train.patience": COUNT_OR_NONE,
+    "train.keep_best": COUNT,
+    "train.num_devices": COUNT_OR_NONE,
 }
 
 # Keys that are read only where another key has one of some values; elsewhere a changed value is an error.
@@ -222,6 +232,8 @@ def checked_values(
 def validate_config(config: ConfigDict, *, unused_ok: Collection[str] = ()) -> ConfigDict:
     """Returns `config` as a locked copy with the types of the schema, or raises for its first mistake.
 
+    The copy states the bucket lengths that `config` leaves open.
+
     Args:
       config: has every key of `configs/default.py` and no other; lists stand for tuples, integers for floats.
       unused_ok: keys that may differ from their default although the chosen task, head or regime ignores them.
@@ -232,7 +244,18 @@ def validate_config(config: ConfigDict, *, unused_ok: Collection[str] = ()) -> C
     values = checked_values(given, schema(), "configs/default.py", CHOICES, RANGES)
     _check_conditions(values, unused_ok)
     _check_combinations(values)
+    values["data.bucket_lengths"] = values["data.bucket_lengths"] or bucket_lengths(values["data.max_length"])
     return unflatten(values).lock()
+
+
+def bucket_lengths(max_length: int) -> tuple[int, ...]:
+    """Returns the lengths that batches are padded to where none are given, two for each doubling from 16 on.
+
+    >>> bucket_lengths(64)
+    (16, 24, 32, 48, 64)
+    """
+    lengths = (length << power for power in range(max_length.bit_length()) for length in (16, 24))
+    return (*(length for length in lengths if length < max_length), max_length)
 
 
 def cast(key: str, value: Any, kind: type) -> Any:
@@ -243,6 +266,8 @@ def cast(key: str, value: Any, kind: type) -> Any:
         value = tuple(value)
     is_right = type(value) is kind and not (isinstance(value, float) and not math.isfinite(value))
     check(is_right, key, f"be {TYPE_WORDS[kind]}", repr(value))
+    texts = [text for text in (value if kind is tuple else [value]) if isinstance(text, str)]
+    check(all(printable(text) == text for text in texts), key, "hold no control characters", repr(value))
     return value
 
 
@@ -268,13 +293,9 @@ def _check_combinations(values: Mapping[str, Any]) -> None:
     check(source != "file" or values["data.path"] != "", "data.path", "name a file with data.source 'file'", "''")
     share = values["data.validation_fraction"] + values["data.test_fraction"]
     check(share < 1, "data.test_fraction", "leave examples to train on beside data.validation_fraction", share)
-    longest = values["data.bucket_lengths"][-1]
-    check(
-        longest >= values["data.max_length"],
-        "data.bucket_lengths",
-        "reach data.max_length at its end",
-        longest,
-    )
+    buckets, length = values["data.bucket_lengths"], values["data.max_length"]
+    expectation = f"reach data.max_length ({length}) at its end, or be () for lengths up to it"
+    check(not buckets or buckets[-1] >= length, "data.bucket_lengths", expectation, buckets)
     hidden, heads = values["encoder.random_hidden_size"], values["encoder.random_num_heads"]
     check(hidden % heads == 0, "encoder.random_hidden_size", f"be a multiple of the {heads} heads", hidden)
     _check_amplification(values)

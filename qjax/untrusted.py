@@ -1,37 +1,33 @@
-"""What others wrote: JSON from files and texts, read within limits; and text of theirs on a terminal.
+"""What others wrote is read within limits: JSON, and the sizes that a configuration or a checkpoint states.
 
 Every JSON that this package reads comes through `parse_json`. Whatever it holds is then a value within the limits
 below, or one `UserError`: never a traceback, an endless wait, or a value that breaks something later.
 """
 
 import json
-import math
 import os
-import re
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from qjax.checks import fail
+from qjax.checks import fail, printable
+
+__all__ = ["parse_json", "printable", "read_json"]
 
 # Limits of a JSON text: far above what a file of ours, or the tokenizer of a checkpoint, holds.
 MAX_BYTES = 256 * 2**20
 MAX_DEPTH = 200  # brackets within brackets; one repetition of a circuit takes three
 MAX_DIGITS = 100  # of an integer
 
-# Characters that a terminal obeys and does not show: control characters, ends of lines and paragraphs, changes of the
-# direction of writing. And halves of surrogate pairs, which no encoding can write.
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def printable(text: str) -> str:
-    r"""Returns the text on one line, with JSON's escape for each character that a terminal obeys and does not show.
-
-    >>> print(printable("red \x1b[31m, half \ud800"))
-    red \u001b[31m, half \ud800
-    """
-    return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+# The largest numbers that a file may ask for, on any device: far above any use, and small enough to be counted,
+# listed and shown at once. Whether a device has the memory is asked where it is known what is needed.
+MAX_QUBITS = 64  # of what is simulated
+MAX_CIRCUIT_QUBITS = 2**16
+MAX_LAYERS = 1_000  # of an encoder or an ansatz
+MAX_SIZE = 2**20  # features, heads, positions, examples of a batch
+MAX_VOCABULARY = 2**24
+MAX_COUNT = 2**31 - 1  # examples, steps
 
 
 def read_json(path: str | os.PathLike[str], what: str = "a JSON object") -> dict[str, Any]:
@@ -53,7 +49,7 @@ def read_json(path: str | os.PathLike[str], what: str = "a JSON object") -> dict
 
 
 def parse_json(text: str | bytes, name: str, what: str = "a JSON object") -> dict[str, Any]:
-    """Returns the object that a JSON text holds: dicts, lists, texts, finite numbers, true, false and None.
+    """Returns the object that a JSON text holds; numbers may be NaN and Infinity, as Python writes them.
 
     Args:
       text: the text, or its bytes in UTF-8.
@@ -62,19 +58,21 @@ def parse_json(text: str | bytes, name: str, what: str = "a JSON object") -> dic
 
     Raises:
       UserError: the text is no JSON, or not of an object; it is larger, deeper or has longer integers than the limits
-        of this module; or it holds a key twice, a number that is not finite, or half of a surrogate pair.
+        of this module; or it holds a key twice, or half of a surrogate pair.
     """
     try:
         return _load(text)
     except _Fault as fault:
-        fail(name, f"be {what}", printable(str(fault)))
+        fail(name, f"be {what}", str(fault))
 
 
 class _Fault(Exception):
     """What is wrong with a JSON text, in words that complete "but got ..."."""
 
 
-def _load(text: str | bytes) -> dict[str, Any]:
+def _load(text: object) -> dict[str, Any]:
+    if not isinstance(text, str | bytes):
+        raise _Fault(f"a value of type {type(text).__name__}")
     if len(text) > MAX_BYTES:
         raise _Fault(f"more than {MAX_BYTES} bytes")
     try:
@@ -124,8 +122,6 @@ def _children(item: Any) -> Iterable[Any]:
             item.encode()
         except UnicodeEncodeError:
             raise _Fault(f"half of a surrogate pair in {item[:80]!r}") from None
-    elif isinstance(item, float) and not math.isfinite(item):
-        raise _Fault(f"{item}, which is not a finite number")
     elif isinstance(item, int) and abs(item) >= 10**MAX_DIGITS:
         raise _Fault(f"an integer of more than {MAX_DIGITS} digits")
     return ()

@@ -1,6 +1,8 @@
 """One reader of JSON that others wrote: a value within limits, or one line."""
 
 import json
+import pathlib
+import re
 
 import pytest
 from hypothesis import given
@@ -9,6 +11,8 @@ from hypothesis import strategies as st
 from qjax import untrusted
 from qjax.checks import UserError
 from qjax.untrusted import parse_json, printable, read_json
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 HOSTILE = {
     "empty": (b"", "no JSON: Expecting value"),
@@ -22,8 +26,6 @@ HOSTILE = {
     "100,000 objects": (b'{"a": ' * 100_000 + b"1" + b"}" * 100_000, "brackets more than 200 deep"),
     "5,000 digits": (b'{"a": ' + b"7" * 5_000 + b"}", "an integer of more than 100 digits"),
     "101 digits": (b'{"a": [-' + b"7" * 101 + b"]}", "an integer of more than 100 digits"),
-    "infinity": (b'{"a": 1e999}', "inf, which is not a finite number"),
-    "NaN": (b'{"a": [NaN]}', "nan, which is not a finite number"),
     "repeated key": (b'{"a": {"b\\u001b": 1, "b\\u001b": 2}}', r"the key 'b\x1b' twice in one object"),
     "lone surrogate": (rb'{"a": "good \ud800"}', r"half of a surrogate pair in 'good \ud800'"),
     "lone surrogate in a key": (rb'{"\udfff": 1}', r"half of a surrogate pair in '\udfff'"),
@@ -96,3 +98,8 @@ def test_printable_text_is_shown_on_any_terminal_and_is_the_same_json(text):
 @pytest.mark.parametrize("text", ["", "négatif", "不好", "👨‍👩‍👧", "a b", "ש", "\\"])
 def test_what_a_terminal_shows_stays(text):
     assert printable(text) == text
+
+
+def test_no_other_file_parses_json():
+    files = [path for path in (ROOT / "qjax").rglob("*.py") if path.name != "untrusted.py"]
+    assert [path for path in files if re.search(r"\bjson\.loads?\(", path.read_text(encoding="utf-8"))] == []

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qjax.checks import check
+from qjax.untrusted import MAX_COUNT
 
 _NUM_THREADS = 2
 _NUM_PREFETCHED = 8
@@ -115,6 +116,9 @@ class BatchStream:
         check(num_epochs >= 1, "train.num_epochs", "be at least 1", num_epochs)
         self.batches_per_epoch = batches_per_epoch(lengths, batch_size=batch_size, bucket_lengths=bucket_lengths)
         self.num_batches = num_epochs * self.batches_per_epoch
+        most = MAX_COUNT // self.batches_per_epoch  # steps are counted in 32 bits
+        expectation = f"be at most {most} with {self.batches_per_epoch} steps an epoch"
+        check(num_epochs <= most, "train.num_epochs", expectation, num_epochs)
         self._make_batch = make_batch
         plan = functools.partial(
             batch_plan, lengths, seed=seed, batch_size=batch_size, bucket_lengths=tuple(bucket_lengths)

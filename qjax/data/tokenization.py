@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tokenizers
@@ -19,9 +18,11 @@ from tokenizers import BertWordPieceTokenizer
 
 from qjax.checks import check, fail
 from qjax.files import make_folder, write_text
+from qjax.untrusted import MAX_VOCABULARY, parse_json, read_json
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _MAX_RANDOM_VOCABULARY = 2000
+Options = dict[str, bool | None]  # as a tokenizer_config.json states them
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +80,9 @@ class Tokenizer:
         missing = [token for token in SPECIAL_TOKENS[:4] if token not in vocabulary]
         check(not missing, "vocabulary", f"hold {', '.join(SPECIAL_TOKENS[:4])}", f"one without {', '.join(missing)}")
         self.vocab_size = max(vocabulary.values()) + 1
+        check(
+            self.vocab_size <= MAX_VOCABULARY, "vocabulary", f"have ids below {MAX_VOCABULARY}", self.vocab_size - 1
+        )
         self.pad_id, self.unk_id, self.cls_id, self.sep_id = (vocabulary[token] for token in SPECIAL_TOKENS[:4])
 
     @cached_property
@@ -120,7 +124,7 @@ class Tokenizer:
 
         For tokenizers that are determined by these two alone: those of `random_tokenizer` and those read from them.
         """
-        definition = json.loads(self._definition)
+        definition = parse_json(self._definition, "tokenizer")
         if "vocabulary" not in definition:
             fail("tokenizer", "come from a vocab.txt to be saved", "one from a tokenizer.json")
         folder = Path(directory)
@@ -146,28 +150,35 @@ def load_tokenizer(directory: Path | str) -> Tokenizer:
     """
     folder = Path(directory)
     if (folder / "tokenizer.json").is_file():
-        definition = _read(folder / "tokenizer.json")
-        model = _parse_json(folder / "tokenizer.json", definition).get("model")
-        kind = model.get("type") if isinstance(model, dict) else None
-        check(kind == "WordPiece", str(folder / "tokenizer.json"), "hold a WordPiece tokenizer", repr(kind))
-        try:
-            backend = tokenizers.Tokenizer.from_str(definition)
-        except Exception as error:  # what the Rust side raises has no type of its own
-            fail(str(folder / "tokenizer.json"), "be a tokenizer that can be read", str(error))
-        return Tokenizer(backend, definition)
+        return _from_definition(folder / "tokenizer.json")
     if not (folder / "vocab.txt").is_file():
         fail(str(folder), "hold tokenizer.json or vocab.txt", "neither")
     vocabulary = [line.removesuffix("\r") for line in _read(folder / "vocab.txt").split("\n")]
     vocabulary = vocabulary[:-1] if not vocabulary[-1] else vocabulary
     config_path = folder / "tokenizer_config.json"
-    config = _parse_json(config_path, _read(config_path)) if config_path.is_file() else {}
+    config = read_json(config_path) if config_path.is_file() else {}
     cased = any(token != token.lower() for token in vocabulary if token not in SPECIAL_TOKENS and token[:1] != "[")
-    return _from_vocabulary(
-        vocabulary,
-        lowercase=config.get("do_lower_case", not cased),
-        strip_accents=config.get("strip_accents"),
-        chinese=config.get("tokenize_chinese_chars", True),
-    )
+    options: Options = {"do_lower_case": not cased, "strip_accents": None, "tokenize_chinese_chars": True}
+    for name in options:
+        value = config.get(name)
+        check(value is None or isinstance(value, bool), f"{name} in {config_path}", "be true or false", repr(value))
+        options[name] = options[name] if value is None else value
+    return _from_vocabulary(vocabulary, options)
+
+
+def _from_definition(path: Path) -> Tokenizer:
+    """Makes a tokenizer of a tokenizer.json."""
+    definition = _read(path)
+    model = parse_json(definition, str(path)).get("model")
+    model = model if isinstance(model, dict) else {}
+    check(model.get("type") == "WordPiece", str(path), "hold a WordPiece tokenizer", repr(model.get("type")))
+    unknown = model.get("unk_token")
+    check(unknown == "[UNK]", str(path), "hold a tokenizer with the unk_token '[UNK]'", repr(unknown))
+    try:
+        backend = tokenizers.Tokenizer.from_str(definition)
+    except Exception as error:  # what the Rust side raises has no type of its own
+        fail(str(path), "be a tokenizer that can be read", str(error))
+    return Tokenizer(backend, definition)
 
 
 def random_tokenizer(texts: Iterable[str]) -> Tokenizer:
@@ -175,27 +186,33 @@ def random_tokenizer(texts: Iterable[str]) -> Tokenizer:
 
     At most 2,000 tokens, lower-cased, words of one frequency in alphabetical order; all other words are [UNK].
     """
-    splitter = _from_vocabulary(list(SPECIAL_TOKENS), lowercase=True, strip_accents=None, chinese=True)._backend
+    options: Options = {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True}
+    splitter = _from_vocabulary(list(SPECIAL_TOKENS), options)._backend
     counts: Counter[str] = Counter()
     for text in texts:
         normal = splitter.normalizer.normalize_str(text)
         counts.update(word for word, _ in splitter.pre_tokenizer.pre_tokenize_str(normal))
     words = sorted(counts, key=lambda word: (-counts[word], word))
     vocabulary = [*SPECIAL_TOKENS, *words][:_MAX_RANDOM_VOCABULARY]
-    return _from_vocabulary(vocabulary, lowercase=True, strip_accents=None, chinese=True)
+    return _from_vocabulary(vocabulary, options)
 
 
-def _from_vocabulary(
-    vocabulary: list[str], *, lowercase: bool, strip_accents: bool | None, chinese: bool
-) -> Tokenizer:
-    """Makes a tokenizer of BERT's cleaning, splitting and longest-match word pieces; ids are positions."""
+def _from_vocabulary(vocabulary: list[str], options: Options) -> Tokenizer:
+    """Makes a tokenizer of BERT's cleaning, splitting and longest-match word pieces; ids are positions.
+
+    Args:
+      vocabulary: the tokens.
+      options: do_lower_case, strip_accents and tokenize_chinese_chars, as in a tokenizer_config.json.
+    """
     missing = [token for token in SPECIAL_TOKENS[:4] if token not in vocabulary]
     check(not missing, "vocab.txt", f"hold {', '.join(SPECIAL_TOKENS[:4])}", f"one without {', '.join(missing)}")
     ids = {token: index for index, token in enumerate(vocabulary)}
     wrapped = BertWordPieceTokenizer(
-        ids, lowercase=lowercase, strip_accents=strip_accents, handle_chinese_chars=chinese
+        ids,
+        lowercase=options["do_lower_case"],
+        strip_accents=options["strip_accents"],
+        handle_chinese_chars=options["tokenize_chinese_chars"],
     )
-    options = {"do_lower_case": lowercase, "strip_accents": strip_accents, "tokenize_chinese_chars": chinese}
     return Tokenizer(wrapped._tokenizer, json.dumps({"vocabulary": vocabulary, "options": options}))
 
 
@@ -204,15 +221,6 @@ def _read(path: Path) -> str:
         return path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         fail(str(path), "be a UTF-8 file that can be read", str(error))
-
-
-def _parse_json(path: Path, content: str) -> dict[str, Any]:
-    try:
-        value = json.loads(content)
-    except json.JSONDecodeError as error:
-        fail(str(path), "be JSON", str(error))
-    check(isinstance(value, dict), str(path), "hold a JSON object", type(value).__name__)
-    return dict(value)
 
 
 def _check_max_length(max_length: int) -> None:

@@ -1,6 +1,7 @@
 """Sizes and switches of a BERT encoder, as a checkpoint's config.json states them."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 from qjax.checks import check, check_choice, fail
 from qjax.models.dropout import check_dropout_rate
 from qjax.types import Array
+from qjax.untrusted import MAX_LAYERS, MAX_SIZE, MAX_VOCABULARY
 
 
 def _gelu_quick(x: Array) -> Array:
@@ -40,6 +42,17 @@ _FIXED_SWITCHES: dict[str, Any] = {
     "add_cross_attention": False,
     "is_encoder_decoder": False,
     "pruned_heads": {},
+}
+
+# The largest value of each size.
+_MOST = {
+    "vocab_size": MAX_VOCABULARY,
+    "hidden_size": MAX_SIZE,
+    "num_hidden_layers": MAX_LAYERS,
+    "num_attention_heads": MAX_SIZE,
+    "intermediate_size": MAX_SIZE,
+    "max_position_embeddings": MAX_SIZE,
+    "type_vocab_size": MAX_SIZE,
 }
 
 
@@ -78,10 +91,9 @@ class BertConfig:
     initializer_range: float = 0.02
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.type is int and field.name != "pad_token_id":
-                check(value >= 1, field.name, "be 1 or more", value)
+        for name, most in _MOST.items():
+            value = getattr(self, name)
+            check(1 <= value <= most, name, f"lie in 1..{most}", value)
         check(
             self.hidden_size % self.num_attention_heads == 0,
             "hidden_size",
@@ -91,8 +103,9 @@ class BertConfig:
         check_choice("hidden_act", self.hidden_act, ACTIVATIONS)
         check_dropout_rate("hidden_dropout_prob", self.hidden_dropout_prob)
         check_dropout_rate("attention_probs_dropout_prob", self.attention_probs_dropout_prob)
-        check(self.layer_norm_eps > 0, "layer_norm_eps", "be above 0", self.layer_norm_eps)
-        check(self.initializer_range >= 0, "initializer_range", "be 0 or more", self.initializer_range)
+        check(0 < self.layer_norm_eps < 1, "layer_norm_eps", "lie between 0 and 1", self.layer_norm_eps)
+        spread = self.initializer_range
+        check(0 <= spread < math.inf, "initializer_range", "be a finite number of 0 or more", spread)
         check(
             0 <= self.pad_token_id < self.vocab_size,
             "pad_token_id",
@@ -111,7 +124,7 @@ class BertConfig:
         for name, supported in _FIXED_SWITCHES.items():
             value = mapping.get(name)
             if value is not None and value != supported:
-                fail(name, "have the one supported value", repr(value), [repr(supported)])
+                fail(name, f"be {supported!r}, as nothing else is supported", repr(value))
         values = {}
         for field in dataclasses.fields(cls):
             if field.name in mapping:

@@ -5,6 +5,7 @@ The tree of parameters, and each shape in it, comes from `Bert` itself; this fil
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -16,9 +17,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from qjax.checks import check, fail
+from qjax.checks import UserError, check, fail
 from qjax.files import make_folder, write_bytes, write_text
 from qjax.models.bert import Bert, BertConfig
+from qjax.untrusted import read_json
 
 Params = dict[str, Any]
 Tensors = dict[str, np.ndarray]  # name in the checkpoint -> array
@@ -47,6 +49,7 @@ _LAYER_MODULES = {
 # older versions stored. 'pooler.' joins them where no pooling layer is wanted.
 _SKIPPED = ("cls.", "classifier.", "qa_outputs.", "embeddings.position_ids")
 
+_MAX_FAULTS = 5  # that one error lists
 _PRECISIONS = ("float32", "bfloat16", "float16")
 
 # Formats that are refused. The first ones are pickles, which run code when they are read.
@@ -126,11 +129,11 @@ def load_pretrained(
 
     Raises:
       UserError: a file is missing, damaged or a format that can't be trusted; or tensors are missing, surplus,
-        of another shape or precision, or not finite, with a list of all of them.
+        of another shape or precision, or not finite, with a list of the first ones and their number.
     """
     directory = Path(directory)
     check(directory.is_dir(), "checkpoint", "be a directory", str(directory))
-    config = BertConfig.from_dict(_read_json(directory / "config.json"))
+    config = _read_config(directory / "config.json")
     files = _weight_files(directory)
     tensors = _encoder_tensors(_read_all(files), add_pooling_layer)
     expected = _expected_params(config, add_pooling_layer)
@@ -234,7 +237,7 @@ def _encoder_tensors(tensors: Tensors, add_pooling_layer: bool) -> Tensors:
 
 
 def _check_tensors(tensors: Tensors, shapes: Mapping[str, tuple[int, ...]], where: str) -> None:
-    """Raises one error that lists every tensor that is missing, surplus, mis-shaped, imprecise or not finite."""
+    """Raises one error for the tensors that are missing, surplus, mis-shaped, imprecise or not finite."""
     faults = [f"missing: {name}" for name in shapes if name not in tensors]
     faults += [f"surplus: {name}" for name in tensors if name not in shapes]
     for name, shape in shapes.items():
@@ -248,7 +251,8 @@ def _check_tensors(tensors: Tensors, shapes: Mapping[str, tuple[int, ...]], wher
         elif not np.isfinite(tensor).all():
             faults.append(f"not finite: {name}")
     if faults:
-        fail(where, "hold exactly the encoder's tensors", "\n  " + "\n  ".join(faults))
+        more = f"; and {len(faults) - _MAX_FAULTS} more faults" if len(faults) > _MAX_FAULTS else ""
+        fail(where, "hold exactly the encoder's tensors", "; ".join(faults[:_MAX_FAULTS]) + more)
 
 
 def _weight_files(directory: Path) -> list[Path]:
@@ -276,7 +280,7 @@ def _shards(index: Path) -> list[Path]:
     for name in names:
         plain = Path(name).name == name and name.endswith(".safetensors")
         check(plain, str(index), "list safetensors files beside it", repr(name))
-        check((index.parent / name).is_file(), str(index), "list files that are there", f"the missing {name}")
+        check(os.path.isfile(index.parent / name), str(index), "list files that are there", f"the missing {name}")
     return [index.parent / name for name in names]
 
 
@@ -293,15 +297,16 @@ def _read_all(files: Iterable[Path]) -> Tensors:
     return tensors
 
 
+def _read_config(path: Path) -> BertConfig:
+    try:
+        return BertConfig.from_dict(_read_json(path))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     check(path.is_file(), "checkpoint", f"hold {path.name}", f"none in {path.parent}")
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        fail(str(path), "be valid JSON", f"an error: {error}")
-    if not isinstance(value, dict):
-        fail(str(path), "hold a JSON object", type(value).__name__)
-    return value
+    return read_json(path)
 
 
 def _sha256(files: list[Path]) -> str:

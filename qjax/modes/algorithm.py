@@ -7,12 +7,13 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from qjax.checks import check, fail
+from qjax.checks import check
 from qjax.config import save_config
 from qjax.files import check_writable, write_text
 from qjax.modes.algorithms import ALGORITHMS
 from qjax.modes.algorithms.outcome import Needs, Outcome, table
 from qjax.quantum.memory import device_bytes, show_bytes
+from qjax.untrusted import read_json
 from qjax.visualization.success import plot_success
 
 RESULT_FILE = "result.json"
@@ -89,10 +90,6 @@ def write_result(workdir: Path, result: dict[str, Any]) -> None:
 
 def read_result(workdir: Path) -> dict[str, Any]:
     """Returns what `write_result` wrote."""
-    path = workdir / RESULT_FILE
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        fail("--workdir", f"hold the {RESULT_FILE} of a run of --mode=algorithm", f"{workdir}, without one")
-    check(isinstance(result, dict), str(path), "be a JSON object", type(result).__name__)
-    return dict(result)
+    path, what = workdir / RESULT_FILE, "of a run of --mode=algorithm"
+    check(path.is_file(), "--workdir", f"hold the {RESULT_FILE} {what}", f"{workdir}, without one")
+    return read_json(path, f"the result {what}")

@@ -1,7 +1,6 @@
 """Joining the processes of a run on several hosts: they start together, stop at the same step and end together."""
 
 import contextlib
-import json
 import os
 import sys
 import threading
@@ -57,7 +56,7 @@ class Peers:
 
     def end(self, line: str, status: int, *, trace: str = "") -> NoReturn:
         """Ends all processes, this one with `line` as its last and the others with a line that quotes it."""
-        self.say(_END, json.dumps([f"Process {self.index} of {self.count} has ended: {line}", status]))
+        self.say(_END, f"{status} Process {self.index} of {self.count} has ended: {line}")
         self._end_here(trace or line, status)
 
     def finish(self) -> None:
@@ -84,7 +83,8 @@ class Peers:
             except jax.errors.JaxRuntimeError:  # no coordinator any more; JAX ends the process soon
                 continue
             if _END in said:
-                self._end_here(*json.loads(said[_END]))
+                status, _, line = said[_END].partition(" ")
+                self._end_here(line, int(status))
 
 
 class AgreedRequest(signals.StopRequest):

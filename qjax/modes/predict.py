@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from ml_collections import ConfigDict
 
-from qjax.checks import fail
+from qjax.checks import fail, printable
 from qjax.data import InputLine, read_lines
 from qjax.modes import scoring
 from qjax.modes.setup import Run, prepare_run
@@ -48,7 +48,7 @@ def run(config: ConfigDict, workdir: str | Path, input_path: str) -> int:
     records = predict_lines(assembled, params, frozen, lines)
     if scoring.is_main_process():
         for record in records:
-            print(json.dumps(record, ensure_ascii=False))
+            print(printable(json.dumps(record, ensure_ascii=False)))  # the same JSON, fit for a terminal
         for line in lines:
             if line.note:
                 print(f"line {line.number}: {line.note}", file=sys.stderr)

@@ -11,7 +11,7 @@ from qjax import signals
 from qjax.data import cache_dir
 from qjax.evaluation.reports import Report, entity_report, majority_baseline, majority_tag_baseline, sentence_report
 from qjax.models.classifier import features_of
-from qjax.modes.setup import Run, make_encoder_module
+from qjax.modes.setup import Run, check_params_fit, make_encoder_module
 from qjax.training.features import Features, features_key, hash_texts, load_or_compute, load_or_compute_part
 from qjax.training.inputs import FeatureInputs, Inputs, TokenInputs
 from qjax.training.mesh import parallelize, replicate
@@ -127,6 +127,7 @@ def initial_params(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
     width = run.encoder.config.hidden_size
     shape = (1, 1, width) if run.config.task == "entities" else (1, width)
     key = jax.random.fold_in(jax.random.key(run.config.seed), 1)
+    check_params_fit("head", run.config.head.name, run.model.head.init, key, jnp.zeros(shape))
     head = jax.jit(run.model.head.init)(key, jnp.zeros(shape))["params"]
     if run.frozen_features:
         return {"head": head}, {}

@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from qjax.checks import UserError, check
+from qjax.checks import UserError, check, printable
 from qjax.config import config_hash, read_config
 from qjax.data import (
     Dataset,
@@ -34,8 +35,11 @@ from qjax.models.bert import Bert, BertConfig
 from qjax.models.classifier import Classifier
 from qjax.models.heads import make_head
 from qjax.models.pretrained import load_pretrained, random_config, save_pretrained
+from qjax.quantum.memory import device_bytes, show_bytes
 from qjax.training import checksum
 from qjax.training.mesh import make_mesh
+from qjax.training.state import count_params
+from qjax.untrusted import MAX_COUNT, read_json
 
 INFO_FILE = "run.json"
 ENCODER_FOLDER = "encoder"
@@ -163,12 +167,15 @@ def load_encoder(config: ConfigDict, workdir: Path, dataset: Dataset | None) -> 
         f"be at most {pretrained.config.max_position_embeddings}, the positions of {settings.checkpoint}",
         config.data.max_length,
     )
-    return Encoder(
-        config=pretrained.config,
-        params=pretrained.params,
-        sha256=pretrained.sha256,
-        tokenizer=load_tokenizer(directory),
+    tokenizer, rows = load_tokenizer(directory), pretrained.config.vocab_size
+    expectation = f"have ids below {rows}, the vocab_size of {directory / 'config.json'}"
+    check(
+        tokenizer.vocab_size <= rows,
+        f"tokenizer in {directory}",
+        expectation,
+        f"ids up to {tokenizer.vocab_size - 1}",
     )
+    return Encoder(config=pretrained.config, params=pretrained.params, sha256=pretrained.sha256, tokenizer=tokenizer)
 
 
 def _save_random_encoder(config: ConfigDict, directory: Path, dataset: Dataset) -> None:
@@ -183,9 +190,18 @@ def _save_random_encoder(config: ConfigDict, directory: Path, dataset: Dataset) 
     )
     ids = jnp.zeros((1, 4), jnp.int32)
     model = Bert(config=bert_config, add_pooling_layer=False)
-    params = model.init(jax.random.key(config.seed), ids, jnp.ones_like(ids))["params"]
+    arguments = (jax.random.key(config.seed), ids, jnp.ones_like(ids))
+    check_params_fit("encoder.random_hidden_size", bert_config.hidden_size, model.init, *arguments)
+    params = model.init(*arguments)["params"]
     tokenizer.save(directory)
     save_pretrained(directory, bert_config, jax.device_get(params))
+
+
+def check_params_fit(key: str, value: object, init: Callable[..., Any], *arguments: Any) -> None:
+    """Raises, before anything is drawn, where the parameters that `init` would return are larger than the memory."""
+    needed, available = 4 * count_params(jax.eval_shape(init, *arguments)), device_bytes()
+    expectation = f"leave the parameters within this device's memory of {show_bytes(available)}"
+    check(needed <= available, key, expectation, f"{value}, with which they take {show_bytes(needed)}")
 
 
 def make_encoder_module(config: ConfigDict, bert_config: BertConfig) -> Bert:
@@ -238,14 +254,25 @@ def read_info(workdir: Path) -> RunInfo | None:
     if not path.exists():
         return None
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
+        saved = read_json(path, "the record of a run")
         is_old = "config_sha256" not in saved and checksum.KEY not in saved
         check(is_old or checksum.is_intact(saved), checksum.KEY, "be that of the file", "another one: it is damaged")
         saved.pop(checksum.KEY, None)
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
-        return RunInfo(**fields)
+        return _checked_info(RunInfo(**fields))
     except (ValueError, TypeError) as error:
         raise UserError(f"{path} is not a run's record: {error}. Restore it, or train in a new workdir.") from error
+
+
+def _checked_info(info: RunInfo) -> RunInfo:
+    names, counts = info.label_names, info.train_label_counts
+    are_names = isinstance(names, tuple) and all(isinstance(n, str) and printable(n) == n for n in names)
+    check(are_names and len(set(names)) == len(names) > 1, "label_names", "hold distinct names", names)
+    are_counts = isinstance(counts, tuple) and all(type(count) is int and 0 <= count <= MAX_COUNT for count in counts)
+    check(are_counts and len(counts) == len(names), "train_label_counts", "hold a count for each label", counts)
+    hashes = [getattr(info, field.name) for field in dataclasses.fields(info) if field.name.endswith("sha256")]
+    check(all(isinstance(digest, str) for digest in hashes), "sha256", "be text", hashes)
+    return info
 
 
 def write_info(workdir: Path, info: RunInfo) -> None:

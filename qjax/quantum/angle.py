@@ -74,6 +74,7 @@ class Angle:
             merged[ordered] = merged.get(ordered, 0.0) + float(scale)
         terms = sorted(((s, r) for r, s in merged.items()), key=lambda term: [_sort_key(r) for r in term[1]])
         for number in (self.shift, *(scale for scale, _ in terms)):
+            check(isinstance(number, numbers.Real), "angle", "be made of real numbers", number)
             check(math.isfinite(number), "angle", "be made of finite numbers", float(number))
         object.__setattr__(self, "shift", float(self.shift))
         object.__setattr__(self, "terms", tuple(terms))
@@ -177,6 +178,14 @@ def as_index(argument: str, value: object) -> int:
     return index
 
 
+def as_tuple(argument: str, values: Any) -> tuple[Any, ...]:
+    """Returns a sequence as a tuple, or raises unless it is one."""
+    try:
+        return tuple(values)
+    except TypeError:
+        fail(argument, "be a sequence", values)
+
+
 def as_angle(value: object) -> Angle:
     """Returns an angle as it is, and a real number as a constant angle.
 
@@ -186,7 +195,10 @@ def as_angle(value: object) -> Angle:
     if isinstance(value, Angle):
         return value
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        return Angle(float(value))
+        try:
+            return Angle(float(value))
+        except OverflowError:
+            fail("angle", "be made of finite numbers", "an integer beyond the largest float")
     expectation = "be a real number or an Angle (`parameter` and `input_angle` stand for arrays and traced values)"
     fail("angle", expectation, value)
 

@@ -12,12 +12,20 @@ from math import prod
 from typing import Any, SupportsFloat
 
 from qjax.checks import check, fail
-from qjax.quantum.angle import AngleLike, Input, Parameter, as_index
+from qjax.quantum.angle import AngleLike, Input, Parameter, as_index, as_tuple
 from qjax.quantum.gates import Gate
 from qjax.quantum.operation import Operation, operation
 from qjax.types import CircuitParams
+from qjax.untrusted import MAX_CIRCUIT_QUBITS
 
 Shapes = dict[str, tuple[int, ...]]
+
+
+def as_circuit(value: object, argument: str = "circuit") -> "Circuit":
+    """Returns the value, or raises unless it is a circuit."""
+    if not isinstance(value, Circuit):
+        fail(argument, "be a Circuit", value)
+    return value
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ class Repeat:
     shared: bool = False
 
     def __post_init__(self) -> None:
-        check(isinstance(self.body, Circuit), "body", "be a Circuit", self.body)
+        as_circuit(self.body, "body")
         object.__setattr__(self, "reps", as_index("reps", self.reps))
         check(self.reps >= 1, "reps", "be an integer of at least 1", self.reps)
         object.__setattr__(self, "shared", bool(self.shared))
@@ -80,7 +88,8 @@ class Circuit:
         several = isinstance(self.operations, Iterable)
         check(several, "operations", "be a sequence of Operation and Repeat", self.operations)
         object.__setattr__(self, "operations", tuple(self.operations))
-        check(self.num_qubits >= 1, "num_qubits", "be an integer of at least 1", self.num_qubits)
+        expectation = f"be an integer in 1..{MAX_CIRCUIT_QUBITS}"
+        check(1 <= self.num_qubits <= MAX_CIRCUIT_QUBITS, "num_qubits", expectation, self.num_qubits)
         for op in self.operations:
             if isinstance(op, Repeat):
                 width = op.body.num_qubits
@@ -108,7 +117,7 @@ class Circuit:
         return self + Circuit(self.num_qubits, (added,))
 
     def __add__(self, other: "Circuit") -> "Circuit":
-        check(isinstance(other, Circuit), "other", "be a Circuit", other)
+        as_circuit(other, "other")
         same = self.num_qubits == other.num_qubits
         check(same, "other", f"have {self.num_qubits} qubits like the circuit before it", other.num_qubits)
         # Both are checked: looking at all operations again would make building gate by gate quadratic.
@@ -168,7 +177,7 @@ class Circuit:
         Circuit(4 qubits: cx 3 1)
         """
         wide = self.num_qubits if num_qubits is None else as_index("num_qubits", num_qubits)
-        places = tuple(as_index("qubits", q) for q in qubits)
+        places = tuple(as_index("qubits", q) for q in as_tuple("qubits", qubits))
         valid = len(places) == len(set(places)) == self.num_qubits and max(places) < wide
         check(valid, "qubits", f"hold {self.num_qubits} distinct integers in 0..{wide - 1}", places)
         return self.map_operations(lambda op: op.remap(places), wide)

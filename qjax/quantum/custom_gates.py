@@ -341,6 +341,14 @@ def as_array(argument: str, value: ArrayLike, dtype: Any = None) -> np.ndarray:
         fail(argument, "be an array of numbers", f"{type(error).__name__}: {str(error).splitlines()[0]}")
 
 
+def as_jax_array(argument: str, value: Any) -> Array:
+    """Returns the value as an array of JAX, which may be traced; raises where it holds no numbers."""
+    try:
+        return jax.numpy.asarray(value)
+    except (TypeError, ValueError):
+        fail(argument, "be an array of numbers", value)
+
+
 def _count_qubits(argument: str, size: int) -> int:
     power = size >= 2 and size & (size - 1) == 0
     check(power, argument, "have a length that is a power of 2, from 2 on", size)
@@ -353,7 +361,8 @@ def _check_matrix_size(name: str, k: int) -> None:
 
 
 def _deviation(matrix: np.ndarray) -> float:
-    return float(np.abs(matrix @ matrix.conj().T - np.eye(len(matrix))).max())
+    with np.errstate(over="ignore", invalid="ignore"):  # of huge entries: infinity and NaN are no small deviation
+        return float(np.abs(matrix @ matrix.conj().T - np.eye(len(matrix))).max())
 
 
 def in_float64(function: Callable[..., Any], angles: Sequence[float]) -> np.ndarray:

@@ -15,7 +15,7 @@ from qjax.checks import check, check_choice, fail
 from qjax.quantum.adjoint import REVERSE_PASSES, Simulation, plan_of
 from qjax.quantum.angle import as_index
 from qjax.quantum.choices import MAX_SAVED_BYTES, MAX_SAVED_SHARE, chunk_bytes, native_platform
-from qjax.quantum.circuit import Circuit
+from qjax.quantum.circuit import Circuit, as_circuit
 from qjax.quantum.costs import (
     StepCost,
     in_parts,
@@ -27,11 +27,12 @@ from qjax.quantum.costs import (
 )
 from qjax.quantum.loop_step import LoopStep
 from qjax.quantum.memory import device_bytes, show_bytes, state_bytes
-from qjax.quantum.observables import Observable, check_observables
+from qjax.quantum.observables import Observable, Observables, check_observables
 from qjax.quantum.plan import LoopSource, Plan
 from qjax.quantum.readouts import ExpectationReadout, StateReadout
 from qjax.quantum.stages import Dense, Flip, Permutation, Phase, ProductState, Reflection, Single, Unitary
 from qjax.quantum.step_work import ReversePass, Setting, Work, total
+from qjax.untrusted import parse_json
 
 DTYPES = ("float32", "float64")
 FORMAT = "qjax.explanation"
@@ -106,14 +107,15 @@ class Explanation:
         Raises:
           UserError: the text is not such JSON.
         """
+        data = parse_json(text, "text", "the JSON of an explanation")
+        check(data.pop("format", None) == FORMAT, "text", f"be JSON of format '{FORMAT}'", repr(text[:60]))
         try:
-            data = json.loads(text)
-            known = isinstance(data, dict) and data.pop("format", None) == FORMAT
-            check(known, "text", f"be JSON of format '{FORMAT}'", text[:60])
             del data["note"], data["total"]
             steps = tuple(map(_step_from_data, data.pop("steps")))
-            return Explanation(**{**data, "stages": tuple(data["stages"])}, steps=steps)
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            found = Explanation(**{**data, "stages": tuple(data["stages"])}, steps=steps)
+            str(found)  # this reads every field, so that a wrong one shows here
+            return found
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             fail("text", "be the JSON of an explanation", f"{type(error).__name__}: {error}")
 
     def __str__(self) -> str:
@@ -155,7 +157,7 @@ def explain(
     circuit: Circuit,
     *,
     batch: int = 1,
-    observables: Sequence[Observable] = (),
+    observables: Observables = (),
     dtype: Any = "float32",
     reverse_pass: ReversePass = "auto",
 ) -> Explanation:
@@ -174,7 +176,7 @@ def explain(
     >>> explain(Circuit(2).append("h", 0).append("cx", (0, 1))).forward.passes
     2.5
     """
-    check(isinstance(circuit, Circuit), "circuit", "be a Circuit", circuit)
+    as_circuit(circuit)
     batch = as_index("batch", batch)
     check(batch >= 1, "batch", "be an integer of at least 1", batch)
     check_choice("dtype", _name_of(dtype), DTYPES)

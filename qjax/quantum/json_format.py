@@ -3,12 +3,13 @@
 import json
 from typing import Any
 
-from qjax.checks import check, fail
+from qjax.checks import UserError, check, fail
 from qjax.quantum.angle import Angle, Input, Parameter, Reference, as_angle
 from qjax.quantum.circuit import Circuit, Repeat
 from qjax.quantum.custom_gates import from_json_data, to_json_data
 from qjax.quantum.gates import gate
 from qjax.quantum.operation import Operation
+from qjax.untrusted import parse_json
 
 FORMAT = "qjax.circuit"
 VERSION = 1
@@ -25,16 +26,16 @@ def from_json(text: str) -> Circuit:
     Raises:
       UserError: the text is not JSON, not a circuit, of another version, or holds an invalid circuit.
     """
-    try:
-        data = json.loads(text)
-    except (json.JSONDecodeError, TypeError) as error:
-        fail("text", "be the JSON of a circuit", str(error))
-    check(isinstance(data, dict) and data.get("format") == FORMAT, "text", f"be JSON of format '{FORMAT}'", text[:60])
+    what = "the JSON of a circuit"
+    data = parse_json(text, "text", what)
+    check(data.get("format") == FORMAT, "text", f"be JSON of format '{FORMAT}'", repr(text[:60]))
     check(data.get("version") == VERSION, "version", f"be {VERSION}", data.get("version"))
     try:
         return _circuit_from_data(data)
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        fail("text", "be the JSON of a circuit", f"{type(error).__name__}: {error}")
+    except UserError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        fail("text", f"be {what}", f"one with a {type(error).__name__}: {error}")
 
 
 def _circuit_to_data(circuit: Circuit) -> dict[str, Any]:

@@ -50,8 +50,8 @@ def check_matrix_fits(num_qubits: int, dtype: Any) -> None:
     available = device_bytes()
     if needed > available:
         largest = max((available // (STATES_IN_USE * state_bytes(0, 1, dtype))).bit_length() - 1, 0) // 2
-        expectation = f"be at most {largest} for a matrix on this device, which has {available / 2**30:,.1f} GiB"
-        fail("num_qubits", expectation, f"{num_qubits} qubits, which need {needed / 2**30:,.1f} GiB")
+        expectation = f"be at most {largest} for a matrix on this device, which has {show_bytes(available)}"
+        fail("num_qubits", expectation, f"{num_qubits} qubits, which need {show_bytes(needed)}")
 
 
 def fits(num_qubits: int, batch: int, dtype: Any) -> bool:
@@ -66,8 +66,8 @@ def check_fits(num_qubits: int, batch: int, dtype: Any) -> None:
         largest = max((available // (STATES_IN_USE * state_bytes(0, batch, dtype))).bit_length() - 1, 0)
         fail(
             "num_qubits",
-            f"be at most {largest} with a batch of {batch} on this device, which has {available / 2**30:,.1f} GiB",
-            f"{num_qubits} qubits, which need {needed / 2**30:,.1f} GiB ({STATES_IN_USE} states at once)",
+            f"be at most {largest} with a batch of {batch} on this device, which has {show_bytes(available)}",
+            f"{num_qubits} qubits, which need {show_bytes(needed)} ({STATES_IN_USE} states at once)",
         )
 
 
@@ -93,7 +93,7 @@ def check_bytes(needed: int, num_qubits: int, batch: int, gradient: bool, before
 
 
 def show_bytes(count: int) -> str:
-    """Returns the count in the unit that suits it.
+    """Returns the count in the unit that suits it, or as the nearest power of 2 below where none does.
 
     >>> show_bytes(3 * 2**20), show_bytes(3 * 2**99)
     ('3.0 MiB', 'over 2^100 bytes')

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qjax.checks import check, fail
-from qjax.quantum.angle import as_index
+from qjax.quantum.angle import as_index, as_tuple
 from qjax.quantum.custom_gates import as_array
 from qjax.quantum.pauli import PauliString as PauliString
 from qjax.quantum.pauli import PauliSum as PauliSum
@@ -82,8 +82,9 @@ class Projector:
     data: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
-        num_qubits, qubits = _place(len(self.qubits), self.qubits, self.num_qubits)
-        outcomes = tuple(sorted({as_index("outcomes", outcome) for outcome in self.outcomes}))
+        given = as_tuple("qubits", self.qubits)
+        num_qubits, qubits = _place(len(given), given, self.num_qubits)
+        outcomes = tuple(sorted({as_index("outcomes", outcome) for outcome in as_tuple("outcomes", self.outcomes)}))
         inside = not outcomes or outcomes[-1] < 2 ** len(qubits)
         check(inside, "outcomes", f"be in 0..{2 ** len(qubits) - 1}", outcomes)
         one_kind = len(self.data) == (0 if outcomes else 16 * 2 ** len(qubits))
@@ -160,23 +161,28 @@ class Projector:
 
 
 Observable = PauliString | PauliSum | Hermitian | Projector
+# What may be asked for: one observable or several, Pauli strings also as their letters.
+Observables = str | Observable | Sequence[str | Observable]
 
 
 def z_observables(num_qubits: int) -> tuple[PauliString, ...]:
     """Returns Z on each qubit in turn: ZII, IZI, IIZ for 3 qubits."""
-    check(num_qubits >= 1, "num_qubits", "be an integer of at least 1", num_qubits)
+    check(as_index("num_qubits", num_qubits) >= 1, "num_qubits", "be an integer of at least 1", num_qubits)
     return tuple(PauliString("I" * q + "Z" + "I" * (num_qubits - q - 1)) for q in range(num_qubits))
 
 
-def check_observables(observables: Sequence[Observable], num_qubits: int) -> tuple[Observable, ...]:
+def check_observables(observables: Observables, num_qubits: int) -> tuple[Observable, ...]:
     """Returns the observables as a tuple, or raises unless they are at least one, all on `num_qubits` qubits.
 
+    Args:
+      observables: one alone, or a sequence; a text is the Pauli string of its letters.
+      num_qubits: on which all have to be.
+
     Raises:
-      UserError: they are none, not a sequence, or one is of another type or number of qubits.
+      UserError: they are none, or one is of another type or number of qubits.
     """
-    single = isinstance(observables, Observable)
-    check(not single and isinstance(observables, Iterable), "observables", "be a sequence", repr(observables))
-    items = tuple(observables)
+    given = (observables,) if isinstance(observables, str | Observable) else as_tuple("observables", observables)
+    items = tuple(PauliString(item) if isinstance(item, str) else item for item in given)
     check(len(items) > 0, "observables", "hold at least one observable", items)
     for item in items:
         if not isinstance(item, Observable):
@@ -189,7 +195,8 @@ def check_observables(observables: Sequence[Observable], num_qubits: int) -> tup
 
 def _place(k: int, qubits: Sequence[int] | None, num_qubits: int | None) -> tuple[int, tuple[int, ...]]:
     """Returns number of qubits and the qubits of something on k of them, defaults filled in."""
-    places = tuple(range(k)) if qubits is None else tuple(as_index("qubits", q) for q in qubits)
+    chosen = range(k) if qubits is None else as_tuple("qubits", qubits)
+    places = tuple(as_index("qubits", q) for q in chosen)
     distinct = len(places) == k >= 1 and len(set(places)) == k
     check(distinct, "qubits", f"hold {max(k, 1)} distinct integer(s)", places)
     width = max(places) + 1 if num_qubits is None else as_index("num_qubits", num_qubits)

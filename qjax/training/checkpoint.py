@@ -13,7 +13,6 @@ the manifest inside the folder before the rename and nothing deleted before that
 `ocp.AsyncCheckpointer`: `ocp.CheckpointManager` deletes old steps before anyone could have verified the new one.
 """
 
-import json
 import math
 import shutil
 from collections.abc import Mapping
@@ -44,6 +43,7 @@ from qjax.training.manifest import (
     write_manifest,
 )
 from qjax.types import PyTree
+from qjax.untrusted import read_json
 
 # The last step and the one before it: where the last is also the best and is damaged, something is left to go on.
 _NUM_LAST_KEPT = 2
@@ -373,8 +373,7 @@ class Checkpoints:
             check_file(folder, manifest, _META_FILE)
         except DamageError as damage:
             fail(str(folder), "be as its manifest.json says", str(damage))
-        meta: dict[str, Any] = json.loads((folder / _META_FILE).read_text(encoding="utf-8"))
-        return meta
+        return read_json(folder / _META_FILE)
 
 
 def save_tree(path: str | Path, tree: PyTree) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from qjax.checks import check, fail
 from qjax.files import flush_to_disk, write_text
 from qjax.training import checksum
+from qjax.untrusted import parse_json
 
 MANIFEST_NAME = "manifest.json"
 
@@ -64,7 +65,7 @@ def read_manifest(folder: Path) -> Manifest:
       DamageError: the manifest is missing, not readable, changed, or belongs to another step.
     """
     try:
-        sealed = json.loads((folder / MANIFEST_NAME).read_bytes())
+        sealed = parse_json((folder / MANIFEST_NAME).read_bytes(), MANIFEST_NAME)
         manifest = Manifest(**{name: value for name, value in sealed.items() if name != checksum.KEY})
     except FileNotFoundError:
         raise DamageError(f"no {MANIFEST_NAME}") from None
@@ -129,7 +130,7 @@ def checked_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a copy of `meta` as JSON gives it back, which must equal it."""
     expectation = "be what JSON gives back unchanged (text keys; no tuples, arrays or NaN)"
     try:
-        copied: dict[str, Any] = json.loads(json.dumps(dict(meta)))
+        copied = parse_json(json.dumps(dict(meta)), "meta")
     except (TypeError, ValueError) as error:
         fail("meta", expectation, str(error))
     check(copied == dict(meta), "meta", expectation, meta)

@@ -21,8 +21,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, SupportsFloat
 
-from qjax.checks import check, fail
+from qjax.checks import UserError, check, fail
 from qjax.files import make_folder, open_append, report_errors, write_text
+from qjax.untrusted import parse_json
 
 LOG_NAME = "metrics.jsonl"
 TENSORBOARD_NAME = "tensorboard"
@@ -165,10 +166,10 @@ def _read_line(line: bytes) -> Row | None:
     elif not line.startswith(_UNCHECKED):
         return None
     try:
-        row = json.loads(text)
-    except ValueError:  # of JSON or of UTF-8
+        row = parse_json(text, LOG_NAME)
+    except UserError:
         return None
-    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
+    return row if isinstance(row.get("step"), int) else None
 
 
 def _cut_back(path: Path, step: int) -> None:

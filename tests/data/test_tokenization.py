@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import shutil
 
 import numpy as np
@@ -199,15 +200,37 @@ def test_refusals(tmp_path, minilm):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", r"tokenizer\.json` must be JSON"),
-        ("[]", r"tokenizer\.json` must hold a JSON object"),
+        ("{", r"tokenizer\.json` must be a JSON object, but got no JSON"),
+        ("[]", r"tokenizer\.json` must be a JSON object, but got a JSON list"),
+        ('{"model": []}', r"must hold a WordPiece tokenizer, but got None"),
         ('{"model": {"type": "BPE"}}', r"must hold a WordPiece tokenizer, but got 'BPE'"),
-        ('{"model": {"type": "WordPiece"}}', r"must be a tokenizer that can be read"),
+        ('{"model": {"type": "WordPiece", "unk_token": "<unk>"}}', r"with the unk_token '\[UNK\]', but got '<unk>'"),
+        ('{"model": {"type": "WordPiece", "unk_token": "[UNK]"}}', r"must be a tokenizer that can be read"),
     ],
 )
 def test_malformed_tokenizer_json(tmp_path, content, message):
     (tmp_path / "tokenizer.json").write_text(content)
     with pytest.raises(UserError, match=message):
+        load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["do_lower_case", "strip_accents", "tokenize_chinese_chars"])
+@pytest.mark.parametrize("value", ["yes", 1, []])
+def test_switches_of_a_tokenizer_are_true_or_false(tmp_path, name, value):
+    random_tokenizer(["a"]).save(tmp_path)
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps({name: value}))
+    with pytest.raises(UserError, match=re.escape(f"`{name} in {path}` must be true or false, but got {value!r}")):
+        load_tokenizer(tmp_path)
+    path.write_text(json.dumps({name: None}))
+    load_tokenizer(tmp_path)
+
+
+def test_ids_beyond_the_limit_are_refused(tmp_path):
+    definition = json.loads((fetch("minilm") / "tokenizer.json").read_text(encoding="utf-8"))
+    definition["model"]["vocab"]["hello"] = 2**32 - 1
+    (tmp_path / "tokenizer.json").write_text(json.dumps(definition))
+    with pytest.raises(UserError, match="`vocabulary` must have ids below 16777216, but got 4294967295"):
         load_tokenizer(tmp_path)
 
 

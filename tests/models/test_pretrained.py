@@ -98,7 +98,7 @@ def test_pooling_layer_is_read_when_wanted(checkpoint: Path) -> None:
     assert "pooler" not in load_pretrained(checkpoint).params
     assert "pooler" in load_pretrained(checkpoint, add_pooling_layer=True).params
     masked_lm = write_checkpoint(checkpoint.parent / "masked_lm", "bert_tiny_masked_lm")
-    with pytest.raises(UserError, match=r"missing: pooler\.dense\.bias\n  missing: pooler\.dense\.weight"):
+    with pytest.raises(UserError, match=r"missing: pooler\.dense\.bias; missing: pooler\.dense\.weight"):
         load_pretrained(masked_lm, add_pooling_layer=True)
 
 
@@ -163,9 +163,7 @@ def test_save_pretrained_loses_nothing(checkpoint: Path, tmp_path: Path) -> None
         save_pretrained(checkpoint, pretrained.config, pretrained.params)
     broken = dict(pretrained.params) | {"extra": {"kernel": np.zeros(2, np.float32)}}
     del broken["embeddings"]
-    with pytest.raises(
-        UserError, match=r"(?s)`params` must hold exactly.*missing: embeddings/.*surplus: extra/kernel"
-    ):
+    with pytest.raises(UserError, match=r"`params` must hold exactly .*; and 1 more faults"):
         save_pretrained(tmp_path / "new", pretrained.config, broken)
     assert not (tmp_path / "new").exists()
 
@@ -193,7 +191,7 @@ def test_all_faulty_tensors_are_listed(checkpoint: Path) -> None:
     write(checkpoint, tensors)
     with pytest.raises(UserError) as error:
         load_pretrained(checkpoint)
-    listed = {line.strip().rstrip(".") for line in str(error.value).splitlines()[1:]}
+    listed = set(str(error.value).partition("but got ")[2].rstrip(".").split("; "))
     assert listed == {
         "missing: encoder.layer.1.intermediate.dense.bias",
         "surplus: encoder.layer.2.output.dense.bias",
@@ -246,7 +244,12 @@ def test_missing_files_are_named(checkpoint: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "be valid JSON"), ("[]", "hold a JSON object, but got list"), ("\udcff", "valid JSON")],
+    [
+        ("{", r"config.json` must be a JSON object, but got no JSON"),
+        ("[]", "must be a JSON object, but got a JSON list"),
+        ("\udcff", "bytes that are not UTF-8"),
+        ('{"model_type": "roberta"}', r"config.json: Argument `model_type` must be 'bert', .*, but got 'roberta'\.$"),
+    ],
 )
 def test_a_bad_config_is_refused(checkpoint: Path, text: str, message: str) -> None:
     (checkpoint / "config.json").write_bytes(text.encode("utf-8", "surrogateescape"))

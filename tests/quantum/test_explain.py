@@ -249,8 +249,8 @@ def test_json_there_and_back() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "be the JSON of an explanation, but got JSONDecodeError"),
-        ("[]", "be JSON of format 'qjax.explanation'"),
+        ("{", "be the JSON of an explanation, but got no JSON"),
+        ("[]", "be the JSON of an explanation, but got a JSON list"),
         ('{"format": "qjax.circuit"}', "be JSON of format 'qjax.explanation'"),
         ('{"format": "qjax.explanation"}', "but got KeyError: 'note'"),
         ('{"format": "qjax.explanation", "note": "", "total": 0, "steps": [], "stages": []}', "but got TypeError"),

@@ -126,5 +126,7 @@ def test_a_matrix_that_does_not_fit_is_refused_before_it_is_tried(monkeypatch: A
 
 def test_the_machines_memory_is_known() -> None:
     assert 2**28 < memory.device_bytes() < 2**50
-    with pytest.raises(UserError, match=r"but got 60 qubits, which need [\d,.]+ GiB"):
+    with pytest.raises(UserError, match=r"but got 60 qubits, which need 24\.0 EiB"):
         state(Circuit(60))
+    with pytest.raises(UserError, match=r"but got 60000 qubits, which need over 2\^60004 bytes"):
+        state(Circuit(60_000))
