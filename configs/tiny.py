@@ -14,7 +14,6 @@ def get_config() -> ConfigDict:
     config = default.get_config()
     config.data.max_examples = 200
     config.data.max_length = 24
-    config.data.bucket_lengths = (24,)
     config.encoder.checkpoint = "random"
     config.encoder.random_num_layers = 2
     config.encoder.random_hidden_size = 32

@@ -7,6 +7,7 @@ import copy
 import hashlib
 import itertools
 import json
+import os
 import sys
 import traceback
 from collections.abc import Collection, Mapping, Sequence
@@ -30,12 +31,15 @@ from qjax.config_schema import TYPE_WORDS, check_key, flatten, schema, validate_
 from qjax.configs import default
 from qjax.configs.algorithms import shor
 from qjax.files import check_no_links, make_folder, write_text
+from qjax.untrusted import parse_json
 
 # The folders of the configurations that come with qjax.
 SHIPPED = (Path(str(default.__file__)).parent, Path(str(shor.__file__)).parent)
 
 MODES = ("train", "evaluate", "predict", "export", "explain", "algorithm")
 CONFIG_FILE = "config.json"
+_CONFIG_JSON = "JSON as a run writes it"
+_MAX_DIFFERENCES = 5  # that one error lists
 
 # What may differ from a workdir's config.json. A resumed training may change where it runs and how often it logs;
 # later modes may change where they run and where the files lie. All else is what the model is. A moved checkpoint is
@@ -55,9 +59,9 @@ ALGORITHM_MODES = ("algorithm", "export")
 
 def find_config(path: str | Path) -> Path:
     """Returns the file of `path`, which may also be the name of a configuration of qjax, such as 'sentiment_mlp'."""
-    if not Path(path).is_file() and Path(path).name == str(path):
+    if not os.path.isfile(path) and Path(path).name == str(path):
         shipped = [folder / f"{path}.py" for folder in SHIPPED]
-        return next((file for file in shipped if file.is_file()), Path(path))
+        return next((file for file in shipped if os.path.isfile(file)), Path(path))
     return Path(path)
 
 
@@ -69,9 +73,9 @@ def load_config(path: str | Path) -> ConfigDict:
     """
     expectation = "name a Python file whose get_config() returns a ConfigDict, or a configuration of qjax"
     path = find_config(path)
-    if not path.is_file() and path.name == str(path) and not path.suffix:
+    if not os.path.isfile(path) and path.name == str(path) and not path.suffix:
         fail("--config", expectation, str(path), sorted(f.stem for d in SHIPPED for f in d.glob("[!_]*.py")))
-    check(path.is_file(), "--config", expectation, f"{path}, which is not a file")
+    check(os.path.isfile(path), "--config", expectation, f"{path}, which is not a file")
     flag_values = flags.FlagValues()  # type: ignore[no-untyped-call]
     argv = ["main.py", f"--config={path}"]
     config_flags.DEFINE_config_file("config", flag_values=flag_values, sys_argv=argv, lock_config=False)
@@ -80,7 +84,7 @@ def load_config(path: str | Path) -> ConfigDict:
         flag_values(argv)
         config: Any = flag_values["config"].value
         getattr(config, "lock", None)  # raises the OSError that config_flags keeps back until the config is used
-    except Exception as error:  # whatever the code in the file raises is the writer's mistake to mend
+    except (Exception, SystemExit) as error:  # whatever the code in the file raises is the writer's mistake to mend
         fail("--config", expectation, _describe_failure(error, str(path)))
     check(isinstance(config, ConfigDict), "--config", expectation, f"{path}, which returns {config!r}")
     return config.copy_and_resolve_references()
@@ -173,22 +177,15 @@ def to_json(config: ConfigDict) -> str:
     return json.dumps(config.to_dict(), sort_keys=True, indent=2, allow_nan=False) + "\n"
 
 
-def from_json(text: str, *, name: str = CONFIG_FILE) -> ConfigDict:
+def from_json(text: str | bytes, *, name: str = CONFIG_FILE) -> ConfigDict:
     """Returns the checked config that `to_json` wrote as `text`; `name` is the file named in errors."""
-    expectation = "be JSON as a training run writes it"
-    try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
-        fail(name, expectation, f"an error in line {error.lineno}: {error.msg}")
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets thousands deep
-        fail(name, expectation, str(error))
-    check(isinstance(values, dict), name, "be a JSON object", type(values).__name__)
+    values = parse_json(text, name, _CONFIG_JSON)
     try:
         return validate(ConfigDict(values))
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
-    except (ValueError, RecursionError) as error:  # what ConfigDict makes of a key with a dot, or of such a depth
-        fail(name, expectation, str(error))
+    except (ValueError, KeyError, RecursionError) as error:  # ConfigDict refuses some keys, and such depths
+        fail(name, f"be {_CONFIG_JSON}", str(error))
 
 
 def config_hash(config: ConfigDict) -> str:
@@ -207,11 +204,11 @@ def read_config(workdir: str | Path) -> ConfigDict:
     """Returns the config that `save_config` left in `workdir`, read as data and checked."""
     path = Path(workdir, CONFIG_FILE)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         fail("--workdir", f"hold the {CONFIG_FILE} of a run of --mode=train", f"{workdir}, which has none")
-    except (OSError, UnicodeDecodeError) as error:
-        fail(str(path), "be a file of UTF-8 text", str(error))
+    except OSError as error:
+        fail(str(path), "be a file that can be read", error.strerror or str(error))
     return from_json(text, name=str(path))
 
 
@@ -226,10 +223,10 @@ def resolve_config(
 ) -> ConfigDict:
     """Returns the checked configuration of one command.
 
-    Training starts from `config_path` (None: `configs/default.py`); the other modes start from the workdir's
-    config.json, and where `config_path` is given too, it must say the same. A workdir's config.json is binding but
-    for the keys of `CHANGEABLE[mode]`. To explain a configuration no run is needed: `config_path` may come without a
-    workdir, or with one that holds no run.
+    All modes start from the workdir's config.json; where `config_path` is given too, it must say the same but for the
+    keys of `CHANGEABLE[mode]`. In a workdir without one, training starts from `config_path` (None:
+    `configs/default.py`). To explain a configuration no run is needed: `config_path` may come without a workdir, or
+    with one that holds no run.
 
     Args:
       mode: one of `MODES`.
@@ -245,23 +242,25 @@ def resolve_config(
         check_no_links(workdir)
     if mode == "algorithm":
         return _resolve_algorithm(workdir, config_path, overrides)
-    if mode == "explain" and config_path is not None and not (workdir and Path(workdir, CONFIG_FILE).exists()):
+    if mode == "explain" and config_path is not None and not holds_run(workdir):
         return validate_config(apply_overrides(_checked_kind(load_config(config_path), mode), overrides))
     if not workdir:
-        if config_path is not None and find_config(config_path).is_file():
+        if config_path is not None and os.path.isfile(find_config(config_path)):
             _checked_kind(load_config(config_path), mode)  # a forgotten --mode=algorithm, which needs no workdir
         also = ", or be left out with --config" if mode == "explain" else ""
         fail("--workdir", f"name the folder of the run{also}", "nothing")
-    saved = None if mode == "train" else _checked_kind(read_config(workdir), mode)
+    starts_anew = mode == "train" and (config_path is not None or not holds_run(workdir))
+    saved = None if starts_anew else _checked_kind(read_config(workdir), mode)
     base = default.get_config() if saved is None else saved
     if config_path is not None:
         base = _checked_kind(load_config(config_path), mode)
     # evaluate --input reads the column names whatever the run's own source was
     unused_ok = () if mode == "train" else CHANGEABLE[mode]
     config = validate(apply_overrides(base, overrides), unused_ok=unused_ok)
-    if saved is None:
+    if mode == "train":
         check_resumable(config, workdir)
     else:
+        assert saved is not None
         _refuse_changes(config, saved, mode=mode, workdir=workdir)
     return config
 
@@ -277,8 +276,7 @@ def _resolve_algorithm(
     workdir: str | Path | None, config_path: str | None, overrides: Sequence[tuple[str, str]]
 ) -> ConfigDict:
     """Returns the configuration of `--mode=algorithm`: of the file, or of the run that the workdir holds."""
-    has_run = bool(workdir) and Path(workdir or "", CONFIG_FILE).exists()
-    saved = read_config(workdir) if workdir and has_run else None
+    saved = read_config(workdir) if workdir and holds_run(workdir) else None
     base = saved if config_path is None else load_config(config_path)
     expectation = "name the configuration of an algorithm with --mode=algorithm"
     check(base is not None, "--config", expectation, "nothing", file_choices())
@@ -288,11 +286,16 @@ def _resolve_algorithm(
     config = validate(apply_overrides(base, overrides))
     if saved is not None and workdir:
         _refuse_changes(config, saved, mode="algorithm", workdir=workdir)
-    elif workdir and Path(workdir).is_dir():
-        others = sorted(path.name for path in Path(workdir).iterdir() if not path.name.startswith("."))
+    elif workdir and os.path.isdir(workdir):
+        others = sorted(name for name in os.listdir(workdir) if not name.startswith("."))
         expectation = "be new or empty, or hold a run of --mode=algorithm"
-        check(not others, "--workdir", expectation, f"{workdir}, which holds {others[0] if others else ''}")
+        check(not others, "--workdir", expectation, f"{workdir}, which holds {'; '.join(others[:1])}")
     return config
+
+
+def holds_run(workdir: str | Path | None) -> bool:
+    """Whether the folder holds the configuration of a run; False where there is no such folder, or no name of one."""
+    return bool(workdir) and os.path.exists(Path(workdir or "", CONFIG_FILE))
 
 
 def is_bound(workdir: str | Path) -> bool:
@@ -302,12 +305,12 @@ def is_bound(workdir: str | Path) -> bool:
     there, with another configuration too.
     """
     steps = (path.name for path in Path(workdir, "checkpoints").glob("*"))
-    return any(map(str.isdecimal, steps)) or Path(workdir, "report.json").exists()
+    return any(map(str.isdecimal, steps)) or os.path.exists(Path(workdir, "report.json"))
 
 
 def check_resumable(config: ConfigDict, workdir: str | Path) -> None:
     """Raises, listing the keys, if `workdir` holds a run whose config.json differs where training may not change."""
-    if Path(workdir, CONFIG_FILE).exists():
+    if holds_run(workdir):
         saved = read_config(workdir)
         if is_algorithm(saved) or is_bound(workdir):
             _refuse_changes(config, saved, mode="train", workdir=workdir)
@@ -321,17 +324,15 @@ def _refuse_changes(config: ConfigDict, saved: ConfigDict, *, mode: str, workdir
     changeable = () if is_algorithm(config) else CHANGEABLE[mode]
     refused = [key for key in changed_keys(config, saved) if key not in changeable]
     if refused:
-        differences = ", ".join(f"{key} {new[key]!r} (saved: {old[key]!r})" for key in refused)
+        differences = ", ".join(f"{key} {new[key]!r} (saved: {old[key]!r})" for key in refused[:_MAX_DIFFERENCES])
+        more = len(refused) - _MAX_DIFFERENCES
+        differences += f" and {more} more keys" if more > 0 else ""
         if is_algorithm(config):
             expectation = f"agree with the {CONFIG_FILE} in {workdir}; take another --workdir for another run"
             fail("--config", expectation, differences)
-        advice = "; take another --workdir for another run" if mode == "train" else ""
-        fail(
-            "--config",
-            f"agree with the {CONFIG_FILE} that the model in {workdir} was trained with{advice}; "
-            f"--mode={mode} may change {', '.join(CHANGEABLE[mode])}",
-            differences,
-        )
+        advice = "; leave it out to resume that run, or take another --workdir" if mode == "train" else ""
+        may = f"--mode={mode} may change {', '.join(CHANGEABLE[mode])}"
+        fail("--config", f"agree with the {CONFIG_FILE} in {workdir}{advice} ({may})", differences)
 
 
 def _kind_of_run(values: Mapping[str, Any]) -> str:

@@ -3,15 +3,16 @@
 usage: python main.py --config=configs/NAME.py --workdir=DIR [--mode=MODE] [--config.SECTION.KEY=VALUE ...]
        qjax           --config=NAME            --workdir=DIR ...    where qjax is installed; does the same
 
---mode=train      the default: train, or resume what DIR holds, and report on the test split
+--mode=train      the default: train, or resume what DIR holds (which --workdir=DIR alone does), and report on test
 --mode=evaluate   report on --split=train, validation or test (default test), or on a labelled file, --input=FILE
 --mode=predict    one JSON line for each line of --input=FILE or of standard input
 --mode=export     the trained circuit for Qiskit and OpenQASM, checked against Aer; --input=FILE gives its texts
 --mode=explain    what the head's circuit compiles to and costs, counted; of --config, --workdir or both
 --mode=algorithm  --config=configs/algorithms/NAME.py against theory; --workdir saves it, and can be exported
---config defaults to configs/default.py, which explains every key; the modes after train read DIR/config.json.
+--config defaults to DIR/config.json; for a new run to configs/default.py, which explains every key.
 """
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -91,6 +92,9 @@ def run(arguments: Sequence[str]) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     """Like `run`, with a person's mistakes as one line on standard error and status 2; and ended by signals."""
+    for stream in (sys.stdout, sys.stderr):  # a name of a file may hold what the terminal's encoding does not
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     with signals.caught():
         try:
             return run(arguments)

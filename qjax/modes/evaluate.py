@@ -11,6 +11,8 @@ from qjax.modes import scoring
 from qjax.modes.setup import load_data, prepare_run, read_info
 from qjax.modes.train import restore_best, write_report
 
+DATA_ENDINGS = (".tsv", ".csv", ".jsonl", ".conll", ".txt")
+
 
 def run(config: ConfigDict, workdir: str | Path, split: str, input_path: str) -> int:
     """Prints the classification report and writes it as `evaluation_NAME.json` and `.txt`.
@@ -36,7 +38,8 @@ def run(config: ConfigDict, workdir: str | Path, split: str, input_path: str) ->
             text_column=config.data.text_column,
             label_column=config.data.label_column,
         )
-        split, name = input_path, f"evaluation_{Path(input_path).stem}"
+        file = Path(input_path)  # of a name such as eng.testb the end matters
+        split, name = input_path, f"evaluation_{file.stem if file.suffix in DATA_ENDINGS else file.name}"
         subset = np.arange(len(dataset.items))
         assembled = prepare_run(config, workdir, None)
     else:

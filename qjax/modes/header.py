@@ -1,5 +1,6 @@
 """What a run says about itself before it trains."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from qjax.data import Dataset
@@ -37,7 +38,6 @@ def header(run: Run, dataset: Dataset, *, params: Any, frozen: Any) -> str:
         )
     if isinstance(run.model.head, GroverHead):
         lines.append(f"amplify   {_amplification(run.model.head)}")
-    lines.append(f"workdir   {run.workdir}")
     return "\n".join(lines)
 
 
@@ -60,8 +60,13 @@ def print_header(run: Run, dataset: Dataset, *, params: Any, frozen: Any) -> Non
         print(header(run, dataset, params=params, frozen=frozen), flush=True)
 
 
-def print_cut(run: Run, num_cut: int, num_items: int) -> None:
-    """Says how much `data.max_length` cut, where it cut anything."""
-    if num_cut and is_main_process():
-        what = "words were" if run.config.task == "entities" else f"of {num_items} texts were"
-        print(f"cut       {num_cut} {what} beyond data.max_length = {run.config.data.max_length} word pieces")
+def print_cut(run: Run, num_cut: int, items: Sequence[Any]) -> None:
+    """Says how much of the texts, or of the words of sentences, was cut, and what to do where it is most."""
+    if not num_cut or not is_main_process():
+        return
+    words = run.config.task == "entities"
+    total = sum(map(len, items)) if words else len(items)
+    length, most = run.config.data.max_length, run.encoder.config.max_position_embeddings
+    print(f"cut       {num_cut} of {total} {'words' if words else 'texts'} by data.max_length = {length} word pieces")
+    if 2 * num_cut > total and length < most:
+        print(f"          most of them: a new run with a larger data.max_length (at most {most}) reads more of each")

@@ -13,7 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from qjax import signals
-from qjax.checks import check
+from qjax.checks import check, printable
 from qjax.config import CONFIG_FILE, check_resumable, is_bound, save_config
 from qjax.data import BatchStream, Dataset
 from qjax.evaluation.reports import Report, compare_reports, format_report, majority_warning
@@ -63,8 +63,12 @@ def _locked_run(config: ConfigDict, workdir: Path) -> int:
         check((workdir / name).exists(), "--workdir", f"hold the {name} that its checkpoints go with", found)
     if (workdir / "report.json").exists():
         print(f"This run is finished; its report is in {workdir}/report.txt:\n")
-        print((workdir / "report.txt").read_text(encoding="utf-8"), end="")
+        for line in (workdir / "report.txt").read_text(encoding="utf-8").splitlines():
+            print(printable(line))
         return 0
+    if scoring.is_main_process():
+        state = "holds no run, a new one starts" if is_new else "resuming the run in it"
+        print(f"workdir   {workdir}: {state}", flush=True)
     clock = Clock()
     dataset = load_data(config)
     assembled = _checked_run(config, workdir, dataset, is_new=is_new)
@@ -76,7 +80,7 @@ def _locked_run(config: ConfigDict, workdir: Path) -> int:
     assembled = _described(assembled, describe(assembled, dataset, params=before, frozen=frozen))
     print_header(assembled, dataset, params=before, frozen=frozen)
     inputs = scoring.make_inputs(assembled, dataset.items)
-    print_cut(assembled, inputs.num_cut, len(dataset.items))
+    print_cut(assembled, inputs.num_cut, dataset.items)
     signals.set_phase("before the first step of this run")
     with signals.deferred() as request:
         result = _train(assembled, dataset, inputs, before=before, frozen=frozen, clock=clock, request=request)
