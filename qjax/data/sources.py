@@ -185,24 +185,22 @@ def resolve_checkpoint(name: str) -> Path:
     """
     if name in SOURCES and SOURCES[name].kind == "checkpoint":
         return fetch(name)
-    if name and Path(name).expanduser().is_dir():
-        return Path(name).expanduser()
+    if name and os.path.isdir(os.path.expanduser(name)):
+        return Path(os.path.expanduser(name))
     choices = ("minilm", "random", "a directory", "the name of a repository on the Hugging Face hub")
     if name == "random" or not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", name):
         fail("encoder.checkpoint", "name a checkpoint that has files", repr(name), choices)
     # Here because the import takes about half a second that most commands do not need.
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.safetensors"]))
+    except RepositoryNotFoundError:
+        reason = "the hub has no public repository of this name"
     except Exception as error:  # the hub client raises many types, from several HTTP libraries
-        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
-        fail(
-            "encoder.checkpoint",
-            "be in reach",
-            f"{name!r}, which is no directory here and did not come from the hub ({reason[:300]})",
-            choices,
-        )
+        reason = f"nothing came from the hub ({getattr(error, 'strerror', None) or type(error).__name__})"
+    fail("encoder.checkpoint", "name a checkpoint in reach", f"{name!r}: no such directory, and {reason}", choices)
 
 
 def file_sha256(path: Path) -> str:

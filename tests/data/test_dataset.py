@@ -171,6 +171,20 @@ def test_max_examples_draws_by_seed(reviews):
     assert drawn[0] == drawn[1] != drawn[2]
 
 
+def test_max_examples_holds_for_files_of_ones_own(tmp_path, reviews):
+    own = write_tsv(tmp_path / "own.tsv", [(f"own {i}", "pos" if i % 2 else "neg") for i in range(40)])
+    dataset = load_dataset(
+        task="sentence", source="file", path=reviews, validation_path=own, test_path=own, max_examples=20
+    )
+    assert {split: len(indices) for split, indices in dataset.splits.items()} == dict.fromkeys(dataset.splits, 20)
+
+
+@pytest.mark.parametrize("name", ["eng.train", "eng.testa", "train", "ner.data"])
+def test_a_file_of_entities_may_have_any_name(tmp_path, name):
+    path = write_conll(tmp_path / name, [[(f"w{i}", "B-PER" if i % 2 else "O")] for i in range(40)])
+    assert load_dataset(task="entities", source="file", path=path).label_names == ("O", "B-PER", "I-PER")
+
+
 def test_entity_types_are_discovered_with_both_tags(tmp_path):
     path = write_conll(
         tmp_path / "a.conll", [[("w" + str(i), "B-PER" if i % 2 else "O"), ("x", "O")] for i in range(40)]
@@ -194,8 +208,8 @@ def test_refusals(tmp_path, reviews):
         ({"source": "movie_reviews", "task": "entities"}, r"`task` must be 'sentence' with data\.source"),
         ({"source": "movie_reviews", "path": reviews}, r"data\.source` must be 'file'"),
         ({}, r"data\.path` must name a file"),
-        ({"path": reviews, "task": "entities"}, r"task 'entities'.*Choices: \.conll, \.txt"),
-        ({"path": untagged}, r"task 'sentence'.*Choices: \.tsv, \.csv, \.jsonl"),
+        ({"path": reviews, "task": "entities"}, r"all\.tsv, line 1` must end in a BIO tag .*, but got 'label'"),
+        ({"path": untagged}, r"u\.conll, line 1` must be a header that names the columns 'text' and 'label'"),
         ({"path": one_class}, r"data\.labels` must hold at least two labels"),
         ({"path": untagged, "task": "entities"}, r"data\.labels` must hold at least two labels"),
         ({"path": reviews, "max_examples": 3}, "validation split` must hold at least one example, but got none of 3"),

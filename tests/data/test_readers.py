@@ -159,20 +159,44 @@ def test_jsonl_labels_may_be_integers_or_booleans(tmp_path):
         ("a.csv", "text,label\n,p\n", r"line 2` must hold a text that is not empty"),
         ("a.tsv", "text\tlabel\n", "hold at least one labelled example"),
         ("a.tsv", "", "hold at least one labelled example"),
-        ("a.jsonl", '{"text": "a", "label": "p"}\n{"text"\n', r"line 2` must be JSON"),
-        ("a.jsonl", "[1]\n", r"line 1` must be a JSON object, but got \[1\]"),
+        ("a.jsonl", '{"text": "a", "label": "p"}\n{"text"\n', r"line 2` must be a JSON object, but got no JSON"),
+        ("a.jsonl", "[1]\n", r"line 1` must be a JSON object, but got a JSON list"),
         ("a.jsonl", '{"text": "a", "label": null}\n', r"line 1` must hold a label"),
         ("a.jsonl", '{"text": "a", "label": 0.5}\n', r"line 1` must hold a label"),
         ("a.jsonl", '{"text": 3, "label": "p"}\n', r"line 1` must hold a text"),
-        ("a.jsonl", '{"text": "\\ud800", "label": "p"}\n', r"line 1` must hold a text of valid Unicode"),
+        ("a.jsonl", '{"text": "\\ud800", "label": "p"}\n', r"line 1` must be .*half of a surrogate pair"),
+        ("a.jsonl", '{"text": "a", "label": "\\ud800"}\n', r"line 1` must be .*half of a surrogate pair"),
+        (
+            "a.jsonl",
+            '{"text": "a", "label": "p\\u001b[31m"}\n',
+            r"line 1` must hold a label without control .*'p\\x1b",
+        ),
+        ("a.csv", 'text,label\na,"p\nq"\n', r"line 2` must hold a label without control characters, but got 'p\\nq'"),
+        (
+            "a.csv",
+            "a fine film,p\na poor film,n\n",
+            r"line 1` must be a header .*'text' and 'label'.*got \['a fine film'",
+        ),
+        ("a.tsv", "good\tp\ngood\tp\n", r"a\.tsv, line 1` must be a header that names the columns"),
         ("a.jsonl", '{"text": "a", "label": "p"}\n{"label": "p"}\n', r"a\.jsonl, line 2, but got 'text'"),
         ("a.tsv", b"text\tlabel\nx\xe9\tp\n", r"line 2` must be UTF-8, but got the byte 0xe9"),
-        ("a.xlsx", "", r"ending of .*a\.xlsx.* Choices: \.tsv, \.csv, \.jsonl"),
+        ("a.xlsx", b"PK\x03\x04\xff\xff", r"a\.xlsx, line 1` must be UTF-8"),
+        ("a.xlsx", "", "hold at least one labelled example"),
     ],
 )
 def test_malformed_tables(tmp_path, name, content, message):
     with pytest.raises(UserError, match=message):
         read_table(write(tmp_path, name, content))
+
+
+@pytest.mark.parametrize("name", ["reviews", "reviews.train", "reviews.txt"])
+@pytest.mark.parametrize(
+    "content",
+    ['text,label\n"good, fine",p\n', "text\tlabel\ngood, fine\tp\n", '{"text": "good, fine", "label": "p"}\n'],
+)
+def test_another_ending_leaves_the_kind_of_table_to_its_first_line(tmp_path, name, content):
+    examples = read_table(write(tmp_path, name, content))
+    assert (examples.items, examples.labels) == (("good, fine",), ("p",))
 
 
 def test_text_and_label_columns_must_differ(tmp_path):

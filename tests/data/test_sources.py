@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from huggingface_hub.errors import RepositoryNotFoundError
 
 from qjax.checks import UserError
 from qjax.data import sources
@@ -243,18 +244,38 @@ def test_resolve_checkpoint_refuses_what_is_no_name(name):
         resolve_checkpoint(name)
 
 
-def test_resolve_checkpoint_when_the_hub_fails(monkeypatch):
-    import huggingface_hub
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            ConnectionError("[Errno -2] Name or service not known\nmore"),
+            r"nothing came from the hub \(ConnectionError\)",
+        ),
+        (OSError(28, "No space left on device"), r"nothing came from the hub \(No space left on device\)"),
+        (
+            RepositoryNotFoundError.__new__(RepositoryNotFoundError),  # made only from an HTTP client's response
+            "the hub has no public repository of this name",
+        ),
+    ],
+)
+def test_resolve_checkpoint_when_the_hub_fails(monkeypatch, error, reason):
 
     def no_hub(name, allow_patterns):
         assert not any(pattern.endswith((".bin", "*")) for pattern in allow_patterns)
-        raise ConnectionError("no route to the hub\nmore")
+        raise error
 
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", no_hub)
-    with pytest.raises(UserError, match=r"'bert-base-cased'.*no route to the hub\)\. .*Choices: minilm"):
+    monkeypatch.setattr("huggingface_hub.snapshot_download", no_hub)
+    with pytest.raises(UserError, match=rf"but got 'bert-base-cased': no such directory, and {reason}\. .*minilm"):
         resolve_checkpoint("bert-base-cased")
 
 
 def test_importing_data_starts_no_jax():
     code = "import sys, qjax.data; sys.exit('jax' in sys.modules or 'transformers' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "~nobody/here", "/" + "x" * 300])
+def test_a_name_that_no_folder_can_have_is_no_checkpoint(monkeypatch, name):
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, allow_patterns: 1 / 0)
+    with pytest.raises(UserError, match=r"`encoder\.checkpoint` must name a checkpoint"):
+        resolve_checkpoint(name)
