@@ -6,7 +6,7 @@ from itertools import combinations, count, islice
 
 from qjax.checks import check, check_choice
 from qjax.quantum.angle import Angle, Input, Reference, as_index, parameter
-from qjax.quantum.circuit import Circuit, Repeat
+from qjax.quantum.circuit import Circuit, Repeat, as_circuit
 from qjax.quantum.gates import GATES
 from qjax.quantum.operation import Operation, operation
 
@@ -259,7 +259,7 @@ def data_reuploading(
     >>> data_reuploading(angle_encoding(1), Circuit(1).append("rz", 0, parameter("theta")), 4, weighted=True)
     Circuit(1 qubits: 4 x [ry(x[0]+x[0]*weights[0]) 0, rz(theta) 0])
     """
-    check(encoding.num_inputs > 0, "encoding", "take inputs", "a circuit without any")
+    check(as_circuit(encoding, "encoding").num_inputs > 0, "encoding", "take inputs", "a circuit without any")
     same = encoding.num_qubits == ansatz.num_qubits
     check(same, "ansatz", f"have {encoding.num_qubits} qubits like the encoding", ansatz.num_qubits)
     if weighted:

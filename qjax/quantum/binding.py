@@ -5,11 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from qjax.checks import check, fail
 from qjax.quantum.angle import Angle, Parameter, Reference
-from qjax.quantum.circuit import Circuit
+from qjax.quantum.circuit import Circuit, as_circuit
 from qjax.types import CircuitParams
 
 
@@ -21,7 +22,7 @@ def check_values(circuit: Circuit, params: CircuitParams | None, inputs: Any) ->
       params: name -> array; None where the circuit has no parameters.
       inputs: `[num_inputs]` or `[batch, num_inputs]`; None where the circuit has none.
     """
-    check(isinstance(circuit, Circuit), "circuit", "be a Circuit", circuit)
+    as_circuit(circuit)
     params = {} if params is None else params
     named = isinstance(params, Mapping)
     check(named, "params", "be a mapping from names to arrays", f"a {type(params).__name__}")
@@ -40,6 +41,13 @@ def check_values(circuit: Circuit, params: CircuitParams | None, inputs: Any) ->
     found = list(np.shape(inputs))
     fits = len(found) in (1, 2) and found[-1] == n
     check(fits, "inputs", f"have shape [{n}] or [batch, {n}]", f"shape {found}")
+
+
+def check_key(key: Any) -> None:
+    """Raises unless the key is one of JAX's, new-style or old."""
+    dtype, expectation = getattr(key, "dtype", None), "be a random key, such as jax.random.key(0)"
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    check(typed or (dtype == jnp.uint32 and key.shape == (2,)), "key", expectation, key)
 
 
 def bind(circuit: Circuit, params: CircuitParams | None, inputs: Any) -> Circuit:

@@ -83,7 +83,8 @@ def draw(circuit: Circuit, width: int = 80) -> str:
     Raises:
       UserError: `width` is below 40.
     """
-    check(width >= _MIN_WIDTH, "width", f"be at least {_MIN_WIDTH}", width)
+    expectation = f"be an integer of at least {_MIN_WIDTH}; qjax.visualization makes pictures"
+    check(isinstance(width, int) and width >= _MIN_WIDTH, "width", expectation, width)
     n = circuit.num_qubits
     names = [f"q{q}: ".rjust(len(str(n - 1)) + 3) for q in range(n)]
     room = width - len(names[0]) - 1

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 from typing import SupportsInt
 
+import numpy as np
+
 from qjax.checks import check, check_choice
-from qjax.quantum.angle import Angle, AngleLike, as_angle, as_index, input_angle
+from qjax.quantum.angle import Angle, AngleLike, as_angle, as_index, as_tuple, input_angle
 from qjax.quantum.circuit import Circuit, Repeat
 from qjax.quantum.evolution import pauli_rotation
 from qjax.quantum.operation import operation
@@ -36,7 +38,7 @@ def angle_encoding(num_qubits: int, axis: str = "ry") -> Circuit:
     cos(x)|0> + sin(x)|1> is 'ry' by 2 x.
     """
     check_choice("axis", axis, AXES)
-    return Circuit(num_qubits, tuple(operation(axis, q, input_angle(q)) for q in range(num_qubits)))
+    return Circuit(num_qubits, tuple(operation(axis, q, input_angle(q)) for q in range(_width(num_qubits))))
 
 
 def dense_angle_encoding(num_qubits: int) -> Circuit:
@@ -91,8 +93,8 @@ def basis_state(bits: str | Iterable[SupportsInt]) -> Circuit:
     >>> basis_state("101")
     Circuit(3 qubits: x 0, x 2)
     """
-    values: tuple[str | SupportsInt, ...] = tuple(bits)
-    valid = len(values) > 0 and all(bit in (0, 1, "0", "1") for bit in values)
+    values = as_tuple("bits", bits)
+    valid = len(values) > 0 and all(np.ndim(bit) == 0 and bit in (0, 1, "0", "1") for bit in values)
     check(valid, "bits", "hold 0 or 1 for each qubit, at least one", repr(bits))
     return Circuit(len(values), tuple(operation("x", q) for q, bit in enumerate(values) if int(bit)))
 
@@ -212,6 +214,8 @@ def entangler_blocks(
     >>> entangler_blocks(4, 2, "ring")
     ((0, 1), (1, 2), (2, 3), (3, 0))
     """
+    num_qubits, size = _width(num_qubits), as_index("size", size)
+    check(size >= 1, "size", "be an integer of at least 1", size)
     if size == 1:
         return tuple((q,) for q in range(num_qubits))
     if not isinstance(pattern, str):

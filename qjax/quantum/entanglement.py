@@ -16,6 +16,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from qjax.checks import check, fail
+from qjax.quantum.custom_gates import as_jax_array
 from qjax.quantum.measurement import squared
 from qjax.quantum.results import as_complex, as_state
 from qjax.types import Array, Complex, Float
@@ -122,7 +123,7 @@ def uhlmann_fidelity(rho: ArrayLike, sigma: ArrayLike) -> Float[Array, "*batch"]
 
 def as_density_matrix(argument: str, rho: ArrayLike) -> Complex[Array, "*batch dim dim"]:
     """Returns density matrices as a complex array, or raises where the shape or dtype is none of theirs."""
-    array = jnp.asarray(rho)
+    array = as_jax_array(argument, rho)
     dim = array.shape[-1] if array.ndim >= 2 else 0
     square = dim >= 2 and dim & (dim - 1) == 0 and array.shape[-2] == dim
     check(square, argument, "have shape [..., 2**n, 2**n] with n of at least 1", f"shape {list(array.shape)}")

@@ -6,8 +6,8 @@ factors act in the order of the terms, and a multiple of the identity is kept, a
 
 from collections.abc import Sequence
 
-from qjax.checks import check, check_choice
-from qjax.quantum.angle import Angle, AngleLike, as_angle, as_index, input_angle, parameter
+from qjax.checks import check, check_choice, fail
+from qjax.quantum.angle import Angle, AngleLike, as_angle, as_index, as_tuple, input_angle, parameter
 from qjax.quantum.circuit import Circuit, Repeat
 from qjax.quantum.custom_gates import pauli_rotation_gate
 from qjax.quantum.observables import PauliString, PauliSum
@@ -40,7 +40,7 @@ def pauli_rotation(paulis: str, qubits: int | Sequence[int], angle: AngleLike) -
     >>> pauli_rotation("ZIZ", (0, 1, 2), 0.5)
     rzz(0.5) 0 2
     """
-    places = (qubits,) if isinstance(qubits, int) else tuple(qubits)
+    places = (qubits,) if isinstance(qubits, int) else as_tuple("qubits", qubits)
     valid = isinstance(paulis, str) and paulis != "" and set(paulis) <= set("IXYZ")
     check(valid, "paulis", "be text with one letter of I, X, Y, Z a qubit", repr(paulis))
     check(len(paulis) == len(places), "paulis", f"have {len(places)} letters, one a qubit", repr(paulis))
@@ -156,7 +156,8 @@ def hamiltonian_variational(groups: Sequence[Hamiltonian], reps: int, name: str 
     >>> hamiltonian_variational(groups, reps=4).parameter_shapes
     {'theta': (4, 2)}
     """
-    check(len(groups) > 0, "groups", "hold at least one sum of Pauli strings", tuple(groups))
+    groups = tuple(map(_as_sum, as_tuple("groups", groups)))
+    check(len(groups) > 0, "groups", "hold at least one sum of Pauli strings", groups)
     n = groups[0].num_qubits
     for group in groups:
         check(group.num_qubits == n, "groups", f"have {n} letters a string, like the first", str(group))
@@ -167,7 +168,11 @@ def hamiltonian_variational(groups: Sequence[Hamiltonian], reps: int, name: str 
 
 
 def _as_sum(hamiltonian: Hamiltonian) -> PauliSum:
-    return PauliSum(((1.0, hamiltonian),)) if isinstance(hamiltonian, PauliString) else hamiltonian
+    if isinstance(hamiltonian, PauliString):
+        return PauliSum(((1.0, hamiltonian),))
+    if not isinstance(hamiltonian, PauliSum):
+        fail("hamiltonian", "be a PauliSum or a PauliString", hamiltonian)
+    return hamiltonian
 
 
 def _factors(hamiltonian: Hamiltonian, time: Angle | Sequence[Angle]) -> list[Factor]:

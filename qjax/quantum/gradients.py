@@ -21,8 +21,9 @@ from qjax.checks import check
 from qjax.quantum.angle import Angle, Parameter, input_angle
 from qjax.quantum.binding import check_values
 from qjax.quantum.choices import MAX_KEPT_PLANS
-from qjax.quantum.circuit import Circuit
-from qjax.quantum.observables import Observable
+from qjax.quantum.circuit import Circuit, as_circuit
+from qjax.quantum.custom_gates import as_array
+from qjax.quantum.observables import Observable, Observables, check_observables
 from qjax.quantum.operation import Operation
 from qjax.quantum.simulate import expectation, state
 from qjax.quantum.values import Values
@@ -59,11 +60,11 @@ def shift_rule(frequencies: Sequence[float]) -> Rule:
     >>> coefficients.round(3).tolist(), shifts.round(3).tolist()
     ([0.5, -0.5], [1.571, -1.571])
     """
-    values = np.sort(np.asarray(frequencies, np.float64).reshape(-1))
+    values = np.sort(as_array("frequencies", frequencies, np.float64).reshape(-1))
     valid = len(values) > 0 and np.isfinite(values).all() and values[0] > 0
-    check(bool(valid), "frequencies", "hold finite numbers above 0, at least one", str(list(frequencies)))
+    check(bool(valid), "frequencies", "hold finite numbers above 0, at least one", str(values.tolist()))
     gap = float(np.diff(values, prepend=0.0).min())
-    check(gap > MIN_RELATIVE_GAP * float(values[-1]), "frequencies", "be distinct", str(list(frequencies)))
+    check(gap > MIN_RELATIVE_GAP * float(values[-1]), "frequencies", "be distinct", str(values.tolist()))
     multiples = np.arange(1, len(values) + 1)
     if np.allclose(values, values[0] * multiples, rtol=1e-9, atol=0.0):
         return _equidistant_rule(len(values), float(values[0]))
@@ -120,7 +121,7 @@ def free_angles(circuit: Circuit) -> FreeCircuit:
     operations: list[Operation] = []
     angles: list[Angle] = []
     frequencies: list[tuple[float, ...]] = []
-    for op in circuit.iter_operations():
+    for op in as_circuit(circuit).iter_operations():
         freed = list(op.angles)
         for place, angle in enumerate(op.angles):
             if angle.is_constant:
@@ -143,7 +144,7 @@ def parameter_shift(
     circuit: Circuit,
     params: CircuitParams | None = None,
     inputs: Any = None,
-    observables: Sequence[Observable] = (),
+    observables: Observables = (),
     initial_state: Any = None,
 ) -> dict[str, Float[Array, "..."]]:
     """Returns the derivative of each expectation value with respect to each parameter, from shifted circuits alone.
@@ -173,6 +174,7 @@ def parameter_shift(
     [-2.0]
     """
     check_values(circuit, params, inputs)
+    observables = check_observables(observables, circuit.num_qubits)
     expectation_of = jax.eval_shape(lambda: expectation(circuit, params, inputs, observables, initial_state))
     arrays = {name: jnp.asarray((params or {})[name]) for name in circuit.parameter_shapes}
     if not arrays:
@@ -185,7 +187,7 @@ def parameter_shift(
     free = free_angles(circuit)
     values = Values({name: array[..., None] for name, array in arrays.items()}, examples.T, expectation_of.dtype)
     rows = jnp.stack([jnp.broadcast_to(angle, (batch,)) for angle in values.small_angles(free.angles)], axis=1)
-    slopes = _angle_slopes(free, rows, tuple(observables), initial_state)
+    slopes = _angle_slopes(free, rows, observables, initial_state)
 
     def pull_back(example: Array, slope: Array) -> dict[str, Array]:
         back = jax.vjp(lambda p: table.evaluate(p, example), arrays)[1]
@@ -289,7 +291,7 @@ def hessian(
     circuit: Circuit,
     params: CircuitParams | None = None,
     inputs: Any = None,
-    observables: Sequence[Observable] = (),
+    observables: Observables = (),
     initial_state: Any = None,
 ) -> dict[str, dict[str, Float[Array, "..."]]]:
     """Returns the second derivatives of each expectation value with respect to the parameters.
@@ -366,7 +368,7 @@ def quantum_metric(
     >>> quantum_metric(Circuit(1).append("ry", 0, parameter("a")), {"a": np.float32(0.3)}).round(4).tolist()
     [[0.25]]
     """
-    check(circuit.num_parameters > 0, "circuit", "have parameters", "none")
+    check(as_circuit(circuit).num_parameters > 0, "circuit", "have parameters", "none")
     check_values(circuit, params, inputs)
     vector, unravel = ravel_pytree({name: jnp.asarray(params[name]) for name in circuit.parameter_shapes})
 

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 
 from qjax.checks import check, check_choice, fail
 from qjax.quantum.angle import Parameter, as_index
-from qjax.quantum.circuit import Circuit, Repeat
+from qjax.quantum.binding import check_key
+from qjax.quantum.circuit import Circuit, Repeat, as_circuit
 from qjax.quantum.operation import Operation
 from qjax.types import Array, Float, Key
 
@@ -92,7 +93,7 @@ def init_normal(
     """
     check(as_index("locality", locality) >= 1, "locality", "be an integer of at least 1", locality)
     if num_layers is None:
-        layers = max(_count_trainable(circuit).values(), default=0)
+        layers = max(_count_trainable(as_circuit(circuit)).values(), default=0)
     else:
         layers = as_index("num_layers", num_layers)
     return _normal(key, circuit, math.sqrt(1 / (4 * locality * (layers + 2))))
@@ -119,7 +120,7 @@ def identity_block(body: Circuit, reps: int) -> Circuit:
     >>> identity_block(body, 3)
     Circuit(1 qubits: 3 x [ry(theta_block[0]) 0, ry(-theta_block[1]) 0])
     """
-    shapes = body.parameter_shapes
+    shapes = as_circuit(body, "body").parameter_shapes
     check(bool(shapes), "body", "have at least one parameter", "a circuit without any")
     check(as_index("reps", reps) >= 1, "reps", "be an integer of at least 1", reps)
     renamed = body.expand().rename({name: name + BLOCK_SUFFIX for name in shapes})
@@ -167,7 +168,8 @@ def _normal(key: Key[Array, ""], circuit: Circuit, deviation: float) -> dict[str
 
 def _draw(key: Key[Array, ""], circuit: Circuit, draw: Callable[..., Array]) -> dict[str, Float[Array, "..."]]:
     """Returns draw(key, shape, dtype) for every parameter, each with a key of its own."""
-    shapes = circuit.parameter_shapes
+    check_key(key)
+    shapes = as_circuit(circuit).parameter_shapes
     dtype = jnp.result_type(float)
     keys = jax.random.split(key, max(len(shapes), 1))
     return {name: draw(subkey, shapes[name], dtype) for name, subkey in zip(shapes, keys, strict=False)}

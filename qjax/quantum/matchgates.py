@@ -9,6 +9,7 @@ from qjax.checks import check
 from qjax.quantum.amplitude import divide_by_largest, safe_angle, safe_sqrt
 from qjax.quantum.angle import AngleLike, as_angle, as_index, input_angle, parameter
 from qjax.quantum.circuit import Circuit, Repeat
+from qjax.quantum.custom_gates import as_jax_array
 from qjax.quantum.operation import Operation, operation
 from qjax.types import Array, Float
 
@@ -88,7 +89,9 @@ def unary_loader_angles(features: Float[Array, "*batch features"]) -> Float[Arra
     Raises:
       UserError: the last axis is shorter than 2.
     """
-    check(features.shape[-1] >= 2, "features", "have a last axis of at least 2", str(list(features.shape)))
+    features = as_jax_array("features", features)
+    wide = features.ndim > 0 and features.shape[-1] >= 2
+    check(wide, "features", "have a last axis of at least 2", str(list(features.shape)))
     scaled, _ = divide_by_largest(features)
     squares = lax.cumsum(scaled**2, axis=features.ndim - 1, reverse=True)[..., 1:-1]
     return safe_angle(jnp.concatenate([safe_sqrt(squares), scaled[..., -1:]], axis=-1), scaled[..., :-1])

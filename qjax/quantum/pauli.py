@@ -144,7 +144,11 @@ class PauliSum(_PauliAlgebra):
     terms: tuple[tuple[float | int, PauliString], ...]
 
     def __post_init__(self) -> None:
-        check(len(self.terms) > 0, "terms", "hold at least one (coefficient, PauliString)", self.terms)
+        pairs = isinstance(self.terms, tuple | list) and all(
+            isinstance(term, tuple | list) and len(term) == 2 and isinstance(term[1], PauliString)
+            for term in self.terms
+        )
+        check(pairs and len(self.terms) > 0, "terms", "hold at least one (coefficient, PauliString)", self.terms)
         object.__setattr__(self, "terms", tuple((_as_number("terms", c), string) for c, string in self.terms))
         for _, string in self.terms:
             same = string.num_qubits == self.num_qubits

@@ -16,10 +16,10 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from qjax.checks import check, check_choice
-from qjax.quantum.angle import as_index, input_angle, parameter
+from qjax.quantum.angle import as_index, as_tuple, input_angle, parameter
 from qjax.quantum.binding import check_values
-from qjax.quantum.circuit import Circuit
-from qjax.quantum.custom_gates import pauli_rotation_gate
+from qjax.quantum.circuit import Circuit, as_circuit
+from qjax.quantum.custom_gates import as_jax_array, pauli_rotation_gate
 from qjax.quantum.operation import Operation, operation
 from qjax.quantum.results import as_complex, postselect
 from qjax.quantum.simulate import state
@@ -160,6 +160,7 @@ def heralded_state(
     Raises:
       UserError: as for `state`, or the circuit has no ancilla.
     """
+    as_circuit(circuit)
     ancillas = tuple(range(as_index("num_inputs", num_inputs), circuit.num_qubits - 1))
     finding = f"{circuit.num_qubits} qubits of which {num_inputs} are inputs"
     check(len(ancillas) > 0, "circuit", "have ancillas between its inputs and its output", finding)
@@ -210,7 +211,8 @@ def success_probability(theta: ArrayLike, rounds: int = 1) -> Float[Array, "..."
 def _activation(theta: ArrayLike, rounds: int) -> tuple[Array, Array]:
     """Returns what `activation` and `success_probability` return."""
     check(as_index("rounds", rounds) >= 1, "rounds", "be an integer of at least 1", rounds)
-    angle = jnp.asarray(theta)
+    angle = as_jax_array("theta", theta)
+    check(angle.dtype in (jnp.float32, jnp.float64), "theta", "hold float32 or float64", str(angle.dtype))
     probability = jnp.ones_like(angle)
     for _ in range(rounds):
         sin, cos = jnp.sin(angle) ** 2, jnp.cos(angle) ** 2
@@ -299,7 +301,7 @@ def apply_dissipative_layers(
     """
     sizes = _check_widths(widths)
     check_values(dissipative_network(sizes, block, name=name), params, None)
-    rho = as_complex("density", jnp.asarray(density))
+    rho = as_complex("density", as_jax_array("density", density))
     dim = 2 ** sizes[0]
     finding = f"shape {list(rho.shape)}"
     check(rho.shape[-2:] == (dim, dim), "density", f"have shape [..., {dim}, {dim}]", finding)
@@ -318,7 +320,7 @@ def apply_dissipative_layers(
 
 
 def _check_widths(widths: Sequence[int]) -> tuple[int, ...]:
-    sizes = tuple(as_index("widths", width) for width in widths)
+    sizes = tuple(as_index("widths", width) for width in as_tuple("widths", widths))
     valid = len(sizes) >= 2 and min(sizes) >= 1
     check(valid, "widths", "hold at least two layers, each of at least 1 qubit", tuple(widths))
     return sizes

@@ -19,7 +19,7 @@ import numpy as np
 
 from qjax.quantum.angle import Angle, Input
 from qjax.quantum.choices import MAX_KEPT_PLANS, one_matrix_pays
-from qjax.quantum.circuit import Circuit, Repeat
+from qjax.quantum.circuit import Circuit, Repeat, as_circuit
 from qjax.quantum.matrices import constant_phases
 from qjax.quantum.operation import Operation
 from qjax.quantum.reflections import find_reflections
@@ -104,7 +104,7 @@ def compile_circuit(circuit: Circuit, from_zero: bool = True, blocks: Blocks = B
       from_zero: whether it starts from |0...0>, which the program then prepares, or from a state that is given.
       blocks: which operations may share a dense block.
     """
-    n = circuit.num_qubits
+    n = as_circuit(circuit).num_qubits
     items: list[Any] = _elements(circuit, blocks) if blocks.joined else _write_out(circuit, blocks)
     start = None
     if from_zero:

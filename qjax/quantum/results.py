@@ -18,9 +18,10 @@ from jax.typing import ArrayLike
 
 from qjax.checks import check
 from qjax.quantum.angle import as_index
-from qjax.quantum.circuit import Circuit
+from qjax.quantum.circuit import Circuit, as_circuit
+from qjax.quantum.custom_gates import as_array, as_jax_array
 from qjax.quantum.measurement import apply_observable, real_overlap, split_qubits, squared
-from qjax.quantum.observables import Observable, check_observables
+from qjax.quantum.observables import Observable, Observables, check_observables
 from qjax.quantum.operation import Operation
 from qjax.quantum.readouts import Readout
 from qjax.quantum.simulate import run
@@ -31,7 +32,7 @@ def variance(
     circuit: Circuit,
     params: CircuitParams | None = None,
     inputs: Any = None,
-    observables: Sequence[Observable] = (),
+    observables: Observables = (),
     initial_state: Any = None,
 ) -> Float[Array, "*batch observables"]:
     """Returns the variance <O**2> - <O>**2 of each observable, `[num_observables]` or `[batch, num_observables]`.
@@ -46,13 +47,13 @@ def variance(
       circuit: see `simulate.py`, as for the other arguments.
       params: likewise.
       inputs: likewise.
-      observables: at least one, of any kinds.
+      observables: at least one, of any kinds, as for `expectation`.
       initial_state: likewise.
 
     Raises:
       UserError: as for `expectation`.
     """
-    items = check_observables(observables, circuit.num_qubits)
+    items = check_observables(observables, as_circuit(circuit).num_qubits)
     (values,), batched = run(circuit, params, inputs, initial_state, _VarianceReadout(items))
     return values.T if batched else values[:, 0]
 
@@ -61,7 +62,7 @@ def covariance(
     circuit: Circuit,
     params: CircuitParams | None = None,
     inputs: Any = None,
-    observables: Sequence[Observable] = (),
+    observables: Observables = (),
     initial_state: Any = None,
 ) -> Float[Array, "*batch observables observables"]:
     """Returns <AB + BA>/2 - <A><B> for each pair of observables, `[..., num_observables, num_observables]`.
@@ -78,13 +79,13 @@ def covariance(
       circuit: see `simulate.py`, as for the other arguments.
       params: likewise.
       inputs: likewise.
-      observables: at least one, of any kinds.
+      observables: at least one, of any kinds, as for `expectation`.
       initial_state: likewise.
 
     Raises:
       UserError: as for `expectation`.
     """
-    items = check_observables(observables, circuit.num_qubits)
+    items = check_observables(observables, as_circuit(circuit).num_qubits)
     (values,), batched = run(circuit, params, inputs, initial_state, _CovarianceReadout(items))
     return jnp.moveaxis(values, -1, 0) if batched else values[..., 0]
 
@@ -168,7 +169,7 @@ def _as_indices(samples: npt.ArrayLike, num_qubits: int) -> np.ndarray:
     """Returns the samples as integers of the host, checked."""
     width = as_index("num_qubits", num_qubits)
     check(width >= 1, "num_qubits", "be an integer of at least 1", num_qubits)
-    indices = np.asarray(samples)
+    indices = as_array("samples", samples)
     integers = np.issubdtype(indices.dtype, np.integer)
     check(integers, "samples", "hold integers", str(indices.dtype))
     inside = not indices.size or (indices.min() >= 0 and int(indices.max()) < 2**width)
@@ -245,7 +246,7 @@ def reduced_density_matrix(state: ArrayLike, qubits: int | Sequence[int]) -> Com
 
 def as_state(argument: str, state: ArrayLike) -> tuple[Complex[Array, "*batch dim"], int]:
     """Returns a state as a complex array, and its number of qubits; real amplitudes are made complex."""
-    array = jnp.asarray(state)
+    array = as_jax_array(argument, state)
     dim = array.shape[-1] if array.ndim else 0
     power = dim >= 2 and dim & (dim - 1) == 0
     check(power, argument, "have shape [..., 2**n] with n of at least 1", f"shape {list(array.shape)}")

@@ -30,10 +30,10 @@ from jax import lax
 from qjax.checks import check, check_choice
 from qjax.quantum.adjoint import REVERSE_PASSES, Simulation
 from qjax.quantum.angle import as_index
-from qjax.quantum.binding import check_values
-from qjax.quantum.circuit import Circuit
+from qjax.quantum.binding import check_key, check_values
+from qjax.quantum.circuit import Circuit, as_circuit
 from qjax.quantum.memory import check_fits, check_matrix_fits, fits
-from qjax.quantum.observables import Observable, check_observables
+from qjax.quantum.observables import Observables, check_observables
 from qjax.quantum.primitive import call, shapes_of
 from qjax.quantum.readouts import ExpectationReadout, ProbabilityReadout, Readout, StateReadout
 from qjax.quantum.samples import check_shots, sample_indices
@@ -64,7 +64,7 @@ def expectation(
     circuit: Circuit,
     params: CircuitParams | None = None,
     inputs: Any = None,
-    observables: Sequence[Observable] = (),
+    observables: Observables = (),
     initial_state: Any = None,
     *,
     reverse_pass: str = "auto",
@@ -75,14 +75,15 @@ def expectation(
       circuit: see the module.
       params: see the module.
       inputs: see the module.
-      observables: at least one, of any kinds; `z_observables(n)` is Z on each qubit.
+      observables: at least one, of any kinds, or one alone; "ZII" is the Pauli string of these letters, and
+        `z_observables(n)` is Z on each qubit.
       initial_state: see the module.
       reverse_pass: see the module.
 
     Raises:
       UserError: as for `state`, or an observable is of another type or number of qubits.
     """
-    observables = check_observables(observables, circuit.num_qubits)
+    observables = check_observables(observables, as_circuit(circuit).num_qubits)
     readout = ExpectationReadout(observables)
     (values,), batched = run(circuit, params, inputs, initial_state, readout, reverse_pass)
     return _batch_first(values, batched)
@@ -110,7 +111,7 @@ def probabilities(
     Raises:
       UserError: as for `state`, or qubits are out of range or repeated.
     """
-    n = circuit.num_qubits
+    n = as_circuit(circuit).num_qubits
     chosen = range(n) if qubits is None else qubits if isinstance(qubits, Iterable) else (qubits,)
     kept = tuple(as_index("qubits", q) for q in chosen)
     distinct = len(set(kept)) == len(kept) > 0 and max(kept) < n
@@ -145,6 +146,7 @@ def sample(
       UserError: as for `state`, or `shots` is below 1.
     """
     check_shots(shots)  # before anything is simulated
+    check_key(key)
     return sample_indices(key, probabilities(circuit, params, inputs, None, initial_state), shots)
 
 

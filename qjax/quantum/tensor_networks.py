@@ -7,7 +7,7 @@ second qubit of every pair (which of the two is a convention), so that the answe
 from collections.abc import Callable, Sequence
 
 from qjax.checks import check
-from qjax.quantum.angle import as_index, parameter
+from qjax.quantum.angle import as_index, as_tuple, parameter
 from qjax.quantum.circuit import Circuit
 from qjax.quantum.operation import Operation, operation
 
@@ -202,7 +202,8 @@ def pooled_qubits(qubits: Sequence[int]) -> tuple[int, ...]:
     >>> pooled_qubits((0, 1, 2, 3, 4))
     (1, 3, 4)
     """
-    kept = tuple(qubits[1::2])
+    qubits = as_tuple("qubits", qubits)
+    kept = qubits[1::2]
     return (*kept, qubits[-1]) if len(qubits) % 2 else kept
 
 

@@ -328,8 +328,8 @@ def test_errors(call: Callable[[], object], message: str) -> None:
 @pytest.mark.parametrize(
     ("observables", "message"),
     [
-        (PauliString("ZZ"), "`observables` must be a sequence, but got PauliString"),
-        (["ZZ"], "`observables` must hold PauliString, PauliSum, Hermitian or Projector, but got ZZ"),
+        (2, "`observables` must be a sequence, but got 2"),
+        ([2], "`observables` must hold PauliString, PauliSum, Hermitian or Projector, but got 2"),
     ],
 )
 def test_errors_of_type(observables: Any, message: str) -> None:
