@@ -23,9 +23,8 @@ Shapes = dict[str, tuple[int, ...]]
 
 def as_circuit(value: object, argument: str = "circuit") -> "Circuit":
     """Returns the value, or raises unless it is a circuit."""
-    if not isinstance(value, Circuit):
-        fail(argument, "be a Circuit", value)
-    return value
+    check(isinstance(value, Circuit), argument, "be a Circuit", value)
+    return value  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
@@ -219,8 +218,7 @@ class Circuit:
         """
         known = self.parameter_shapes
         for name in names:
-            if name not in known:
-                fail("names", "name parameters of the circuit", str(name), known or ("(none)",))
+            check(name in known, "names", "name parameters of the circuit", str(name), known or ("(none)",))
         after = [names.get(name, name) for name in known]
         check(len(set(after)) == len(after), "names", "keep the parameters apart", str(dict(names)))
         return self.map_operations(lambda op: op.rename(names))
@@ -367,12 +365,8 @@ def _shapes_of(op: Operation | Repeat) -> Shapes:
 
 
 def _merge_shapes(name: str, first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:
-    check(
-        len(first) == len(second),
-        "parameter",
-        f"have one number of indices wherever '{name}' is used",
-        f"{len(first)} and {len(second)}",
-    )
+    found = f"{len(first)} and {len(second)}"
+    check(len(first) == len(second), "parameter", f"have one number of indices wherever '{name}' is used", found)
     return tuple(map(max, first, second))
 
 

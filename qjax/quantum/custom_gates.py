@@ -16,11 +16,11 @@ from typing import Any, SupportsFloat
 import jax
 import numpy as np
 import numpy.typing as npt
-from numpy.typing import ArrayLike
 
 from qjax.checks import check, check_choice, fail
 from qjax.quantum import gate_matrices as gm
 from qjax.quantum.angle import Angle, as_index
+from qjax.quantum.arguments import as_array
 from qjax.quantum.gates import Gate, Steps, constant_fields
 from qjax.types import Array
 
@@ -331,22 +331,6 @@ def _barrier(k: int) -> Gate:
 
 
 # Checks and algebra. ----------------------------------------------------------------------------------------
-
-
-def as_array(argument: str, value: ArrayLike, dtype: Any = None) -> np.ndarray:
-    """Returns the value as an array; raises where it holds no numbers, or numbers that a trace does not know."""
-    try:
-        return np.asarray(value, dtype)
-    except (TypeError, ValueError) as error:
-        fail(argument, "be an array of numbers", f"{type(error).__name__}: {str(error).splitlines()[0]}")
-
-
-def as_jax_array(argument: str, value: Any) -> Array:
-    """Returns the value as an array of JAX, which may be traced; raises where it holds no numbers."""
-    try:
-        return jax.numpy.asarray(value)
-    except (TypeError, ValueError):
-        fail(argument, "be an array of numbers", value)
 
 
 def _count_qubits(argument: str, size: int) -> int:

@@ -16,7 +16,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from qjax.checks import check, fail
-from qjax.quantum.custom_gates import as_jax_array
+from qjax.quantum.arguments import as_jax_array
 from qjax.quantum.measurement import squared
 from qjax.quantum.results import as_complex, as_state
 from qjax.types import Array, Complex, Float

@@ -19,10 +19,10 @@ from jax.flatten_util import ravel_pytree
 
 from qjax.checks import check
 from qjax.quantum.angle import Angle, Parameter, input_angle
+from qjax.quantum.arguments import as_array
 from qjax.quantum.binding import check_values
 from qjax.quantum.choices import MAX_KEPT_PLANS
 from qjax.quantum.circuit import Circuit, as_circuit
-from qjax.quantum.custom_gates import as_array
 from qjax.quantum.observables import Observable, Observables, check_observables
 from qjax.quantum.operation import Operation
 from qjax.quantum.simulate import expectation, state

@@ -8,8 +8,8 @@ from jax import lax
 from qjax.checks import check
 from qjax.quantum.amplitude import divide_by_largest, safe_angle, safe_sqrt
 from qjax.quantum.angle import AngleLike, as_angle, as_index, input_angle, parameter
+from qjax.quantum.arguments import as_jax_array
 from qjax.quantum.circuit import Circuit, Repeat
-from qjax.quantum.custom_gates import as_jax_array
 from qjax.quantum.operation import Operation, operation
 from qjax.types import Array, Float
 

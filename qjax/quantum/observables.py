@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from qjax.checks import check, fail
 from qjax.quantum.angle import as_index, as_tuple
-from qjax.quantum.custom_gates import as_array
+from qjax.quantum.arguments import as_array
 from qjax.quantum.pauli import PauliString as PauliString
 from qjax.quantum.pauli import PauliSum as PauliSum
 from qjax.quantum.pauli import check_small

@@ -17,9 +17,10 @@ from jax.typing import ArrayLike
 
 from qjax.checks import check, check_choice
 from qjax.quantum.angle import as_index, as_tuple, input_angle, parameter
+from qjax.quantum.arguments import as_jax_array
 from qjax.quantum.binding import check_values
 from qjax.quantum.circuit import Circuit, as_circuit
-from qjax.quantum.custom_gates import as_jax_array, pauli_rotation_gate
+from qjax.quantum.custom_gates import pauli_rotation_gate
 from qjax.quantum.operation import Operation, operation
 from qjax.quantum.results import as_complex, postselect
 from qjax.quantum.simulate import state

@@ -18,8 +18,8 @@ from jax.typing import ArrayLike
 
 from qjax.checks import check
 from qjax.quantum.angle import as_index
+from qjax.quantum.arguments import as_array, as_jax_array
 from qjax.quantum.circuit import Circuit, as_circuit
-from qjax.quantum.custom_gates import as_array, as_jax_array
 from qjax.quantum.measurement import apply_observable, real_overlap, split_qubits, squared
 from qjax.quantum.observables import Observable, Observables, check_observables
 from qjax.quantum.operation import Operation
