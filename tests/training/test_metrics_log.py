@@ -156,7 +156,7 @@ def test_the_checksum_is_of_the_rest_of_the_line(tmp_path):
     with MetricsLog(tmp_path, 0) as log:
         log.write(1, "train", {"loss": 0.5})
     line = (tmp_path / "metrics.jsonl").read_bytes()
-    rest = b'"step": 1, "split": "train", "loss": 0.5}'
+    rest = b'"step": 1, "split": "train", "time": %s, "loss": 0.5}' % str(NOW).encode()
     assert line == b'{"crc32": "%08x", %s\n' % (binascii.crc32(rest), rest)
 
 
