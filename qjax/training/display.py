@@ -1,5 +1,6 @@
 """What a person sees while a run trains: how far it is, and a line a validation."""
 
+import sys
 from typing import Any
 
 from qjax.training.progress import Pace, Progress
@@ -21,7 +22,9 @@ class Display:
         self.num_steps = num_steps
         self.enabled = enabled
         recent = max(10, 2 * rows_a_validation)
-        self._progress = Progress("train", num_steps, "step", done=first_step, recent=recent, enabled=enabled)
+        self._progress = Progress(
+            "train", num_steps, "step", done=first_step, recent=recent, enabled=enabled, lines=sys.stdout
+        )
         self._examples, self._pace = 0, Pace(recent=recent)
         self._shown: dict[str, str] = {}
 

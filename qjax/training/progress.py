@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from types import TracebackType
+from typing import Any
 
 import jax
 
@@ -60,7 +61,7 @@ class Pace:
 
 
 class Progress:
-    """Progress of one piece of work, on standard error; a context manager.
+    """Progress of one piece of work, a context manager.
 
     A terminal shows what fits into its width, in whole words: the bar and what is said of the work give way first. In
     a file a line is written every `SECONDS_BETWEEN_LINES`, without carriage returns.
@@ -73,6 +74,7 @@ class Progress:
       recent: number of marks that the time left is reckoned from, at least.
       delay: seconds without a word, where the work may be over by then.
       enabled: False is silent.
+      lines: text file for the lines where there is no terminal; None takes standard error.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Progress:
         recent: int = 10,
         delay: float = 0.0,
         enabled: bool = True,
+        lines: Any = None,
     ) -> None:
         self.done = done
         self.is_terminal = enabled and sys.stderr.isatty()
@@ -92,6 +95,7 @@ class Progress:
         self._pace = Pace(done, recent=recent)
         self._interval = SECONDS_BETWEEN_DRAWINGS if self.is_terminal else SECONDS_BETWEEN_LINES
         self._due = time.perf_counter() + max(delay, 0.0 if self.is_terminal else self._interval)
+        self._lines = lines
         self._notes: tuple[str, ...] = ()
         self._drawn = 0
 
@@ -126,7 +130,7 @@ class Progress:
             return
         self._due = time.perf_counter() + self._interval
         if not self.is_terminal:
-            print(self.line(), file=sys.stderr, flush=True)
+            print(self.line(), file=self._lines or sys.stderr, flush=True)
             return
         line = self.line(_terminal_width() - 1)
         print("\r" + line.ljust(self._drawn), end="", file=sys.stderr, flush=True)
