@@ -119,8 +119,9 @@ def test_signal_in_start_up(name, tmp_path):
     child = start(tmp_path / "run")
     wait_for_path(child, tmp_path, "run/.lock")
     child.send_signal(signal.Signals[name])
-    assert child.communicate(timeout=30) == (f"Stopped by {name} in start-up. Run the same command to go on.\n", "")
-    assert child.returncode == 0
+    output, errors = child.communicate(timeout=30)
+    assert (child.returncode, errors) == (0, "")
+    assert output.splitlines()[-1] == f"Stopped by {name} in start-up. Run the same command to go on."
 
 
 def test_signal_while_features_are_computed_keeps_those_that_are_finished(tmp_path, monkeypatch):
