@@ -1,6 +1,6 @@
 """The step that applies any one operation by complex arithmetic."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -56,5 +56,5 @@ class _GivenAngles(Values):
 
     angles: Mapping[Angle, Array] = field(default_factory=dict)
 
-    def angle(self, angle: Angle) -> Array:
-        return self.angles[angle]
+    def each(self, angles: Sequence[Angle], any_size: bool = False) -> list[Array]:
+        return [self.angles[angle] for angle in angles]

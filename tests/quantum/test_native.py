@@ -35,7 +35,7 @@ from qjax.quantum.explain import Explanation
 from qjax.quantum.frame import Frame, pivots
 from qjax.quantum.gates import GATES
 from qjax.quantum.native import build, run
-from qjax.quantum.native.forms import FIRST, FORMS, KIND
+from qjax.quantum.native.forms import FIRST, FORMS, KIND, NUM_SCALES
 from qjax.quantum.native.items import Item, rotation_constants
 from qjax.quantum.native.table import Table, pair_neighbours, table_of
 
@@ -181,15 +181,16 @@ ONE_ANGLE = [name for name, gate in GATES.items() if gate.num_angles == 1 and 1 
 @pytest.mark.parametrize("name", ONE_ANGLE)
 def test_constants_of_a_rotation_make_its_matrix(name: str) -> None:
     k = GATES[name].num_qubits
-    op = operation(name, tuple(range(k)), input_angle(0))
+    op = operation(name, tuple(range(k)), -0.7 * input_angle(0) + 1.1)
     diagonal = GATES[name].structure == "diagonal"
-    item = Item(("diagonal" if diagonal else "dense", k, 0), op.qubits, (op,), own=True)
-    scale, *rest = rotation_constants(item)
-    parts = np.array(rest).reshape(-1, 3, 2)
+    form = ("diagonal" if diagonal else "dense", k, 0)
+    item = Item(form, op.qubits, (op,), own=True, angle=input_angle(0))
+    made = rotation_constants(item)
+    scale, parts = made[:NUM_SCALES].sum(), made[NUM_SCALES:].reshape(-1, 3, 2)
     constant, cosine, sine = (parts[:, i, 0] + 1j * parts[:, i, 1] for i in range(3))
     for t in (0.3, -2.1, 5.0):
         found = constant + cosine * np.cos(scale * t) + sine * np.sin(scale * t)
-        wanted = dense.matrix(name, (t,))
+        wanted = dense.matrix(name, (-0.7 * t + 1.1,))
         np.testing.assert_allclose(found, np.diag(wanted) if diagonal else wanted.reshape(-1), atol=1e-14)
 
 
