@@ -145,7 +145,7 @@ def _phases(operations: Sequence[Operation], values: Values) -> tuple[Array, ...
     """Returns the phase of each basis state of each operation's qubits, `[2**k, 1 or batch]`."""
     angles = iter(values.small_angles([op.angles[0] for op in operations if op.angles]))
     weights = [jnp.asarray(phase_weights(op)[:, None], values.dtype) for op in operations]
-    return tuple(own * next(angles) if op.angles else own for op, own in zip(operations, weights, strict=True))
+    return tuple(own * next(angles)[None] if op.angles else own for op, own in zip(operations, weights, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
