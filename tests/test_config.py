@@ -571,6 +571,7 @@ def test_evaluate_may_name_the_columns_of_a_new_file(tmp_path):
 def test_training_in_a_workdir_alone_resumes_its_run(tmp_path):
     tiny = resolve(tmp_path, "--config.seed=5", config_path=str(ROOT / "configs" / "tiny.py"))
     save_config(tiny, tmp_path)
+    (tmp_path / "checkpoints" / "5").mkdir(parents=True)  # from then on the folder is bound to its run
     assert resolve(tmp_path) == tiny
     assert resolve(tmp_path, "--config.train.log_every=1").train.log_every == 1
     with pytest.raises(UserError, match=r"`--config` must agree .*, but got seed 6 \(saved: 5\)\.$"):

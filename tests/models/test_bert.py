@@ -1,6 +1,7 @@
 """`Bert` against the reference implementation's activations, and its own invariants."""
 
 import dataclasses
+import math
 from functools import cache
 from pathlib import Path
 from typing import Any

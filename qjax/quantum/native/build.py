@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from qjax.checks import check_choice
+from qjax.quantum.angle import as_tuple
 from qjax.quantum.choices import MAX_CUDA_COSET_BITS, MIN_LARGE_QUBITS, native_platform
 
 _OPTIMIZATION = 2
@@ -47,7 +48,7 @@ def register_native_code(names: Iterable[str] = ()) -> tuple[str, ...]:
     if platform is None:
         return ()
     known = {_name(*facts): facts for facts in _all_code(platform)}
-    wanted = (names,) if isinstance(names, str) else tuple(names)
+    wanted = (names,) if isinstance(names, str) else as_tuple("names", names)
     for name in wanted:
         check_choice("names", name, known)
     with _LOCK:
