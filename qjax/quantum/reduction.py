@@ -162,7 +162,8 @@ def number_within_period(angle: float) -> float:
 def angle_sum(shift: float, scales: tuple[float, ...], factors: Factors) -> Array:
     """Returns shift + sum of scale * product of factors, mod 4 pi, within 2 pi of 0: exact but for its last digit.
 
-    Its derivatives are rounded as usual.
+    Products of three factors and more have twice the digits of the dtype before they are reduced: 44 bits of float32,
+    100 of float64. Derivatives are rounded as usual.
 
     Args:
       shift: in float64.
@@ -170,22 +171,25 @@ def angle_sum(shift: float, scales: tuple[float, ...], factors: Factors) -> Arra
       factors: of each term, arrays that broadcast.
     """
     dtype, rest = factors[0][0].dtype, number_within_period(shift)
-    sizes, total = [], None
+    doubles, total = [], None
     for scale, (first, *others) in zip(scales, factors, strict=True):
         term = _split(first)
         for other in others:
             term = [piece for part in _product(term, _split(other)) for piece in _split(part)]
         double = _product(term, _pieces(scale, dtype))
-        sizes.append(jnp.abs(double[0]))
+        doubles.append(double)
         total = double if total is None else _add(total, double)
     if rest:
         high = float(np.asarray(rest, dtype))
         total = _add(total, (high, rest - high))  # type: ignore[arg-type]
-    size = reduce(jnp.maximum, sizes)
+    size = reduce(jnp.maximum, [jnp.abs(high) for high, _ in doubles])
 
     def anywhere(total: Double, factors: Factors) -> Any:
         pieces = [jnp.full_like(size, piece) for piece in _pieces(rest, dtype)]
-        for scale, (first, *others) in zip(scales, factors, strict=True):
+        for scale, (first, *others), double in zip(scales, factors, doubles, strict=True):
+            if len(others) > 1:  # exact pieces would be too many: their number grows ninefold a factor
+                pieces += double
+                continue
             term = _split(first)
             for other in others:
                 term = [piece for x in term for y in _split(other) for piece in _split(x * y)]
