@@ -4,13 +4,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from numpy.typing import ArrayLike
 
 from qjax.checks import fail
 from qjax.types import Array
 
 
-def as_array(argument: str, value: ArrayLike, dtype: Any = None) -> np.ndarray:
+def as_array(argument: str, value: Any, dtype: Any = None) -> np.ndarray:
     """Returns the value as an array; raises where it holds no numbers, or numbers that a trace does not know."""
     try:
         return np.asarray(value, dtype)
