@@ -60,11 +60,12 @@ def shift_rule(frequencies: Sequence[float]) -> Rule:
     >>> coefficients.round(3).tolist(), shifts.round(3).tolist()
     ([0.5, -0.5], [1.571, -1.571])
     """
-    values = np.sort(as_array("frequencies", frequencies, np.float64).reshape(-1))
+    given = as_array("frequencies", frequencies, np.float64).reshape(-1)
+    values = np.sort(given)
     valid = len(values) > 0 and np.isfinite(values).all() and values[0] > 0
-    check(bool(valid), "frequencies", "hold finite numbers above 0, at least one", str(values.tolist()))
+    check(bool(valid), "frequencies", "hold finite numbers above 0, at least one", str(given.tolist()))
     gap = float(np.diff(values, prepend=0.0).min())
-    check(gap > MIN_RELATIVE_GAP * float(values[-1]), "frequencies", "be distinct", str(values.tolist()))
+    check(gap > MIN_RELATIVE_GAP * float(values[-1]), "frequencies", "be distinct", str(given.tolist()))
     multiples = np.arange(1, len(values) + 1)
     if np.allclose(values, values[0] * multiples, rtol=1e-9, atol=0.0):
         return _equidistant_rule(len(values), float(values[0]))

@@ -9,6 +9,7 @@ a column. Values are taken mod 4 pi, so that large ones lose nothing: weights ar
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
@@ -63,7 +64,7 @@ def _bases(terms: Iterable[Term]) -> dict[Term, Term]:
     found: dict[Term, Term] = {}
     for scale, refs in sorted(terms, key=lambda term: term[0]):
         known = (base for base in found.values() if base[1] == refs)
-        multiples = (base for base in known if scale / base[0] in range(1, MAX_MULTIPLE + 1))
+        multiples = (base for base in known if Fraction(scale) / Fraction(base[0]) in range(1, MAX_MULTIPLE + 1))
         found[scale, refs] = next(multiples, (scale or 1.0, refs))
     return found
 

@@ -5,6 +5,7 @@ the batch. Arrays are taken apart by one `split` each, whose transpose is one `c
 would cost the reverse pass one padded array for each.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -93,7 +94,8 @@ class Values:
         ((scale, (first,)),), shift = angles[0].terms, angles[0].shift
         start, limit, strides = box
         array = self._array(first, bounded=_is_plain(angles[0]) and not any_size)
-        cut = lax.slice(array, (*start, 0), (*limit, array.shape[-1]), (*strides, 1)).reshape(-1, array.shape[-1])
+        cut = lax.slice(array, (*start, 0), (*limit, array.shape[-1]), (*strides, 1))
+        cut = cut.reshape(len(angles), array.shape[-1])
         if _is_plain(angles[0]):
             return cut * scale if scale != 1.0 else cut
         return angle_sum(shift, (scale,), ((cut,),))
@@ -146,7 +148,7 @@ class Values:
             else (_INPUTS, index)
         )
         if (name, bounded) not in self._pieces:
-            rows = array.reshape(-1, array.shape[-1])
+            rows = array.reshape(math.prod(shape), array.shape[-1])
             self._pieces[name, bounded] = list(lax.split(rows, [1] * rows.shape[0], axis=0))
         return self._pieces[name, bounded][place].reshape(-1)  # type: ignore[index]
 

@@ -136,7 +136,7 @@ def test_entangling_capability_that_is_known_exactly(number: int, entanglement: 
     [
         ((20, 4, 1), r"`number` must be one of the choices, but got 20\..*Choices: 1, 2, 3"),
         ((0, 4, 1), "`number` must be one of the choices, but got 0"),
-        ((1, 0, 1), "`num_qubits` must be an integer of at least 1, but got 0"),
+        ((1, 0, 1), "`num_qubits` must be an integer in 1..65536, but got 0"),
         ((1, 4, 0), "`reps` must be an integer of at least 1, but got 0"),
     ],
 )

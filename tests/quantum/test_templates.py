@@ -122,7 +122,7 @@ def test_hardware_efficient_with_fixed_gates_and_angled_entanglers(entangler: st
         ({"entangler": "ccx"}, "`entangler` must be one of the choices, but got 'ccx'"),
         ({"pattern": "rings"}, "`pattern` must be one of the choices, but got 'rings'. Did you mean 'ring'"),
         ({"reps": 0}, "`reps` must be an integer of at least 1, but got 0"),
-        ({"num_qubits": 0}, "`num_qubits` must be an integer of at least 1, but got 0"),
+        ({"num_qubits": 0}, "`num_qubits` must be an integer in 1..65536, but got 0"),
     ],
 )
 def test_hardware_efficient_errors(keywords: dict, message: str) -> None:
@@ -160,7 +160,7 @@ def test_strongly_entangling_against_dense_algebra(n: int, reps: int, ranges: An
         ({"num_qubits": 1, "ranges": (1, 1)}, "`ranges` must be left out for fewer than two qubits"),
         ({"entangler": "rx"}, "`entangler` must be one of the choices, but got 'rx'"),
         ({"reps": 0}, "`reps` must be an integer of at least 1, but got 0"),
-        ({"num_qubits": 0}, "`num_qubits` must be an integer of at least 1, but got 0"),
+        ({"num_qubits": 0}, "`num_qubits` must be an integer in 1..65536, but got 0"),
     ],
 )
 def test_strongly_entangling_errors(keywords: dict, message: str) -> None:

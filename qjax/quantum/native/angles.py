@@ -28,8 +28,7 @@ _PER_NUMBER = 6
 def write_rotation(code: Code, entry: Value, coefficients: Any) -> None:
     """Writes what makes the coefficients, then their cosine and sine."""
     made, constants, angle = (code.of_entry(entry, word, coefficients) for word in (FIRST, LEFT, RIGHT))
-    scales = [code.load_real(constants, int64(k)) for k in range(NUM_SCALES if code.has_library else 1)]
-    cosine, sine = cos_sin(code, code.load_real(angle, int64(0)), scales)
+    cosine, sine = cos_sin(code, code.load_real(angle, int64(0)), _scales(code, constants))
     count = code.builder.sext(code.load_int32(entry, COUNT), INT64)
     with code.loop(count) as loop:
         number = _Number(code, constants, loop.index)
@@ -61,7 +60,13 @@ def write_rotation_back(code: Code, entry: Value, coefficients: Any, sums: Any) 
             code.store_real(code.zero, known, number.parts[part])
         loop.next = [total]
     old = code.load_real(angle, int64(0))
-    code.store_real(code.multiply_add(loop.values[0], code.load_real(constants, int64(0)), old), angle, int64(0))
+    scale = _total(code, _scales(code, constants))
+    code.store_real(code.multiply_add(loop.values[0], scale, old), angle, int64(0))
+
+
+def _scales(code: Code, constants: Any) -> list[Value]:
+    """Returns the numbers of float32 whose sum is the scale; on a GPU the first, as it has no more digits."""
+    return [code.load_real(constants, int64(k)) for k in range(NUM_SCALES if code.has_library else 1)]
 
 
 class _Number:
