@@ -433,7 +433,7 @@ def run_to_the_end(workdir, arguments):
     """Starts or resumes a run, lets it end, and returns the seconds until its first line about a step."""
     began = time.monotonic()
     child = start(workdir, *arguments)
-    wait_for_line(child, "step", "finished")
+    wait_for_line(child, "step", "finished", "This run is finished")  # the last if the kill came after its end
     startup = time.monotonic() - began
     _, errors = child.communicate()
     assert (child.returncode, errors) == (0, "")
