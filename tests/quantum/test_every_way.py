@@ -172,5 +172,6 @@ def test_each_example_has_its_own_number(name: str, way: str, batch: int) -> Non
     found = leaves(WAYS[way]({**CORE, **OTHERS}[name])(params(), jnp.asarray(examples()[:batch])))
     expected = alone(name)
     assert len(found) == len(expected)
+    atol = 1e-5 if name == "entropy" else 1e-6  # its slope at an eigenvalue of 0 is infinite
     for left, right in zip(found, expected, strict=True):
-        np.testing.assert_allclose(left, right[:batch], rtol=2e-6, atol=1e-6)
+        np.testing.assert_allclose(left, right[:batch], rtol=2e-6, atol=atol)
