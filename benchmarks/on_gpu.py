@@ -31,7 +31,7 @@ from benchmarks.environments import PEERS
 from benchmarks.peers import qjax_
 from benchmarks.peers.jax_common import copy_speed
 from benchmarks.workloads import Case, cases
-from qjax.quantum.native.large import large_of
+from qjax.quantum.engines.native.large import large_of
 
 NAMES = tuple(name for name, peer in PEERS.items() if peer.gpu)
 

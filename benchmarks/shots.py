@@ -17,7 +17,7 @@ from qiskit import QuantumCircuit
 from qiskit_aer import AerSimulator
 
 from qjax.quantum import Circuit, probabilities, sample
-from qjax.quantum.samples import sample_indices
+from qjax.quantum.measure.samples import sample_indices
 
 NUM_QUBITS, SHOTS, TURNS = 20, 100_000, 7
 

@@ -75,11 +75,11 @@ HOMES = {
 # What the quantum core may know beside Python's own library.
 QUANTUM_LIBRARIES = {"jax", "numpy", "qjax"}
 # And its native code, which imports it only where it is compiled: llvmlite is not on every machine.
-NATIVE, NATIVE_LIBRARIES = "qjax.quantum.native", {"llvmlite"}
+NATIVE, NATIVE_LIBRARIES = "qjax.quantum.engines.native", {"llvmlite"}
 
 
 def unit(module):
-    """Returns the part that a dotted module belongs to: 'qjax.quantum.gates' -> 'quantum'."""
+    """Returns the part that a dotted module belongs to: 'qjax.quantum.circuits.gates' -> 'quantum'."""
     parts = module.split(".")
     return parts[1] if parts[0] == "qjax" and len(parts) > 1 else parts[0]
 

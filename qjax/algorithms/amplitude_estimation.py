@@ -38,10 +38,10 @@ from qjax.algorithms.phase_estimation import (
     sample_outcomes,
 )
 from qjax.checks import check, check_choice
-from qjax.quantum.angle import as_index
-from qjax.quantum.circuit import Circuit
-from qjax.quantum.custom_gates import diagonal_gate
-from qjax.quantum.memory import check_fits
+from qjax.quantum.circuits.angle import as_index
+from qjax.quantum.circuits.circuit import Circuit
+from qjax.quantum.circuits.custom_gates import diagonal_gate
+from qjax.quantum.engines.memory import check_fits
 from qjax.quantum.simulate import state
 from qjax.types import Array, CircuitParams, Key
 

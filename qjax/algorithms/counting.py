@@ -19,9 +19,9 @@ from qjax.algorithms.amplitude_estimation import (
 )
 from qjax.algorithms.marking import Marked
 from qjax.checks import check
-from qjax.quantum.angle import as_index
-from qjax.quantum.circuit import Circuit
-from qjax.quantum.operation import operation
+from qjax.quantum.circuits.angle import as_index
+from qjax.quantum.circuits.circuit import Circuit
+from qjax.quantum.circuits.operation import operation
 from qjax.types import Array, Key
 
 

@@ -18,8 +18,8 @@ import numpy as np
 from qjax.algorithms.amplitude_amplification import AmplificationResult, amplify
 from qjax.algorithms.marking import Marked
 from qjax.checks import check
-from qjax.quantum.angle import as_index
-from qjax.quantum.circuit import Circuit
+from qjax.quantum.circuits.angle import as_index
+from qjax.quantum.circuits.circuit import Circuit
 from qjax.types import CircuitParams
 
 

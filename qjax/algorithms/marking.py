@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qjax.checks import check, fail
-from qjax.quantum.angle import as_index
+from qjax.quantum.circuits.angle import as_index
 from qjax.types import Array, Bool
 
 # Indices, bitstrings, booleans for all states, or a function from an array of indices to booleans.

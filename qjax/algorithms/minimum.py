@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from qjax.algorithms.grover import search_unknown
 from qjax.checks import check
-from qjax.quantum.angle import as_index
+from qjax.quantum.circuits.angle import as_index
 from qjax.types import Array, Key
 
 

@@ -5,11 +5,11 @@ from math import gcd
 import numpy as np
 
 from qjax.checks import check
-from qjax.quantum.angle import as_index
-from qjax.quantum.circuit import Circuit
-from qjax.quantum.custom_gates import permutation_gate
-from qjax.quantum.gates import Gate
-from qjax.quantum.operation import operation
+from qjax.quantum.circuits.angle import as_index
+from qjax.quantum.circuits.circuit import Circuit
+from qjax.quantum.circuits.custom_gates import permutation_gate
+from qjax.quantum.circuits.gates import Gate
+from qjax.quantum.circuits.operation import operation
 
 # Below the bound no composite number passes the strong test to all of these bases (Sorenson and Webster 2015,
 # arXiv:1509.00377, psi_13).

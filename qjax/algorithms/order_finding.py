@@ -37,10 +37,10 @@ from qjax.algorithms.modular import (
 from qjax.algorithms.phase_estimation import phase_distribution, sample_outcomes
 from qjax.algorithms.qft import qft
 from qjax.checks import check, check_choice
-from qjax.quantum.angle import as_index
-from qjax.quantum.circuit import Circuit
-from qjax.quantum.memory import STATES_IN_USE, device_bytes, state_bytes
-from qjax.quantum.operation import operation
+from qjax.quantum.circuits.angle import as_index
+from qjax.quantum.circuits.circuit import Circuit
+from qjax.quantum.circuits.operation import operation
+from qjax.quantum.engines.memory import STATES_IN_USE, device_bytes, state_bytes
 from qjax.quantum.simulate import probabilities
 from qjax.types import Array, Float, Int, Key
 

@@ -19,10 +19,10 @@ from numpy.typing import ArrayLike
 
 from qjax.algorithms.qft import qft
 from qjax.checks import check, fail
-from qjax.quantum.angle import as_index
-from qjax.quantum.binding import check_values
-from qjax.quantum.circuit import Circuit
-from qjax.quantum.samples import check_shots, sample_indices
+from qjax.quantum.circuits.angle import as_index
+from qjax.quantum.circuits.binding import check_values
+from qjax.quantum.circuits.circuit import Circuit
+from qjax.quantum.measure.samples import check_shots, sample_indices
 from qjax.quantum.simulate import state
 from qjax.types import Array, CircuitParams, Complex, Key
 

@@ -7,9 +7,9 @@ Qubit 0 is the most significant bit of x and of y. A part of a bigger register i
 from math import pi, sin
 
 from qjax.checks import check
-from qjax.quantum.angle import as_index
-from qjax.quantum.circuit import Circuit
-from qjax.quantum.operation import Operation, operation
+from qjax.quantum.circuits.angle import as_index
+from qjax.quantum.circuits.circuit import Circuit
+from qjax.quantum.circuits.operation import Operation, operation
 
 
 def qft(num_qubits: int, *, inverse: bool = False, swaps: bool = True, approximation_degree: int = 0) -> Circuit:

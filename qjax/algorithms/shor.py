@@ -22,7 +22,7 @@ from qjax.algorithms.order_finding import (
     order_success_probability,
 )
 from qjax.checks import check, check_choice
-from qjax.quantum.angle import as_index
+from qjax.quantum.circuits.angle import as_index
 from qjax.types import Array, Key
 
 

@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike
 from qjax.checks import check, fail
 from qjax.export.observables import pauli_terms
 from qjax.export.operations import append_operation, reverse_bits
-from qjax.quantum.circuit import Circuit
-from qjax.quantum.observables import Observable
+from qjax.quantum.circuits.circuit import Circuit
+from qjax.quantum.measure.observables import Observable
 
 if TYPE_CHECKING:
     import qiskit

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from qjax.checks import check, fail
 from qjax.export.circuits import to_qiskit
 from qjax.files import make_folder, new_file, write_text
-from qjax.quantum.circuit import Circuit
-from qjax.quantum.gates import GATES
+from qjax.quantum.circuits.circuit import Circuit
+from qjax.quantum.circuits.gates import GATES
 
 if TYPE_CHECKING:
     import qiskit

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qjax.export.observables import pauli_terms
-from qjax.quantum.observables import Observable
+from qjax.quantum.measure.observables import Observable
 
 # Probability below which an outcome counts as impossible: the rounding of a float64 state, and rarer than any run.
 IMPOSSIBLE = 1e-12

@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 
 from qjax.checks import check
-from qjax.quantum.observables import Hermitian, Observable, PauliString, PauliSum, Projector
+from qjax.quantum.measure.observables import Hermitian, Observable, PauliString, PauliSum, Projector
 
 # Most strings that a Hermitian or a Projector may turn into: a matrix on 5 qubits, outcomes of 10.
 MAX_TERMS = 1024
@@ -26,7 +26,7 @@ def pauli_terms(observable: Observable) -> tuple[tuple[float, str], ...]:
     Raises:
       UserError: a Hermitian or a Projector would become more than `MAX_TERMS` strings.
 
-    >>> from qjax.quantum.observables import Projector
+    >>> from qjax.quantum.measure.observables import Projector
     >>> pauli_terms(Projector.from_bits("1", qubits=[1], num_qubits=2))
     ((0.5, 'II'), (-0.5, 'IZ'))
     """

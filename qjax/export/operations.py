@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qjax.checks import check
-from qjax.quantum.operation import Operation
+from qjax.quantum.circuits.operation import Operation
 
 if TYPE_CHECKING:
     import qiskit

@@ -20,8 +20,8 @@ from qjax.export.measurement import (
     standard_error,
 )
 from qjax.export.observables import pauli_terms
-from qjax.quantum.circuit import Circuit
-from qjax.quantum.observables import Observable
+from qjax.quantum.circuits.circuit import Circuit
+from qjax.quantum.measure.observables import Observable
 from qjax.quantum.simulate import expectation, state
 
 if TYPE_CHECKING:

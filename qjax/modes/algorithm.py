@@ -12,7 +12,7 @@ from qjax.config import save_config
 from qjax.files import check_writable, write_text
 from qjax.modes.algorithms import ALGORITHMS
 from qjax.modes.algorithms.outcome import Needs, Outcome, table
-from qjax.quantum.memory import device_bytes, show_bytes
+from qjax.quantum.engines.memory import device_bytes, show_bytes
 from qjax.untrusted import read_json
 from qjax.visualization.success import plot_success
 

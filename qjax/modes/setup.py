@@ -35,7 +35,7 @@ from qjax.models.bert import Bert, BertConfig
 from qjax.models.classifier import Classifier
 from qjax.models.heads import make_head
 from qjax.models.pretrained import load_pretrained, random_config, save_pretrained
-from qjax.quantum.memory import device_bytes, show_bytes
+from qjax.quantum.engines.memory import device_bytes, show_bytes
 from qjax.training import checksum
 from qjax.training.mesh import make_mesh
 from qjax.training.state import count_params

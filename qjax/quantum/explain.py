@@ -12,26 +12,18 @@ from typing import Any
 import jax.numpy as jnp
 
 from qjax.checks import check, check_choice, fail
-from qjax.quantum.adjoint import REVERSE_PASSES, Simulation, plan_of
-from qjax.quantum.angle import as_index
-from qjax.quantum.choices import MAX_SAVED_BYTES, MAX_SAVED_SHARE, chunk_bytes, native_platform
-from qjax.quantum.circuit import Circuit, as_circuit
-from qjax.quantum.costs import (
-    StepCost,
-    in_parts,
-    part_size,
-    peak_bytes,
-    plan_costs,
-    readout_cost,
-    settle,
-)
-from qjax.quantum.loop_step import LoopStep
-from qjax.quantum.memory import device_bytes, show_bytes, state_bytes
-from qjax.quantum.observables import Observable, Observables, check_observables
-from qjax.quantum.plan import LoopSource, Plan
-from qjax.quantum.readouts import ExpectationReadout, StateReadout
-from qjax.quantum.stages import Dense, Flip, Permutation, Phase, ProductState, Reflection, Single, Unitary
-from qjax.quantum.step_work import ReversePass, Setting, Work, total
+from qjax.quantum.circuits.angle import as_index
+from qjax.quantum.circuits.circuit import Circuit, as_circuit
+from qjax.quantum.compile.stages import Dense, Flip, Permutation, Phase, ProductState, Reflection, Single, Unitary
+from qjax.quantum.engines.choices import MAX_SAVED_BYTES, MAX_SAVED_SHARE, chunk_bytes, native_platform
+from qjax.quantum.engines.memory import device_bytes, show_bytes, state_bytes
+from qjax.quantum.engines.readouts import ExpectationReadout, StateReadout
+from qjax.quantum.engines.simulation import REVERSE_PASSES, Simulation, plan_of
+from qjax.quantum.engines.xla.costs import StepCost, in_parts, part_size, peak_bytes, plan_costs, readout_cost, settle
+from qjax.quantum.engines.xla.loop_step import LoopStep
+from qjax.quantum.engines.xla.plan import LoopSource, Plan
+from qjax.quantum.engines.xla.step_work import ReversePass, Setting, Work, total
+from qjax.quantum.measure.observables import Observable, Observables, check_observables
 from qjax.untrusted import parse_json
 
 DTYPES = ("float32", "float64")

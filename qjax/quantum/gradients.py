@@ -18,15 +18,15 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from qjax.checks import check
-from qjax.quantum.angle import Angle, Parameter, input_angle
-from qjax.quantum.arguments import as_array
-from qjax.quantum.binding import check_values
-from qjax.quantum.choices import MAX_KEPT_PLANS
-from qjax.quantum.circuit import Circuit, as_circuit
-from qjax.quantum.observables import Observable, Observables, check_observables
-from qjax.quantum.operation import Operation
+from qjax.quantum.circuits.angle import Angle, Parameter, input_angle
+from qjax.quantum.circuits.arguments import as_array
+from qjax.quantum.circuits.binding import check_values
+from qjax.quantum.circuits.circuit import Circuit, as_circuit
+from qjax.quantum.circuits.operation import Operation
+from qjax.quantum.engines.choices import MAX_KEPT_PLANS
+from qjax.quantum.measure.observables import Observable, Observables, check_observables
 from qjax.quantum.simulate import expectation, state
-from qjax.quantum.values import Values
+from qjax.quantum.states.angle_values import Values
 from qjax.types import Array, CircuitParams, Float
 
 # States that `parameter_shift` keeps at a time; the simulator needs about three times that while it works.

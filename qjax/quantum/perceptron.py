@@ -16,13 +16,13 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from qjax.checks import check, check_choice
-from qjax.quantum.angle import as_index, as_tuple, input_angle, parameter
-from qjax.quantum.arguments import as_jax_array
-from qjax.quantum.binding import check_values
-from qjax.quantum.circuit import Circuit, as_circuit
-from qjax.quantum.custom_gates import pauli_rotation_gate
-from qjax.quantum.operation import Operation, operation
-from qjax.quantum.results import as_complex, postselect
+from qjax.quantum.circuits.angle import as_index, as_tuple, input_angle, parameter
+from qjax.quantum.circuits.arguments import as_jax_array
+from qjax.quantum.circuits.binding import check_values
+from qjax.quantum.circuits.circuit import Circuit, as_circuit
+from qjax.quantum.circuits.custom_gates import pauli_rotation_gate
+from qjax.quantum.circuits.operation import Operation, operation
+from qjax.quantum.measure.results import as_complex, postselect
 from qjax.quantum.simulate import state
 from qjax.types import Array, CircuitParams, Complex, Float
 

@@ -28,15 +28,15 @@ import numpy as np
 from jax import lax
 
 from qjax.checks import check, check_choice
-from qjax.quantum.adjoint import REVERSE_PASSES, Simulation
-from qjax.quantum.angle import as_index
-from qjax.quantum.binding import check_key, check_values
-from qjax.quantum.circuit import Circuit, as_circuit
-from qjax.quantum.memory import check_fits, check_matrix_fits, fits
-from qjax.quantum.observables import Observables, check_observables
-from qjax.quantum.primitive import call, shapes_of
-from qjax.quantum.readouts import ExpectationReadout, ProbabilityReadout, Readout, StateReadout
-from qjax.quantum.samples import check_shots, sample_indices
+from qjax.quantum.circuits.angle import as_index
+from qjax.quantum.circuits.binding import check_key, check_values
+from qjax.quantum.circuits.circuit import Circuit, as_circuit
+from qjax.quantum.engines.batch_last import call, shapes_of
+from qjax.quantum.engines.memory import check_fits, check_matrix_fits, fits
+from qjax.quantum.engines.readouts import ExpectationReadout, ProbabilityReadout, Readout, StateReadout
+from qjax.quantum.engines.simulation import REVERSE_PASSES, Simulation
+from qjax.quantum.measure.observables import Observables, check_observables
+from qjax.quantum.measure.samples import check_shots, sample_indices
 from qjax.types import Array, CircuitParams, Complex, Float, Int, Key
 
 

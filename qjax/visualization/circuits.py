@@ -14,9 +14,9 @@ from matplotlib.patches import Circle, FancyBboxPatch, Rectangle
 from matplotlib.textpath import text_to_path
 
 from qjax.checks import check
-from qjax.quantum.angle import Angle, Input, Parameter
-from qjax.quantum.circuit import Circuit
-from qjax.quantum.drawing import (
+from qjax.quantum.circuits.angle import Angle, Input, Parameter
+from qjax.quantum.circuits.circuit import Circuit
+from qjax.quantum.circuits.drawing import (
     Bar,
     Column,
     Mark,
@@ -27,7 +27,7 @@ from qjax.quantum.drawing import (
     show_angle,
     show_global_phase,
 )
-from qjax.quantum.operation import Operation
+from qjax.quantum.circuits.operation import Operation
 from qjax.visualization.saving import save_figure
 
 MIN_WIDTH = 4.0

@@ -26,8 +26,8 @@ from qjax.checks import UserError
 from qjax.export import to_qiskit
 from qjax.export.aer import simulate_states
 from qjax.quantum import compile_circuit, simulate
-from qjax.quantum.memory import device_bytes
-from qjax.quantum.stages import Permutation
+from qjax.quantum.compile.stages import Permutation
+from qjax.quantum.engines.memory import device_bytes
 
 KEY = jax.random.key(0)
 

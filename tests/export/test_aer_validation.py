@@ -11,10 +11,10 @@ from qjax.checks import UserError
 from qjax.export import validate, validation, write_circuits
 from qjax.export.validation import amplitude_difference
 from qjax.quantum import simulate
-from qjax.quantum.ansatz import hardware_efficient
-from qjax.quantum.circuit import Circuit
-from qjax.quantum.encodings import angle_encoding
-from qjax.quantum.observables import PauliString, PauliSum, z_observables
+from qjax.quantum.circuits.circuit import Circuit
+from qjax.quantum.measure.observables import PauliString, PauliSum, z_observables
+from qjax.quantum.templates.ansatz import hardware_efficient
+from qjax.quantum.templates.encodings import angle_encoding
 
 RNG = np.random.default_rng(0)
 TEMPLATE = angle_encoding(3) + hardware_efficient(3, 1)

@@ -10,8 +10,8 @@ from qiskit import qasm3
 
 from qjax.checks import UserError
 from qjax.export import read_circuits, to_qiskit, write_circuits
-from qjax.quantum.circuit import Circuit
-from qjax.quantum.gates import GATES
+from qjax.quantum.circuits.circuit import Circuit
+from qjax.quantum.circuits.gates import GATES
 
 # Within 1e-9 of pi / 2: Qiskit's default would write pi/2.
 ALMOST_RIGHT_ANGLE = np.pi / 2 + 3e-10

@@ -9,8 +9,8 @@ from qjax.checks import UserError
 from qjax.export import to_qiskit_observable, validate
 from qjax.export.measurement import outcome_probabilities, plan_measurements
 from qjax.export.observables import pauli_terms
-from qjax.quantum.circuit import Circuit
-from qjax.quantum.observables import Hermitian, Observable, PauliString, Projector
+from qjax.quantum.circuits.circuit import Circuit
+from qjax.quantum.measure.observables import Hermitian, Observable, PauliString, Projector
 
 RNG = np.random.default_rng(0)
 

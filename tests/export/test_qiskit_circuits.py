@@ -10,10 +10,10 @@ import qiskit.quantum_info as qi
 
 from qjax.checks import UserError
 from qjax.export import from_qiskit_state, to_qiskit, to_qiskit_observable, to_qiskit_state, validate
-from qjax.quantum.ansatz import hardware_efficient
-from qjax.quantum.circuit import Circuit
-from qjax.quantum.encodings import angle_encoding
-from qjax.quantum.observables import PauliString, PauliSum
+from qjax.quantum.circuits.circuit import Circuit
+from qjax.quantum.measure.observables import PauliString, PauliSum
+from qjax.quantum.templates.ansatz import hardware_efficient
+from qjax.quantum.templates.encodings import angle_encoding
 
 PAULIS = {
     "I": np.eye(2),

@@ -17,15 +17,15 @@ from scipy.stats import unitary_group
 from qjax.checks import UserError
 from qjax.export import to_openqasm, to_qiskit, write_circuits
 from qjax.export.aer import simulate_states
-from qjax.quantum.circuit import Circuit
-from qjax.quantum.custom_gates import (
+from qjax.quantum.circuits.circuit import Circuit
+from qjax.quantum.circuits.custom_gates import (
     barrier_gate,
     diagonal_gate,
     pauli_rotation_gate,
     permutation_gate,
     unitary_gate,
 )
-from qjax.quantum.gates import GATES
+from qjax.quantum.circuits.gates import GATES
 
 CUSTOM = {
     "unitary": unitary_gate,

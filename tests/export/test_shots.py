@@ -12,7 +12,7 @@ from qjax.export.measurement import (
     plan_measurements,
     standard_error,
 )
-from qjax.quantum.observables import PauliString, PauliSum, z_observables
+from qjax.quantum.measure.observables import PauliString, PauliSum, z_observables
 
 PAULIS = {
     "I": np.eye(2),

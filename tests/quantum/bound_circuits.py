@@ -6,7 +6,7 @@ import dense_reference as dense
 import numpy as np
 
 from qjax.quantum import Circuit
-from qjax.quantum.custom_gates import to_json_data
+from qjax.quantum.circuits.custom_gates import to_json_data
 
 
 def dense_steps(circuit: Circuit, params: Any = None, inputs: Any = None) -> list[dense.Step]:

@@ -25,13 +25,13 @@ from qjax.quantum import (
     state,
     z_observables,
 )
-from qjax.quantum.native.build import compiled
-from qjax.quantum.native.code import Arithmetic
-from qjax.quantum.native.cuda.build import num_arrays
-from qjax.quantum.native.cuda.driver import BLOCK, GRID, MEMORY, NUM_SIZES
-from qjax.quantum.native.cuda.kernel import write_kernel
-from qjax.quantum.native.cuda.passes import write_passes
-from qjax.quantum.native.forms import Launch
+from qjax.quantum.engines.native.cuda.driver import BLOCK, GRID, MEMORY, NUM_SIZES
+from qjax.quantum.engines.native.cuda.large_kernel import write_passes
+from qjax.quantum.engines.native.cuda.load import num_arrays
+from qjax.quantum.engines.native.cuda.whole_kernel import write_kernel
+from qjax.quantum.engines.native.ir.jit import compiled
+from qjax.quantum.engines.native.ir.writer import Arithmetic
+from qjax.quantum.engines.native.table.layout import Launch
 
 _LIBRARY = ctypes.CDLL(None)
 _WARP = 32

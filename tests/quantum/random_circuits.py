@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from qjax.quantum import Angle, Circuit, Operation, Repeat, input_angle, operation, parameter
-from qjax.quantum.custom_gates import (
+from qjax.quantum.circuits.custom_gates import (
     barrier_gate,
     diagonal_gate,
     pauli_rotation_gate,

@@ -12,7 +12,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, PartitionSpec
 
-from qjax.quantum import Circuit, Repeat, angle_encoding, choices, expectation, input_angle, parameter, z_observables
+from qjax.quantum import Circuit, Repeat, angle_encoding, expectation, input_angle, parameter, z_observables
+from qjax.quantum.engines import choices
 
 BATCH, N = 8, 2
 

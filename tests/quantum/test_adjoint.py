@@ -19,19 +19,17 @@ from qjax.quantum import (
     PauliSum,
     Projector,
     Repeat,
-    adjoint,
     angle_encoding,
-    choices,
     expectation,
     fidelity,
     hardware_efficient,
     input_angle,
     parameter,
-    primitive,
     probabilities,
     state,
     z_observables,
 )
+from qjax.quantum.engines import batch_last, choices, simulation
 
 BATCH, STEP = 5, 1e-3
 WAYS = ("store", "recompute", "rerun")
@@ -44,7 +42,7 @@ def some(names: Any, *quickly: str) -> list[Any]:
 
 def forget() -> None:
     """What was planned and compiled by the choices that stood then."""
-    for cached in (adjoint.plan_of, primitive._compiled, primitive._traced_shapes):
+    for cached in (simulation.plan_of, batch_last._compiled, batch_last._traced_shapes):
         cached.cache_clear()
 
 

@@ -7,7 +7,7 @@ from bound_circuits import dense_state, dense_unitary
 
 from qjax.checks import UserError
 from qjax.quantum import Circuit, expectation, state, z_observables
-from qjax.quantum.amplitude import (
+from qjax.quantum.templates.amplitude import (
     amplitude_angles,
     amplitude_encoding,
     amplitude_state,

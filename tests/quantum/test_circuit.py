@@ -16,16 +16,15 @@ from qjax.quantum import (
     Operation,
     Repeat,
     barrier_gate,
-    circuit,
     constant,
     diagonal_gate,
     input_angle,
-    operation,
     parameter,
     pauli_rotation_gate,
     permutation_gate,
     unitary_gate,
 )
+from qjax.quantum.circuits import circuit, operation
 
 SEEDS = range(30)
 

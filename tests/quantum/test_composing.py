@@ -22,8 +22,8 @@ from qjax.quantum import (
     state,
     z_observables,
 )
-from qjax.quantum.native.items import Item, Level
-from qjax.quantum.native.table import table_of
+from qjax.quantum.engines.native.table.entries import table_of
+from qjax.quantum.engines.native.table.native_gates import Item, Level
 from qjax.types import Array
 
 INPUTS = frozenset({"inputs"})

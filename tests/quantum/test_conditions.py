@@ -7,11 +7,11 @@ import pytest
 from bound_circuits import dense_unitary
 
 from qjax.quantum import Circuit, operation
-from qjax.quantum.conditions import Conditions, conditional_flip, conditional_sign
-from qjax.quantum.custom_gates import diagonal_gate
-from qjax.quantum.loop_rotation import rotate_loops
-from qjax.quantum.operation import Operation
-from qjax.quantum.stages import Dense, Loop, Permutation, Stage
+from qjax.quantum.circuits.custom_gates import diagonal_gate
+from qjax.quantum.circuits.operation import Operation
+from qjax.quantum.compile.conditions import Conditions, conditional_flip, conditional_sign
+from qjax.quantum.compile.stages import Dense, Loop, Permutation, Stage
+from qjax.quantum.engines.xla.loop_rotation import rotate_loops
 
 N = 4
 FLIPS = [

@@ -21,18 +21,15 @@ from cuda_emulation import (
 )
 from random_circuits import given_seeds
 
-from qjax.quantum import (
-    Circuit,
-    adjoint,
-    explain,
-)
-from qjax.quantum.native import run
-from qjax.quantum.native.build import compiled
-from qjax.quantum.native.cuda import build as cuda_build
-from qjax.quantum.native.cuda import device
-from qjax.quantum.native.cuda.driver import NUM_SIZES, write_handler
-from qjax.quantum.native.cuda.shape import shape_of
-from qjax.quantum.native.forms import Launch
+from qjax.quantum import Circuit, explain
+from qjax.quantum.engines import simulation
+from qjax.quantum.engines.native import whole_states
+from qjax.quantum.engines.native.cuda import device
+from qjax.quantum.engines.native.cuda import load as cuda_build
+from qjax.quantum.engines.native.cuda.driver import NUM_SIZES, write_handler
+from qjax.quantum.engines.native.cuda.launch_shape import shape_of
+from qjax.quantum.engines.native.ir.jit import compiled
+from qjax.quantum.engines.native.table.layout import Launch
 
 
 @pytest.mark.usefixtures("emulated")
@@ -57,7 +54,7 @@ def test_states_and_their_gradients_are_those_of_xlas_code(make: Callable[..., C
 def test_final_states_are_kept_or_made_again(
     make: Callable[[int], Circuit], keeps: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (adjoint, run):
+    for module in (simulation, whole_states):
         monkeypatch.setattr(module, "native_keeps", lambda *_: keeps)
     circuit = make(4)  # four gates side by side are done at once
     weights = jnp.ones((9, 4), jnp.float32)
@@ -99,7 +96,7 @@ def test_states_too_large_for_a_multiprocessor_have_no_shape() -> None:
 def test_kernels_are_written_for_the_kind_of_gpu(backward: bool, capability: int, bits: int) -> None:
     from llvmlite import ir
 
-    from qjax.quantum.native.code import Arithmetic
+    from qjax.quantum.engines.native.ir.writer import Arithmetic
 
     text = cuda_build.assembly("kernel", Arithmetic(ir.FloatType(), True), backward, capability, bits)
     threads, blocks = (1 << bits - 5, (384 if backward else 512) >> bits - 5) if bits else (512 >> backward, 1)

@@ -30,11 +30,11 @@ from qjax.quantum import (
     operation,
     parameter,
 )
-from qjax.quantum.native.cosets import span
-from qjax.quantum.native.cuda import device
-from qjax.quantum.native.cuda import large as cuda_large
-from qjax.quantum.native.large import large_of
-from qjax.quantum.native.strings import in_coset
+from qjax.quantum.engines.native.cuda import device
+from qjax.quantum.engines.native.cuda import large_states as cuda_large
+from qjax.quantum.engines.native.large import large_of
+from qjax.quantum.engines.native.table.passes import span
+from qjax.quantum.engines.native.table.z_strings import in_coset
 
 
 @pytest.mark.usefixtures("in_passes")

@@ -12,8 +12,8 @@ from scipy.linalg import expm
 from scipy.stats import unitary_group
 
 from qjax.checks import UserError
-from qjax.quantum.angle import as_angle, parameter
-from qjax.quantum.custom_gates import (
+from qjax.quantum.circuits.angle import as_angle, parameter
+from qjax.quantum.circuits.custom_gates import (
     barrier_gate,
     diagonal_gate,
     from_json_data,
@@ -23,7 +23,7 @@ from qjax.quantum.custom_gates import (
     to_json_data,
     unitary_gate,
 )
-from qjax.quantum.gates import GATES, Gate, gate
+from qjax.quantum.circuits.gates import GATES, Gate, gate
 
 RNG = np.random.default_rng(3)
 PAULIS = {"I": np.eye(2), "X": np.array([[0, 1], [1, 0]]), "Y": np.array([[0, -1j], [1j, 0]]), "Z": np.diag([1, -1])}

@@ -8,18 +8,26 @@ import numpy as np
 import pytest
 
 from qjax.checks import UserError
-from qjax.quantum.angle import constant, input_angle, parameter
-from qjax.quantum.circuit import Circuit, Repeat
-from qjax.quantum.custom_gates import (
+from qjax.quantum.circuits.angle import constant, input_angle, parameter
+from qjax.quantum.circuits.circuit import Circuit, Repeat
+from qjax.quantum.circuits.custom_gates import (
     barrier_gate,
     diagonal_gate,
     pauli_rotation_gate,
     permutation_gate,
     unitary_gate,
 )
-from qjax.quantum.drawing import CONTROLLED, SYMMETRIC, cut, make_marks, place_columns, show_angle, show_number
-from qjax.quantum.gates import GATES
-from qjax.quantum.operation import Operation, operation
+from qjax.quantum.circuits.drawing import (
+    CONTROLLED,
+    SYMMETRIC,
+    cut,
+    make_marks,
+    place_columns,
+    show_angle,
+    show_number,
+)
+from qjax.quantum.circuits.gates import GATES
+from qjax.quantum.circuits.operation import Operation, operation
 
 W, X = parameter, input_angle
 

@@ -22,15 +22,15 @@ from qjax.quantum import (
     angle_encoding,
     expectation,
     hardware_efficient,
-    primitive,
     probabilities,
     register_native_code,
     state,
     variance,
     z_observables,
 )
-from qjax.quantum import choices as choices_module
-from qjax.quantum.native import build
+from qjax.quantum.engines import batch_last
+from qjax.quantum.engines import choices as choices_module
+from qjax.quantum.engines.native.ir import jit
 
 N = 3
 MODEL = angle_encoding(N) + hardware_efficient(N, 2, rotations=("rx", "rz"))
@@ -69,13 +69,13 @@ def calls_in(text: str) -> set[str]:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_eager_call_runs_the_code_that_jit_runs(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled, original = [], primitive._compiled
+    compiled, original = [], batch_last._compiled
 
     def recorded(*facts: Any) -> Any:
         compiled.append(original(*facts))
         return compiled[-1]
 
-    monkeypatch.setattr(primitive, "_compiled", recorded)
+    monkeypatch.setattr(batch_last, "_compiled", recorded)
     found = WAYS[way](PARAMS, INPUTS)
     jitted = jax.jit(WAYS[way])
     expected = calls_in(jitted.lower(PARAMS, INPUTS).as_text())
@@ -107,9 +107,9 @@ def test_programs_are_kept_by_type_place_and_settings() -> None:
         lambda: state(circuit, None, x[:2]),
         lambda: state(circuit, None, jax.device_put(x, jax.devices()[0])),
     ):
-        before = primitive._compiled.cache_info().misses
+        before = batch_last._compiled.cache_info().misses
         np.testing.assert_allclose(other()[0], state(circuit, None, x)[0], atol=1e-6)
-        assert primitive._compiled.cache_info().misses == before + 1
+        assert batch_last._compiled.cache_info().misses == before + 1
     with jax.enable_x64(True):
         assert state(circuit, None, np.ones((3, 2))).dtype == np.complex128
     with jax.disable_jit():
@@ -217,12 +217,12 @@ def test_the_persistent_cache_serves_a_fresh_process(tmp_path: Path) -> None:
 
 
 def test_every_code_of_the_platform_has_its_name() -> None:
-    kinds = {build._name(*facts) for facts in build._all_code("cpu")}
+    kinds = {jit._name(*facts) for facts in jit._all_code("cpu")}
     assert len(kinds) == 24
     assert {"qjax_gradient_wide_real_float32", "qjax_run_large_complex_float64", "qjax_permute_real_float64"} <= kinds
-    assert "qjax_run_large13_complex_float32" in {build._name(*facts) for facts in build._all_code("cuda")}
+    assert "qjax_run_large13_complex_float32" in {jit._name(*facts) for facts in jit._all_code("cuda")}
     for wide in (False, True):
-        assert build.target(np.float32, False, True, wide=wide) in kinds
+        assert jit.target(np.float32, False, True, wide=wide) in kinds
     assert register_native_code("qjax_run_complex_float32") == ("qjax_run_complex_float32",)
 
 

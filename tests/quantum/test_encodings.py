@@ -13,7 +13,7 @@ from scipy.linalg import expm
 
 from qjax.checks import UserError
 from qjax.quantum import expectation, state, z_observables
-from qjax.quantum.encodings import (
+from qjax.quantum.templates.encodings import (
     basis_encoding,
     basis_state,
     dense_angle_encoding,

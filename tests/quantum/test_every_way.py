@@ -145,7 +145,7 @@ def alone(name: str) -> list[np.ndarray]:
     """The results of each example alone, by the code that needs no llvmlite, under jit; stacked."""
     function = jax.jit(lambda p, x: {**CORE, **OTHERS}[name](p, x))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("qjax.quantum.choices.USE_NATIVE", False)
+        patch.setattr("qjax.quantum.engines.choices.USE_NATIVE", False)
         rows = [leaves(function(params(), jnp.asarray(x))) for x in examples()]
     return [np.stack(column) for column in zip(*rows, strict=True)]
 

@@ -9,7 +9,7 @@ from scipy.linalg import expm
 
 from qjax.checks import UserError
 from qjax.quantum import Circuit, PauliString, PauliSum, expectation, parameter, state
-from qjax.quantum.evolution import (
+from qjax.quantum.templates.evolution import (
     hamiltonian_encoding,
     hamiltonian_evolution,
     hamiltonian_variational,

@@ -20,18 +20,18 @@ from qjax.quantum import (
     explain,
     hardware_efficient,
     input_angle,
-    memory,
     parameter,
     unitary_gate,
     z_observables,
 )
-from qjax.quantum.adjoint import Simulation, plan_of
-from qjax.quantum.costs import StepCost, check_memory, peak_bytes, settle, step_costs
+from qjax.quantum.engines import memory
+from qjax.quantum.engines.readouts import StateReadout
+from qjax.quantum.engines.simulation import Simulation, plan_of
+from qjax.quantum.engines.xla.costs import StepCost, check_memory, peak_bytes, settle, step_costs
+from qjax.quantum.engines.xla.planes import Layout
+from qjax.quantum.engines.xla.step_work import Setting, Work
+from qjax.quantum.engines.xla.steps import ReflectionStep
 from qjax.quantum.explain import show_qubits
-from qjax.quantum.planes import Layout
-from qjax.quantum.readouts import StateReadout
-from qjax.quantum.step_work import Setting, Work
-from qjax.quantum.steps import ReflectionStep
 
 FLOAT = 4
 
@@ -184,7 +184,7 @@ def test_a_batch_in_parts() -> None:
 def test_the_reverse_pass_is_the_one_that_runs(
     n: int, batch: int, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qjax.quantum.choices.MAX_SAVED_BYTES", limit)
+    monkeypatch.setattr("qjax.quantum.engines.choices.MAX_SAVED_BYTES", limit)
     circuit = angle_encoding(n) + hardware_efficient(n, 3)
     shapes = [((*shape, 1), jnp.float32) for shape in circuit.parameter_shapes.values()]
     shapes.append(((n, batch), jnp.float32))

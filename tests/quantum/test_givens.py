@@ -22,8 +22,11 @@ from qjax.quantum import (
     state,
     z_observables,
 )
-from qjax.quantum.native import givens
-from qjax.quantum.native.forms import (
+from qjax.quantum.engines.native.cpu import shared_layers
+from qjax.quantum.engines.native.cpu.shared_layers import Givens, givens_of
+from qjax.quantum.engines.native.table.entries import Table, table_of
+from qjax.quantum.engines.native.table.fresh_columns import turned_starts
+from qjax.quantum.engines.native.table.layout import (
     BEFORE,
     ENTRY,
     FACTOR_FLIPS,
@@ -46,11 +49,8 @@ from qjax.quantum.native.forms import (
     SUMS,
     WEIGHTS,
 )
-from qjax.quantum.native.fresh import turned_starts
-from qjax.quantum.native.givens import Givens, givens_of
-from qjax.quantum.native.run import native_of
-from qjax.quantum.native.table import Table, table_of
-from qjax.quantum.readouts import StateReadout
+from qjax.quantum.engines.native.whole_states import native_of
+from qjax.quantum.engines.readouts import StateReadout
 
 INPUTS = frozenset({"inputs"})
 ATOL = {np.float32: 1e-5, np.float64: 1e-12}
@@ -370,7 +370,7 @@ def test_signs_are_sums_of_products(count: int) -> None:
         bits = [parity(rows, entry[WEIGHTS + k], entry[FLIP + k]) for k in range(count)]
         expected = 1 - 2 * signs[sum(bit << (count - 1 - k) for k, bit in enumerate(bits))].astype(int)
         found = np.ones(len(rows))
-        for factor in givens._sign_factors(entry, signs):
+        for factor in shared_layers._sign_factors(entry, signs):
             own = [parity(rows, factor[FACTOR_WEIGHTS + k], factor[FACTOR_FLIPS + k]) for k in range(MAX_QUBITS)]
             found = np.where(np.all(np.array(own) == 1, axis=0), -found, found)
         np.testing.assert_array_equal(found, expected)

@@ -28,7 +28,7 @@ from qjax.quantum import (
     state,
     z_observables,
 )
-from qjax.quantum.custom_gates import pauli_rotation_gate
+from qjax.quantum.circuits.custom_gates import pauli_rotation_gate
 from qjax.quantum.gradients import free_angles, hessian, parameter_shift, quantum_metric, shift_rule
 
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}

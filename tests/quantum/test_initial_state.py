@@ -15,14 +15,14 @@ from qjax.quantum import (
     expectation,
     hardware_efficient,
     input_angle,
-    memory,
     parameter,
     probabilities,
     sample,
     state,
     unitary,
 )
-from qjax.quantum.memory import state_bytes
+from qjax.quantum.engines import memory
+from qjax.quantum.engines.memory import state_bytes
 
 
 def circuit(n: int, reps: int = 2) -> Circuit:

@@ -7,7 +7,7 @@ from bound_circuits import dense_unitary
 
 from qjax.checks import UserError
 from qjax.quantum import Circuit, hardware_efficient, init_params, input_angle, operation, parameter
-from qjax.quantum.initializers import (
+from qjax.quantum.templates.initializers import (
     identity_block,
     init_identity_block,
     init_normal,

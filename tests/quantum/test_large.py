@@ -25,13 +25,14 @@ from qjax.quantum import (
     state,
     z_observables,
 )
-from qjax.quantum.frame import Frame
-from qjax.quantum.native import large_base, large_cpu
-from qjax.quantum.native.cosets import Pass, Space, passes_of, span
-from qjax.quantum.native.forms import FORMS, KIND, LANES, MASK, TURN, WEIGHTS
-from qjax.quantum.native.large import large_of
-from qjax.quantum.native.permute import moves_of, to_indices, to_rows
-from qjax.quantum.native.table import large_table_of
+from qjax.quantum.compile.relabelling import Frame
+from qjax.quantum.engines.native import large_states
+from qjax.quantum.engines.native.cpu import large_states as large_cpu
+from qjax.quantum.engines.native.cpu.permute import moves_of, to_indices, to_rows
+from qjax.quantum.engines.native.large import large_of
+from qjax.quantum.engines.native.table.entries import large_table_of
+from qjax.quantum.engines.native.table.layout import FORMS, KIND, LANES, MASK, TURN, WEIGHTS
+from qjax.quantum.engines.native.table.passes import Pass, Space, passes_of, span
 
 NONE: frozenset[str] = frozenset()
 ATOL = {np.float32: 2e-5, np.float64: 1e-12}
@@ -304,13 +305,13 @@ def test_it_is_used_from_nine_qubits_on_and_where_no_other_way_is_asked_for(monk
     with_three = chain(9, 2) + Circuit(9, (operation("ccx", (0, 1, 2)),))
     assert not is_large(lambda p: state(with_three, p), values_of(with_three))
     with monkeypatch.context() as patched:
-        patched.setattr(large_base, "MAX_NATIVE_COEFFICIENTS", 100)
+        patched.setattr(large_states, "MAX_NATIVE_COEFFICIENTS", 100)
         long = chain(9, 4)
         assert not is_large(lambda p: state(long, p), values_of(long))
     only_a_start = Circuit(9, (operation("h", 0),))
     assert not is_large(lambda: state(only_a_start))
     assert "passes over the states" in explain(efficient_su2(14, 4)).native
-    monkeypatch.setattr("qjax.quantum.choices.USE_NATIVE", False)
+    monkeypatch.setattr("qjax.quantum.engines.choices.USE_NATIVE", False)
     jax.clear_caches()
     assert not is_large(lambda p: state(circuit, p), values_of(circuit))
     jax.clear_caches()

@@ -24,10 +24,10 @@ from qjax.quantum import (
     state,
     z_observables,
 )
-from qjax.quantum.angle import Angle
-from qjax.quantum.phase_table import phase_table
-from qjax.quantum.reduction import LIMIT, angle_sum, bounded, number_within_period, within_period
-from qjax.quantum.trigonometry import cos_sin
+from qjax.quantum.circuits.angle import Angle
+from qjax.quantum.engines.xla.phase_table import phase_table
+from qjax.quantum.engines.xla.trigonometry import cos_sin
+from qjax.quantum.states.reduction import LIMIT, angle_sum, bounded, number_within_period, within_period
 
 PI = Fraction(
     "3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211706798214808651"

@@ -10,7 +10,13 @@ from bound_circuits import dense_state, dense_unitary
 
 from qjax.checks import UserError
 from qjax.quantum import Circuit, state
-from qjax.quantum.matchgates import matchgate_layer, orthogonal_pyramid, rbs, unary_loader, unary_loader_angles
+from qjax.quantum.templates.matchgates import (
+    matchgate_layer,
+    orthogonal_pyramid,
+    rbs,
+    unary_loader,
+    unary_loader_angles,
+)
 
 
 def unary_indices(n: int) -> list[int]:

@@ -14,16 +14,16 @@ from qjax.quantum import (
     angle_encoding,
     expectation,
     hardware_efficient,
-    memory,
     probabilities,
     state,
     z_observables,
 )
-from qjax.quantum import choices as choices_module
-from qjax.quantum.adjoint import Simulation
-from qjax.quantum.memory import state_bytes
-from qjax.quantum.primitive import shapes_of
-from qjax.quantum.readouts import ExpectationReadout
+from qjax.quantum.engines import choices as choices_module
+from qjax.quantum.engines import memory
+from qjax.quantum.engines.batch_last import shapes_of
+from qjax.quantum.engines.memory import state_bytes
+from qjax.quantum.engines.readouts import ExpectationReadout
+from qjax.quantum.engines.simulation import Simulation
 
 
 def case(n: int, batch: int, dtype: Any = jnp.float32) -> tuple[Circuit, Any, Any]:

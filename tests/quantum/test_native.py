@@ -17,7 +17,6 @@ from qjax.quantum import (
     PauliString,
     PauliSum,
     Repeat,
-    adjoint,
     angle_encoding,
     expectation,
     explain,
@@ -29,15 +28,17 @@ from qjax.quantum import (
     state,
     z_observables,
 )
-from qjax.quantum import choices as choices_module
-from qjax.quantum.choices import native_keeps
+from qjax.quantum.circuits.gates import GATES
+from qjax.quantum.compile.relabelling import Frame, pivots
+from qjax.quantum.engines import choices as choices_module
+from qjax.quantum.engines import simulation
+from qjax.quantum.engines.choices import native_keeps
+from qjax.quantum.engines.native import whole_states
+from qjax.quantum.engines.native.ir import jit
+from qjax.quantum.engines.native.table.entries import Table, pair_neighbours, table_of
+from qjax.quantum.engines.native.table.layout import FIRST, FORMS, KIND, NUM_SCALES
+from qjax.quantum.engines.native.table.native_gates import Item, rotation_constants
 from qjax.quantum.explain import Explanation
-from qjax.quantum.frame import Frame, pivots
-from qjax.quantum.gates import GATES
-from qjax.quantum.native import build, run
-from qjax.quantum.native.forms import FIRST, FORMS, KIND, NUM_SCALES
-from qjax.quantum.native.items import Item, rotation_constants
-from qjax.quantum.native.table import Table, pair_neighbours, table_of
 
 INPUTS = frozenset({"inputs"})
 ATOL = {np.float32: 2e-5, np.float64: 1e-11}
@@ -349,11 +350,11 @@ def test_without_the_library_xla_does_it(monkeypatch: pytest.MonkeyPatch) -> Non
     params, inputs = values_of(circuit, 32)
     measure = lambda p, x: expectation(circuit, p, x, z_observables(3))  # noqa: E731
     found = run_compiled(measure, params, inputs)
-    run.native_of.cache_clear()
-    monkeypatch.setattr(run, "is_available", lambda: False)
+    whole_states.native_of.cache_clear()
+    monkeypatch.setattr(whole_states, "is_available", lambda: False)
     assert not is_native(lambda p, x: measure(p, x), params, inputs)
     np.testing.assert_allclose(run_compiled(lambda p, x: measure(p, x), params, inputs), found, atol=1e-6)
-    run.native_of.cache_clear()
+    whole_states.native_of.cache_clear()
 
 
 def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -375,7 +376,7 @@ def test_explain_says_which_code_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_code_is_compiled_once() -> None:
-    names = {build.target(np.float32, True, True) for _ in range(3)}
+    names = {jit.target(np.float32, True, True) for _ in range(3)}
     assert names == {"qjax_gradient_complex_float32"}
 
 
@@ -435,7 +436,7 @@ def test_an_angle_that_is_loaded_in_each_repetition_has_one_cotangent(shared: bo
 
 @pytest.mark.parametrize("keeps", [False, True], ids=["made again", "kept"])
 def test_final_states_are_kept_or_made_again(keeps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (adjoint, run):
+    for module in (simulation, whole_states):
         monkeypatch.setattr(module, "native_keeps", lambda *_: keeps)
     circuit = plain(4).append("ccx", (0, 1, 2)).append("rz", 1, input_angle(2))
     params, inputs = values_of(circuit, 40)

@@ -11,8 +11,8 @@ import pytest
 
 from qjax.checks import UserError
 from qjax.quantum import Circuit, expectation, parameter
-from qjax.quantum.measurement import apply_observable, join_qubits, observable_values, split_qubits
-from qjax.quantum.observables import (
+from qjax.quantum.measure.expectation import apply_observable, join_qubits, observable_values, split_qubits
+from qjax.quantum.measure.observables import (
     Hermitian,
     Observable,
     PauliString,

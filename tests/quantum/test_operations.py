@@ -5,15 +5,14 @@ import pytest
 from scipy.linalg import block_diag, expm, fractional_matrix_power
 
 from qjax.checks import UserError
-from qjax.quantum import (
-    Circuit,
-    Repeat,
-    input_angle,
-    operation,
-    parameter,
-    unitary,
+from qjax.quantum import Circuit, Repeat, input_angle, operation, parameter, unitary
+from qjax.quantum.circuits.custom_gates import (
+    barrier_gate,
+    diagonal_gate,
+    pauli_rotation_gate,
+    permutation_gate,
+    unitary_gate,
 )
-from qjax.quantum.custom_gates import barrier_gate, diagonal_gate, pauli_rotation_gate, permutation_gate, unitary_gate
 
 X = np.array([[0, 1], [1, 0]])
 Y = np.array([[0, -1j], [1j, 0]])

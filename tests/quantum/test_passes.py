@@ -14,21 +14,19 @@ from qjax.quantum import (
     Circuit,
     PauliString,
     PauliSum,
-    choices,
     efficient_su2,
     expectation,
     hardware_efficient,
     init_params,
-    passes,
-    plan,
     real_amplitudes,
     state,
-    steps,
 )
-from qjax.quantum.adjoint import plan_of
-from qjax.quantum.loop_step import run_back, run_saving
-from qjax.quantum.passes import passes_of
-from qjax.quantum.values import Values
+from qjax.quantum.engines import choices
+from qjax.quantum.engines.simulation import plan_of
+from qjax.quantum.engines.xla import passes, plan, steps
+from qjax.quantum.engines.xla.loop_step import run_back, run_saving
+from qjax.quantum.engines.xla.passes import passes_of
+from qjax.quantum.states.angle_values import Values
 
 SIZES = [(4, 5, 1), (4, 7, 3)]
 
@@ -41,7 +39,7 @@ def small_parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
             monkeypatch.setattr(module, name, bits, raising=False)
     for module in (passes, plan, steps):
         monkeypatch.setattr(module, "MAX_TABLE_QUBITS", 3)
-    monkeypatch.setattr("qjax.quantum.choices.MIN_WIDE_QUBITS", 2)
+    monkeypatch.setattr("qjax.quantum.engines.choices.MIN_WIDE_QUBITS", 2)
     for cached in (passes_of, plan_of):
         cached.cache_clear()
     jax.clear_caches()

@@ -13,6 +13,7 @@ import pytest
 
 from qjax.checks import UserError
 from qjax.quantum import Circuit, init_params, probabilities, state
+from qjax.quantum.measure.results import postselect, reduced_density_matrix
 from qjax.quantum.perceptron import (
     activation,
     apply_dissipative_layers,
@@ -23,7 +24,6 @@ from qjax.quantum.perceptron import (
     repeat_until_success_perceptron,
     success_probability,
 )
-from qjax.quantum.results import postselect, reduced_density_matrix
 
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from qjax import quantum
 from qjax.quantum import Circuit, angle_encoding, input_angle, operation, parameter
-from qjax.quantum.operation import Operation
-from qjax.quantum.phase_table import MAX_PHASE_TABLE_QUBITS, phase_table
-from qjax.quantum.plan import make_plan
-from qjax.quantum.program import Blocks, compile_circuit
-from qjax.quantum.stages import Phase
-from qjax.quantum.steps import PhaseStep
-from qjax.quantum.trigonometry import cos_sin
-from qjax.quantum.turned import turn_rotations
+from qjax.quantum.circuits.operation import Operation
+from qjax.quantum.compile.compiler import Blocks, compile_circuit
+from qjax.quantum.compile.stages import Phase
+from qjax.quantum.engines.xla.phase_table import MAX_PHASE_TABLE_QUBITS, phase_table
+from qjax.quantum.engines.xla.plan import make_plan
+from qjax.quantum.engines.xla.steps import PhaseStep
+from qjax.quantum.engines.xla.trigonometry import cos_sin
+from qjax.quantum.engines.xla.turned import turn_rotations
 
 X, W = input_angle(0), parameter("w", 1)
 DIAGONALS = [

@@ -10,24 +10,16 @@ import pytest
 from bound_circuits import dense_state
 from random_circuits import QUICK, Case, random_case, random_values
 
-from qjax.quantum import (
-    Circuit,
-    Repeat,
-    compile_circuit,
-    diagonal_gate,
-    parameter,
-    plan,
-    program,
-    state,
-    steps,
-)
-from qjax.quantum.loop_step import LoopStep, run
-from qjax.quantum.plan import make_plan
-from qjax.quantum.planes import Layout, to_complex
-from qjax.quantum.program import Blocks
-from qjax.quantum.steps import GatherStep, MatrixStep, MoveStep
-from qjax.quantum.values import Values
-from qjax.quantum.windows import group_by_windows
+from qjax.quantum import Circuit, Repeat, compile_circuit, diagonal_gate, parameter, state
+from qjax.quantum.compile import compiler
+from qjax.quantum.compile.compiler import Blocks
+from qjax.quantum.engines.xla import plan, steps
+from qjax.quantum.engines.xla.loop_step import LoopStep, run
+from qjax.quantum.engines.xla.plan import make_plan
+from qjax.quantum.engines.xla.planes import Layout, to_complex
+from qjax.quantum.engines.xla.steps import GatherStep, MatrixStep, MoveStep
+from qjax.quantum.engines.xla.windows import group_by_windows
+from qjax.quantum.states.angle_values import Values
 
 BATCH = 2
 
@@ -108,7 +100,7 @@ def test_groups_of_windows_keep_the_unitary(seed: int, width: int) -> None:
 
 
 def test_windows_look_only_so_far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    from qjax.quantum import windows
+    from qjax.quantum.engines.xla import windows
 
     monkeypatch.setattr(windows, "MAX_AHEAD", 3)
     n, circuit = 5, Circuit(5)
@@ -184,7 +176,7 @@ def test_blocks_of_a_layer_pass_c_along_without_moves() -> None:
     assert not any(isinstance(step, MoveStep) for step in made.steps)
     assert [type(step) for step in made.steps].count(MatrixStep) == 4
     assert [type(step) for step in made.steps].count(GatherStep) == 3
-    assert program.MAX_BLOCK_QUBITS == 2
+    assert compiler.MAX_BLOCK_QUBITS == 2
 
 
 @pytest.mark.parametrize("is_real", [True, False])
@@ -194,7 +186,7 @@ def test_blocks_of_a_layer_pass_c_along_without_moves() -> None:
 def test_the_cotangent_of_the_first_state_is_that_of_autodiff(
     is_real: bool, place: int, batches: tuple[int, int], written: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qjax.quantum.first_state.MAX_WRITTEN_SUM", written)
+    monkeypatch.setattr("qjax.quantum.states.product_state.MAX_WRITTEN_SUM", written)
     made = make_plan(compile_circuit(Circuit(3)))
     made = replace(made, before=Layout(3, None if is_real else place))
     rng = np.random.default_rng(place)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from random_circuits import QUICK, random_unitary
 
-from qjax.quantum import planes
-from qjax.quantum.planes import Layout
+from qjax.quantum.engines.xla import planes
+from qjax.quantum.engines.xla.planes import Layout
 
 N = 4
 WINDOWS = [(0, 1), (1, 2), (1, 3), (0, 4)]

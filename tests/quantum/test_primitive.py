@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qjax.quantum.primitive import BatchLast, call
+from qjax.quantum.engines.batch_last import BatchLast, call
 
 QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 SIZE, BATCH = 3, 4

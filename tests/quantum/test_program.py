@@ -17,7 +17,7 @@ from qjax.quantum import (
     state,
     z_observables,
 )
-from qjax.quantum.stages import Dense, Loop, Permutation, Phase
+from qjax.quantum.compile.stages import Dense, Loop, Permutation, Phase
 
 
 def kinds(circuit: Circuit) -> list[str]:

@@ -29,7 +29,7 @@ from random_circuits import (
 from scipy.linalg import expm
 
 from qjax.quantum import PauliString, PauliSum, compile_circuit, expectation, state
-from qjax.quantum.stages import Loop
+from qjax.quantum.compile.stages import Loop
 
 BATCH = 2
 STEP = 3e-5  # of central differences

@@ -13,7 +13,7 @@ from qiskit import quantum_info
 
 from qjax.checks import UserError
 from qjax.quantum import Circuit, input_angle, parameter, sample, z_observables
-from qjax.quantum.entanglement import (
+from qjax.quantum.measure.entanglement import (
     entropy,
     fidelity,
     linear_entropy,
@@ -21,8 +21,8 @@ from qjax.quantum.entanglement import (
     purity,
     uhlmann_fidelity,
 )
-from qjax.quantum.observables import Hermitian, Observable, PauliString, PauliSum, Projector
-from qjax.quantum.results import bitstrings, counts, covariance, postselect, reduced_density_matrix, variance
+from qjax.quantum.measure.observables import Hermitian, Observable, PauliString, PauliSum, Projector
+from qjax.quantum.measure.results import bitstrings, counts, covariance, postselect, reduced_density_matrix, variance
 
 RNG = np.random.default_rng(11)
 # These tests compile many programs and run each once.

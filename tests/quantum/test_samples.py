@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, chisquare
 
-from qjax.quantum import samples
-from qjax.quantum.circuit import Circuit
-from qjax.quantum.encodings import angle_encoding
-from qjax.quantum.samples import sample_indices
+from qjax.quantum.circuits.circuit import Circuit
+from qjax.quantum.measure import samples
+from qjax.quantum.measure.samples import sample_indices
 from qjax.quantum.simulate import sample
+from qjax.quantum.templates.encodings import angle_encoding
 
 SURE = 1e-4  # smallest p value of a right draw; the keys are fixed
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qjax.quantum.native.cuda import scaled
-from qjax.quantum.native.forms import MAX_LISTED, MAX_SEVERAL
+from qjax.quantum.engines.native.cuda import scaled_gates as scaled
+from qjax.quantum.engines.native.table.layout import MAX_LISTED, MAX_SEVERAL
 
 
 def rotations(rng: Any, count: int) -> np.ndarray:

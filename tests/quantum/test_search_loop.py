@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qjax.quantum import Circuit, PauliString, Repeat, expectation, explain, operation, parameter, search_loop, state
-from qjax.quantum.planes import Layout
-from qjax.quantum.search_loop import MAX_FUSED, is_search, repeat_search
-from qjax.quantum.steps import FlipStep, MoveStep, ReflectionStep
+from qjax.quantum import Circuit, PauliString, Repeat, expectation, explain, operation, parameter, state
+from qjax.quantum.engines.xla import search_loop
+from qjax.quantum.engines.xla.planes import Layout
+from qjax.quantum.engines.xla.search_loop import MAX_FUSED, is_search, repeat_search
+from qjax.quantum.engines.xla.steps import FlipStep, MoveStep, ReflectionStep
 
 FLIPS = {
     "one amplitude": (operation("z", 2, controls=(0, 1), control_values=(1, 0)),),

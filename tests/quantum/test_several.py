@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qjax.quantum import operation
-from qjax.quantum.custom_gates import in_float64
-from qjax.quantum.frame import Frame
-from qjax.quantum.gates import gate
-from qjax.quantum.native.cuda.banks import Lists, dealt_out, place_of
-from qjax.quantum.native.cuda.pieces import in_several, pieces_of
-from qjax.quantum.native.forms import (
+from qjax.quantum.circuits.custom_gates import in_float64
+from qjax.quantum.circuits.gates import gate
+from qjax.quantum.compile.relabelling import Frame
+from qjax.quantum.engines.native.cuda.grouping import in_several, pieces_of
+from qjax.quantum.engines.native.cuda.memory_banks import Lists, dealt_out, place_of
+from qjax.quantum.engines.native.table.entries import has_real_rows
+from qjax.quantum.engines.native.table.layout import (
     COUNT,
     ENTRY,
     FIRST,
@@ -37,7 +38,6 @@ from qjax.quantum.native.forms import (
     SEVERAL,
     WEIGHTS,
 )
-from qjax.quantum.native.table import has_real_rows
 
 _SINGLE, _ROTATION = FORMS.index(("dense", 1, 0)), FORMS.index(("rotation", 1, 0))
 _OTHERS = [("dense", 1, 1), ("dense", 2, 0), ("diagonal", 1, 0), ("diagonal", 2, 0)]

@@ -21,9 +21,9 @@ from qjax.quantum import (
     state,
     z_observables,
 )
-from qjax.quantum.adjoint import plan_of
-from qjax.quantum.choices import MAX_JOINED_QUBITS, one_matrix_pays
-from qjax.quantum.costs import peak_bytes, unitaries_of
+from qjax.quantum.engines.choices import MAX_JOINED_QUBITS, one_matrix_pays
+from qjax.quantum.engines.simulation import plan_of
+from qjax.quantum.engines.xla.costs import peak_bytes, unitaries_of
 
 LONG = 20  # repetitions that are not written out
 

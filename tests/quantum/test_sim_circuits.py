@@ -5,7 +5,7 @@ import pytest
 from bound_circuits import dense_state
 
 from qjax.checks import UserError
-from qjax.quantum.sim_circuits import SIM_NUMBERS, sim_circuit
+from qjax.quantum.templates.sim_circuits import SIM_NUMBERS, sim_circuit
 
 # One layer on four qubits, read from figure 2 of the paper from left to right: a gate's name alone stands on every
 # qubit; else the qubits follow, the control before the target.

@@ -26,7 +26,7 @@ from qjax.quantum import (
     state,
     z_observables,
 )
-from qjax.quantum.binding import check_values
+from qjax.quantum.circuits.binding import check_values
 
 BATCH = 3
 # These tests compile many programs and run each once.

@@ -8,19 +8,13 @@ import numpy as np
 import pytest
 from random_circuits import QUICK, random_unitary
 
-from qjax.quantum import operation, parameter, steps
-from qjax.quantum.custom_gates import diagonal_gate, pauli_rotation_gate, permutation_gate, unitary_gate
-from qjax.quantum.loop_step import LoopStep
-from qjax.quantum.operation_step import OperationStep
-from qjax.quantum.planes import Layout
-from qjax.quantum.steps import (
-    FlipStep,
-    GatherStep,
-    MatrixStep,
-    MoveStep,
-    PhaseStep,
-    ReflectionStep,
-)
+from qjax.quantum import operation, parameter
+from qjax.quantum.circuits.custom_gates import diagonal_gate, pauli_rotation_gate, permutation_gate, unitary_gate
+from qjax.quantum.engines.xla import steps
+from qjax.quantum.engines.xla.loop_step import LoopStep
+from qjax.quantum.engines.xla.operation_step import OperationStep
+from qjax.quantum.engines.xla.planes import Layout
+from qjax.quantum.engines.xla.steps import FlipStep, GatherStep, MatrixStep, MoveStep, PhaseStep, ReflectionStep
 
 N = 4
 REAL, FIRST, SECOND, LAST = Layout(N, None), Layout(N, 0), Layout(N, 2), Layout(N, N)

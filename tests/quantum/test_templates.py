@@ -27,7 +27,7 @@ from qjax.quantum import (
     unitary,
     z_observables,
 )
-from qjax.quantum.ansatz import (
+from qjax.quantum.templates.ansatz import (
     data_reuploading,
     efficient_su2,
     entangler_pairs,

@@ -8,7 +8,7 @@ from bound_circuits import dense_state, dense_unitary
 
 from qjax.checks import UserError
 from qjax.quantum import Circuit, PauliString, Repeat, expectation, input_angle, parameter
-from qjax.quantum.tensor_networks import (
+from qjax.quantum.templates.tensor_networks import (
     mera,
     mps,
     pooled_qubits,

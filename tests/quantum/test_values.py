@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from qjax.quantum import input_angle, operation, parameter
-from qjax.quantum.angle import Angle
-from qjax.quantum.barriers import stored
-from qjax.quantum.choices import MIN_LANES, block_qubits
-from qjax.quantum.matrices import start_columns
-from qjax.quantum.measurement import MAX_SIGN_ROWS, MIN_SIGN_BATCH, observable_values
-from qjax.quantum.observables import PauliString
-from qjax.quantum.values import Values, _box_of
+from qjax.quantum.circuits.angle import Angle
+from qjax.quantum.engines.choices import MIN_LANES, block_qubits
+from qjax.quantum.measure.expectation import MAX_SIGN_ROWS, MIN_SIGN_BATCH, observable_values
+from qjax.quantum.measure.observables import PauliString
+from qjax.quantum.states.angle_values import Values, _box_of
+from qjax.quantum.states.barriers import stored
+from qjax.quantum.states.matrices import start_columns
 
 W = [[parameter("w", i, j) for j in range(4)] for i in range(3)]
 ANGLES = {  # name -> (angles, whether one slice holds them)
@@ -105,7 +105,7 @@ def _value(ref: Any, w: Any, s: Any, row: Any) -> float:
 def test_what_is_stored_is_itself_and_so_is_its_cotangent(
     holds: bool, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qjax.quantum.barriers.BARRIER_HOLDS", holds)
+    monkeypatch.setattr("qjax.quantum.states.barriers.BARRIER_HOLDS", holds)
     array = jnp.asarray(np.random.default_rng(0).normal(size=(4, batch)))
     found, pull = jax.vjp(lambda x: stored(x * 2.0), array)
     np.testing.assert_array_equal(found, array * 2.0)
@@ -118,7 +118,7 @@ def test_strings_by_matrices_and_by_a_tree_are_the_dense_values(
     n: int, batch: int, halved_from: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert 2**n <= MAX_SIGN_ROWS
-    monkeypatch.setattr("qjax.quantum.measurement.MIN_HALVED_QUBITS", halved_from)
+    monkeypatch.setattr("qjax.quantum.measure.expectation.MIN_HALVED_QUBITS", halved_from)
     rng = np.random.default_rng(n)
     state = rng.normal(size=(2**n, batch)) + 1j * rng.normal(size=(2**n, batch))
     state = (state / np.linalg.norm(state, axis=0)).astype(np.complex64)
@@ -152,6 +152,6 @@ def test_strings_by_matrices_and_by_a_tree_are_the_dense_values(
 def test_the_width_of_blocks_follows_the_examples_side_by_side(
     n: int, batch: int, width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qjax.quantum.choices.LARGE_CHUNKS", 1)  # as on a single core
+    monkeypatch.setattr("qjax.quantum.engines.choices.LARGE_CHUNKS", 1)  # as on a single core
     assert MIN_LANES == 32
     assert block_qubits(n, batch) == width

@@ -12,9 +12,9 @@ from matplotlib.image import imread
 from matplotlib.patches import Circle
 
 from qjax.checks import UserError
-from qjax.quantum.angle import input_angle, parameter
-from qjax.quantum.circuit import Circuit, Repeat
-from qjax.quantum.custom_gates import barrier_gate, pauli_rotation_gate, unitary_gate
+from qjax.quantum.circuits.angle import input_angle, parameter
+from qjax.quantum.circuits.circuit import Circuit, Repeat
+from qjax.quantum.circuits.custom_gates import barrier_gate, pauli_rotation_gate, unitary_gate
 from qjax.visualization.circuits import draw_circuit
 
 W, X = parameter, input_angle

@@ -12,7 +12,7 @@ from qjax.algorithms.marking import marked_indices
 from qjax.algorithms.phase_estimation import phase_distribution
 from qjax.modes.algorithms.outcome import Exported, Needs, Outcome, Row, number
 from qjax.modes.algorithms.phase_estimation import BYTES_PER_OUTCOME
-from qjax.quantum.memory import STATES_IN_USE, state_bytes
+from qjax.quantum.engines.memory import STATES_IN_USE, state_bytes
 
 _CLOSED_FORM = "from the two phases of the Grover operator"
 

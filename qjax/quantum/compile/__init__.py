@@ -1,0 +1,1 @@
+"""From a circuit to stages that an engine runs."""

@@ -1,0 +1,50 @@
+"""Operations that do one thing to the rows where some qubits have fixed values, and nothing to all others."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from qjax.quantum.circuits.operation import Operation
+from qjax.quantum.states.matrices import constant_phases
+
+# Qubits with the values that they have in the rows that are meant.
+Conditions = tuple[tuple[int, int], ...]
+
+
+@lru_cache(maxsize=4096)
+def conditional_flip(op: Operation) -> tuple[int, Conditions] | None:
+    """Returns (target, conditions) of an operation that flips a qubit where others have fixed values, as CX does.
+
+    None for any other operation.
+    """
+    if op.gate.permutation is None:
+        return None
+    image = op.gate.permutation()
+    flipped = np.flatnonzero(image != np.arange(len(image)))
+    changed = set((image[flipped] ^ flipped).tolist())
+    if len(changed) != 1 or not (change := changed.pop()) or change & (change - 1):
+        return None
+    k = len(op.qubits)
+    conditions = _conditions(flipped, op.qubits)
+    if conditions is None:
+        return None
+    return op.qubits[k - change.bit_length()], (*zip(op.controls, op.control_values, strict=True), *conditions)
+
+
+@lru_cache(maxsize=4096)
+def conditional_sign(op: Operation) -> Conditions | None:
+    """Returns the conditions under which an operation changes the sign, as Z and CZ do; None for any other one."""
+    phases = constant_phases(op) if op.gate.diagonal is not None else None
+    if phases is None or np.any(np.abs(np.sin(phases)) > 1e-12):
+        return None
+    return _conditions(np.flatnonzero(np.cos(phases) < 0), op.all_qubits)
+
+
+def _conditions(rows: np.ndarray, qubits: Sequence[int]) -> Conditions | None:
+    """Returns the fixed values that single out these rows of some qubits; None where none do."""
+    fixed = []
+    for place, q in enumerate(qubits):
+        bits = set((rows >> (len(qubits) - 1 - place) & 1).tolist())
+        fixed += [(q, bits.pop())] if len(bits) == 1 else []
+    return tuple(fixed) if len(rows) == 2 ** (len(qubits) - len(fixed)) else None

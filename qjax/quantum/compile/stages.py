@@ -1,0 +1,181 @@
+"""The stages of a compiled program, as static data: what runs of gates amount to.
+
+`plan.py` turns them into steps, which act on a state.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from qjax.quantum.circuits.circuit import Circuit, Repeat
+from qjax.quantum.circuits.operation import Operation
+
+
+@dataclass(frozen=True)
+class ProductState:
+    """Operations on single qubits in |0>, one run of them a qubit: one outer product instead of any gate."""
+
+    runs: tuple[tuple[Operation, ...], ...]
+
+    @property
+    def is_real(self) -> bool:
+        """Whether the state has real amplitudes."""
+        return all(_are_real(run) for run in self.runs)
+
+    def __str__(self) -> str:
+        return "product state: " + ", ".join(_show(run) if run else f"|0> {q}" for q, run in enumerate(self.runs))
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Operations on few qubits, multiplied together first: one pass over the state."""
+
+    qubits: tuple[int, ...]
+    operations: tuple[Operation, ...]
+
+    @property
+    def is_real(self) -> bool:
+        """Whether real amplitudes stay real."""
+        return _are_real(self.operations)
+
+    @property
+    def is_window(self) -> bool:
+        """Whether the qubits are neighbours."""
+        return self.qubits[-1] - self.qubits[0] == len(self.qubits) - 1
+
+    def __str__(self) -> str:
+        return f"dense on {self.qubits}: {_show(self.operations)}"
+
+
+@dataclass(frozen=True)
+class Single:
+    """One operation that is too wide for a dense block: a gate on many qubits, or one under controls."""
+
+    operation: Operation
+
+    @property
+    def is_real(self) -> bool:
+        """Whether real amplitudes stay real."""
+        return self.operation.gate.is_real
+
+    def __str__(self) -> str:
+        return f"single: {self.operation}"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Diagonal operations: one elementwise multiplication, by a vector that has no batch where no angle has."""
+
+    operations: tuple[Operation, ...]
+    is_real = False
+
+    def __str__(self) -> str:
+        return f"phase: {_show(self.operations)}"
+
+
+@dataclass(frozen=True)
+class Flip:
+    """Diagonal operations without angles that change signs alone, such as CZ and Z: real amplitudes stay real."""
+
+    operations: tuple[Operation, ...]
+    is_real = True
+
+    def __str__(self) -> str:
+        return f"signs: {_show(self.operations)}"
+
+
+@dataclass(frozen=True)
+class Permutation:
+    """Operations that permute the basis states: one static gather."""
+
+    operations: tuple[Operation, ...]
+    is_real = True
+
+    def __str__(self) -> str:
+        return f"permutation: {_show(self.operations)}"
+
+
+@dataclass(frozen=True)
+class Reflection:
+    """1 - 2 |s><s| on some qubits, s their even superposition: a Grover diffuser, up to its sign.
+
+    Attributes:
+      qubits: ascending.
+    """
+
+    qubits: tuple[int, ...]
+    is_real = True
+
+    def __str__(self) -> str:
+        return f"reflection about the even superposition of {self.qubits}"
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A repeated body as `lax.scan`: compile time does not grow with the number of repetitions.
+
+    Attributes:
+      body: its stages.
+      reps: repetitions.
+      reverse: whether the last slice of the parameters comes first.
+      names: parameters of which each repetition has a slice; the others are shared by all.
+    """
+
+    body: tuple["Stage", ...]
+    reps: int
+    reverse: bool
+    names: tuple[str, ...]
+
+    @property
+    def is_real(self) -> bool:
+        """Whether real amplitudes stay real."""
+        return all(stage.is_real for stage in self.body)
+
+    def __str__(self) -> str:
+        inner = "".join(f"\n    {line}" for stage in self.body for line in str(stage).splitlines())
+        return f"repeat {self.reps} times{' in reverse' if self.reverse else ''}:{inner}"
+
+
+@dataclass(frozen=True)
+class Unitary:
+    """Operations that all examples share, as one matrix on all qubits, which is simulated on the basis states."""
+
+    circuit: Circuit
+    is_window = True
+
+    @property
+    def qubits(self) -> tuple[int, ...]:
+        """All of them."""
+        return tuple(range(self.circuit.num_qubits))
+
+    @cached_property
+    def operations(self) -> tuple[Operation, ...]:
+        """The operations, those of a Repeat once."""
+        return tuple(_once(self.circuit))
+
+    @property
+    def is_real(self) -> bool:
+        """Whether real amplitudes stay real."""
+        return _are_real(self.operations)
+
+    def __str__(self) -> str:
+        return f"unitary on all qubits: {self.circuit!r}"
+
+
+Stage = Dense | Single | Phase | Flip | Permutation | Reflection | Loop | Unitary
+
+
+def _once(circuit: Circuit) -> Iterator[Operation]:
+    for op in circuit.operations:
+        if isinstance(op, Repeat):
+            yield from _once(op.body)
+        else:
+            yield op
+
+
+def _are_real(operations: Sequence[Operation]) -> bool:
+    return all(op.gate.is_real for op in operations)
+
+
+def _show(operations: Sequence[Operation]) -> str:
+    return ", ".join(map(repr, operations))

@@ -1,0 +1,392 @@
+"""One JAX primitive for functions of arrays whose last axis is the batch.
+
+A simulation is fastest with the batch last and in one piece. `vmap` would put a second batch axis in front of it, and
+`custom_vjp` or `custom_vmap` cannot keep it from doing so: the first has no batching rule, the second no reverse mode
+(DESIGN.md, section 5). So a simulation is bound as a primitive of its own, whose rules return to the same form:
+
+- batching folds the new axis into the last one, so that a vmapped call becomes the batched call;
+- the JVP binds `Tangent` of the function, whose transpose binds its `Pullback`: the reverse pass by hand;
+- both are functions of the same kind, so that derivatives of any order take the same way.
+
+Operands are floating-point arrays `[..., 1]`, the same for all examples, or `[..., batch]`. An operand that all share
+is never broadcast by these rules.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+from jax.sharding import NamedSharding, PartitionSpec
+
+from qjax.quantum.engines.choices import MAX_KEPT_PLANS, MAX_KEPT_PROGRAMS
+from qjax.types import Array
+
+Shapes = tuple[tuple[tuple[int, ...], Any], ...]
+
+
+@dataclass(frozen=True)
+class BatchLast:
+    """A function of arrays `[..., 1 or batch]`; subclasses are frozen, hashable and say what it computes.
+
+    Attributes:
+      per_example: whether every result has the full batch, also one that is otherwise summed over the examples (the
+        cotangent of an operand that they share).
+    """
+
+    per_example: bool = False
+
+    @property
+    def sums(self) -> bool:
+        """Whether some results are summed over the batch."""
+        return False
+
+    def __call__(self, *operands: Array) -> tuple[Array, ...]:
+        """Returns the results, each `[..., batch]`, or `[..., 1]` for what is summed over the batch."""
+        raise NotImplementedError
+
+    def saving(self, *operands: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Returns the results and what the reverse pass wants to find again, arrays `[..., 1 or batch]`."""
+        return self(*operands), ()
+
+    def pull_back(
+        self, operands: tuple[Array, ...], saved: tuple[Array, ...], cotangents: tuple[Array, ...], per_example: bool
+    ) -> tuple[Array, ...]:
+        """Returns the cotangent of each operand: of its own shape, or `[..., batch]` with `per_example`."""
+        function, full = self, batch_of((*operands, *cotangents))
+        if per_example:  # nothing is shared then, so that nothing is summed
+            function = replace(self, per_example=True)
+            operands = tuple(with_batch(x, full) for x in operands)
+            cotangents = tuple(with_batch(ct, full) for ct in cotangents)
+        return tuple(jax.vjp(function, *operands)[1](cotangents))
+
+    def natively(self, platform: str, *operands: Array) -> tuple[Array, ...]:
+        """Returns what `__call__` does, in the best way for a platform, 'cpu' or 'cuda'.
+
+        JAX need not be able to differentiate it.
+        """
+        return self(*operands)
+
+    def saving_natively(self, platform: str, *operands: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Returns what `saving` does, in the same way; what is saved has the same shapes, but may be another."""
+        if type(self).saving is BatchLast.saving:
+            return self.natively(platform, *operands), ()
+        return self.saving(*operands)
+
+    def pull_back_natively(
+        self,
+        platform: str,
+        operands: tuple[Array, ...],
+        saved: tuple[Array, ...],
+        cotangents: tuple[Array, ...],
+        per_example: bool,
+    ) -> tuple[Array, ...]:
+        """Returns what `pull_back` does, in the same way, given what `saving_natively` saved."""
+        return self.pull_back(operands, saved, cotangents, per_example)
+
+    def settled(self, operands: Shapes) -> "BatchLast":
+        """Returns the function with all that `saving` decides by size decided: no later batching may change it."""
+        return self
+
+    def shapes(self, operands: Shapes) -> Shapes:
+        """Returns shape and dtype of each result, given those of the operands."""
+        return _traced_shapes(self, operands)
+
+    def saved_shapes(self, operands: Shapes) -> Shapes:
+        """Returns shape and dtype of what `saving` saves, given those of the operands."""
+        return _traced_shapes(_Saving(function=self), operands)[len(self.shapes(operands)) :]
+
+
+@dataclass(frozen=True)
+class _Saving(BatchLast):
+    """The results of a function, followed by what it saves for the reverse pass."""
+
+    function: BatchLast = BatchLast()
+
+    @property
+    def sums(self) -> bool:
+        return self.function.sums
+
+    def __call__(self, *operands: Array) -> tuple[Array, ...]:
+        results, saved = _like(self, self.function).saving(*operands)
+        full = batch_of(operands)  # so that no array that is shared looks like one that is summed
+        return (*results, *(with_batch(x, full) for x in saved))
+
+    def natively(self, platform: str, *operands: Array) -> tuple[Array, ...]:
+        results, saved = _like(self, self.function).saving_natively(platform, *operands)
+        full = batch_of(operands)
+        return (*results, *(with_batch(x, full) for x in saved))
+
+    def shapes(self, operands: Shapes) -> Shapes:
+        function = _like(self, self.function)
+        return (*function.shapes(operands), *function.saved_shapes(operands))
+
+
+@dataclass(frozen=True)
+class _Linear(BatchLast):
+    """What `Tangent` and `Pullback` have in common: operands are those of the function, what it saved, and more.
+
+    Attributes:
+      function: what is differentiated.
+      wanted: for each operand of the function, whether its tangent (or cotangent) takes part.
+      num_saved: number of arrays that the function saved.
+    """
+
+    function: BatchLast = BatchLast()
+    wanted: tuple[bool, ...] = ()
+    num_saved: int = 0
+
+    def split(self, operands: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]:
+        """Returns the function's operands, what was saved, and the tangents or cotangents."""
+        n, m = len(self.wanted), len(self.wanted) + self.num_saved
+        return tuple(operands[:n]), tuple(operands[n:m]), tuple(operands[m:])
+
+    def chosen(self, operands: Sequence[Any]) -> tuple[Any, ...]:
+        """Returns the operands that are wanted."""
+        return tuple(x for x, wanted in zip(operands, self.wanted, strict=True) if wanted)
+
+
+@dataclass(frozen=True)
+class Tangent(_Linear):
+    """The derivative of a function along tangents, by forward mode."""
+
+    @property
+    def sums(self) -> bool:
+        return self.function.sums
+
+    def __call__(self, *operands: Array) -> tuple[Array, ...]:
+        primals, _, tangents = self.split(operands)
+        function = _like(self, self.function)
+
+        def partial(*chosen: Array) -> tuple[Array, ...]:
+            rest = iter(chosen)
+            return function(*(next(rest) if w else x for x, w in zip(primals, self.wanted, strict=True)))
+
+        pairs = []
+        for x, t in zip(self.chosen(primals), tangents, strict=True):
+            size = max(x.shape[-1], t.shape[-1])
+            pairs.append((with_batch(x, size), with_batch(t, size)))
+        return tuple(jax.jvp(partial, tuple(x for x, _ in pairs), tuple(t for _, t in pairs))[1])
+
+    def shapes(self, operands: Shapes) -> Shapes:
+        primals, _, tangents = self.split(operands)
+        left, widened = iter(tangents), []
+        for (shape, dtype), wanted in zip(primals, self.wanted, strict=True):
+            size = max(shape[-1], next(left)[0][-1]) if wanted else shape[-1]
+            widened.append(((*shape[:-1], size), dtype))
+        return _like(self, self.function).shapes(tuple(widened))
+
+
+@dataclass(frozen=True)
+class Pullback(_Linear):
+    """The transpose of `Tangent`: from cotangents of the results to cotangents of the wanted operands."""
+
+    @property
+    def sums(self) -> bool:
+        return True
+
+    def __call__(self, *operands: Array) -> tuple[Array, ...]:
+        primals, saved, cotangents = self.split(operands)
+        return self.chosen(self.function.pull_back(primals, saved, cotangents, self.per_example))
+
+    def natively(self, platform: str, *operands: Array) -> tuple[Array, ...]:
+        primals, saved, cotangents = self.split(operands)
+        found = self.function.pull_back_natively(platform, primals, saved, cotangents, self.per_example)
+        return self.chosen(found)
+
+    def shapes(self, operands: Shapes) -> Shapes:
+        primals, _, cotangents = self.split(operands)
+        full = max((shape[-1] for shape, _ in (*primals, *cotangents)), default=1)
+        own = self.chosen(primals)
+        return tuple(((*shape[:-1], full), dtype) for shape, dtype in own) if self.per_example else own
+
+
+def batch_of(arrays: Sequence[Array]) -> int:
+    """Returns the number of examples in arrays `[..., 1 or batch]`."""
+    return max((x.shape[-1] for x in arrays), default=1)
+
+
+def with_batch(array: Array, batch: int) -> Array:
+    """Returns the array as `[..., batch]`."""
+    return array if array.shape[-1] == batch else jnp.broadcast_to(array, (*array.shape[:-1], batch))
+
+
+def _like(outer: BatchLast, inner: BatchLast) -> BatchLast:
+    """Returns the inner function, with results per example where the outer one has them."""
+    return replace(inner, per_example=True) if outer.per_example and not inner.per_example else inner
+
+
+# The primitive and its rules. -------------------------------------------------------------------------------
+
+
+def call(function: BatchLast, *operands: Array) -> tuple[Array, ...]:
+    """Returns function(*operands), under any transformation of JAX.
+
+    Args:
+      function: what to compute.
+      *operands: floating-point arrays `[..., 1 or batch]`.
+    """
+    return tuple(_batch_last_p.bind(*_vary_alike(operands), function=function))
+
+
+_batch_last_p = Primitive("batch_last")
+_batch_last_p.multiple_results = True
+
+
+def _run(*operands: Any, function: BatchLast) -> list[Array]:
+    """Returns what a call outside of jit computes, by the program that jit would run."""
+    settings: Any = jax.config
+    if settings.jax_disable_jit:
+        return list(function(*operands))
+    arrays = [x if isinstance(x, jax.Array) else jnp.asarray(x) for x in operands]
+    kinds = tuple((jax.typeof(x), x.sharding if x.committed else None) for x in arrays)
+    chosen = settings.jax_enable_x64, settings.jax_default_device, settings.jax_default_matmul_precision
+    return list(_compiled(function, kinds, chosen)(*arrays))
+
+
+@lru_cache(maxsize=MAX_KEPT_PROGRAMS)
+def _compiled(function: BatchLast, kinds: tuple[tuple[Any, Any], ...], chosen: tuple[Any, ...]) -> Any:
+    """Returns the compiled program of a function.
+
+    It is compiled ahead of time: what `jax.jit` returns would also keep the module that was compiled, 1.3 MiB each.
+
+    Args:
+      function: what to compute.
+      kinds: type of each operand, and where it must be; None where it may be anywhere.
+      chosen: JAX's settings that change the program; they are part of the key alone.
+    """
+    like = [
+        jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place, weak_type=x.weak_type)  # type: ignore[no-untyped-call]
+        for x, place in kinds
+    ]
+    return jax.jit(lambda *xs: _batch_last_p.bind(*xs, function=function)).lower(*like).compile()
+
+
+@lru_cache(maxsize=MAX_KEPT_PLANS)
+def _traced_shapes(function: BatchLast, operands: Shapes) -> Shapes:
+    arrays = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in operands]
+    return tuple((x.shape, x.dtype) for x in jax.eval_shape(lambda *xs: function(*xs), *arrays))
+
+
+def shapes_of(operands: Sequence[Any]) -> Shapes:
+    """Returns shape and dtype of each array, traced or not."""
+    return tuple((tuple(x.shape), x.dtype) for x in operands)
+
+
+def _vary_alike(operands: Sequence[Array]) -> tuple[Array, ...]:
+    """Under shard_map, casts all operands to vary over the mesh axes that any of them varies over.
+
+    The transpose of that cast is the sum over devices that the gradient of a shared operand needs.
+    """
+    axes: frozenset[Any] = frozenset().union(*(_varying_axes(x) for x in operands))
+    if not axes:
+        return tuple(operands)
+    missing = [tuple(axes - _varying_axes(x)) for x in operands]
+    return tuple(jax.lax.pcast(x, m, to="varying") if m else x for x, m in zip(operands, missing, strict=True))
+
+
+def _varying_axes(value: Any) -> frozenset[Any]:
+    """Returns the axes of a shard_map over which the value varies."""
+    aval = value if isinstance(value, jax.core.ShapedArray) else jax.typeof(value)
+    kind = getattr(aval, "manual_axis_type", None)  # its name before jax 0.10 was vma
+    return frozenset(kind.varying if kind is not None else getattr(aval, "vma", None) or ())
+
+
+def _abstract(*operands: Any, function: BatchLast) -> list[Any]:
+    """Returns the types of the results; they vary over the axes of a shard_map over which the operands do."""
+    plain = [jax.core.ShapedArray(shape, dtype) for shape, dtype in function.shapes(shapes_of(operands))]
+    like = next((x for x in operands if _varying_axes(x)), None)
+    if like is None:
+        return plain
+    if not hasattr(like, "manual_axis_type"):
+        return [x.update(vma=_varying_axes(like)) for x in plain]
+    sharding = [NamedSharding(like.sharding.mesh, PartitionSpec(*[None] * x.ndim)) for x in plain]
+    kind = like.manual_axis_type
+    return [x.update(sharding=s, manual_axis_type=kind) for x, s in zip(plain, sharding, strict=True)]
+
+
+_lower_function = mlir.lower_fun(lambda *operands, function: function(*operands), multiple_results=True)
+
+
+def _lower_natively(platform: str) -> Any:
+    """Returns the lowering rule of a platform."""
+    return mlir.lower_fun(lambda *operands, function: function.natively(platform, *operands), multiple_results=True)
+
+
+def _lower(lower_function: Any, context: Any, *operands: Any, function: BatchLast) -> Any:
+    """Lowers the function without the axes of a shard_map.
+
+    Nothing inside communicates, and loops start from zeros that vary over none of them.
+    """
+    plain = [
+        [jax.core.ShapedArray(x.shape, x.dtype) for x in avals] for avals in (context.avals_in, context.avals_out)
+    ]
+    return lower_function(context.replace(avals_in=plain[0], avals_out=plain[1]), *operands, function=function)
+
+
+def _batch(operands: Sequence[Any], dims: Sequence[Any], *, function: BatchLast) -> tuple[list[Array], list[int]]:
+    """Folds the mapped axis into the last one: an example's number becomes (its old number, its place in the map)."""
+    size = next(x.shape[d] for x, d in zip(operands, dims, strict=True) if d is not None)
+    moved = [x if d is None else jnp.moveaxis(x, d, -1) for x, d in zip(operands, dims, strict=True)]
+    mapped = [d is not None for d in dims]
+    old = max(x.shape[-2] if m else x.shape[-1] for x, m in zip(moved, mapped, strict=True))
+    shapes = [(*x.shape[:-1],) if m else x.shape for x, m in zip(moved, mapped, strict=True)]
+    before = function.shapes(tuple((tuple(s), x.dtype) for s, x in zip(shapes, moved, strict=True)))
+    if size == 0:  # nothing is computed, so that no function has to know of it
+        return [jnp.zeros((*shape, 0), dtype) for shape, dtype in before], [len(shape) for shape, _ in before]
+    folded = []
+    for x, m in zip(moved, mapped, strict=True):
+        if not m and x.shape[-1] == 1:
+            folded.append(x)
+            continue
+        whole = jnp.broadcast_to(x if m else x[..., None], (*x.shape[: -2 if m else -1], old, size))
+        folded.append(whole.reshape((*whole.shape[:-2], old * size)))
+    each = replace(function, per_example=True) if function.sums else function
+    results = _batch_last_p.bind(*folded, function=each)
+    outs = []
+    for result, (shape, _) in zip(results, before, strict=True):
+        apart = with_batch(result, old * size).reshape((*result.shape[:-1], old, size))
+        outs.append(apart.sum(axis=-2, keepdims=True) if shape[-1] < old else apart)
+    return outs, [out.ndim - 1 for out in outs]
+
+
+def _jvp(
+    primals: Sequence[Array], tangents: Sequence[Any], *, function: BatchLast
+) -> tuple[Sequence[Array], Sequence[Any]]:
+    wanted = tuple(not isinstance(t, ad.Zero) for t in tangents)
+    function = function.settled(shapes_of(primals))
+    results = _batch_last_p.bind(*primals, function=_Saving(function=function))
+    num_results = len(function.shapes(shapes_of(primals)))
+    values, saved = results[:num_results], results[num_results:]
+    given = [t for t in tangents if not isinstance(t, ad.Zero)]
+    tangent = Tangent(function=function, wanted=wanted, num_saved=len(saved))
+    return values, _batch_last_p.bind(*primals, *saved, *given, function=tangent)
+
+
+def _transpose(cotangents: Sequence[Any], *operands: Any, function: BatchLast) -> list[Any]:
+    assert isinstance(function, Tangent), "only tangents are linear"
+    primals, saved, tangents = function.split(operands)
+    assert all(map(ad.is_undefined_primal, tangents)), "all tangents are linear together"
+    known = [ad.instantiate_zeros(ct) for ct in cotangents]
+    shapes = [tuple(t.aval.shape) for t in tangents]
+    # A tangent that differs between examples along which its primal is shared has a cotangent for each of them.
+    each = any(shape[-1] > x.shape[-1] for shape, x in zip(shapes, function.chosen(primals), strict=True))
+    inner = _like(function, function.function)
+    pullback = Pullback(each, inner, function.wanted, function.num_saved)
+    found = _batch_last_p.bind(*primals, *saved, *known, function=pullback)
+    own = [ct if ct.shape == s else ct.sum(axis=-1, keepdims=True) for ct, s in zip(found, shapes, strict=True)]
+    return [None] * (len(primals) + len(saved)) + own
+
+
+_batch_last_p.def_impl(_run)
+_batch_last_p.def_abstract_eval(_abstract)
+mlir.register_lowering(_batch_last_p, partial(_lower, _lower_function))
+for _platform in ("cpu", "cuda"):
+    mlir.register_lowering(_batch_last_p, partial(_lower, _lower_natively(_platform)), platform=_platform)
+batching.primitive_batchers[_batch_last_p] = _batch
+ad.primitive_jvps[_batch_last_p] = _jvp
+ad.primitive_transposes[_batch_last_p] = _transpose

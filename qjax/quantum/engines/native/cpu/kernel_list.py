@@ -1,0 +1,66 @@
+"""The functions of a CPU that entries of a table call, by their kinds."""
+
+from collections.abc import Callable
+from functools import partial
+
+from qjax.quantum.engines.native.cpu.shared_layers_code import rotate, rotate_back
+from qjax.quantum.engines.native.ir.kernels import backward, forward
+from qjax.quantum.engines.native.ir.writer import Code, Value
+from qjax.quantum.engines.native.table.layout import FORMS, GIVENS, MAX_GIVENS, MAX_GIVENS_BACK, SUMS, Form
+
+# A name, how many addresses it is given, and what writes it, given these.
+Kernel = tuple[str, int, Callable[..., None]]
+
+
+def kernels() -> dict[int, Kernel]:
+    """Returns what applies gates: given the tile, the entry, and coefficients, or rotations and tables of phases."""
+    found: dict[int, Kernel] = {}
+    for kind, form in enumerate(FORMS):
+        found[kind] = f"apply_{_name(form)}", 3, partial(_forward, form=form)
+    for (count, phases), kind in GIVENS.items():
+        if phases or count == MAX_GIVENS:
+            found[kind] = f"rotate_{count}_{phases:d}", 4, partial(_rotate, count=count, phases=phases)
+    return found
+
+
+def kernels_back() -> dict[int, Kernel]:
+    """Returns what goes back through gates: given the tile, its cotangent, the entry, the same, and sums."""
+    found: dict[int, Kernel] = {}
+    for kind, form in enumerate(FORMS):
+        if form[0] != "pair":
+            found[kind] = f"undo_{_name(form)}", 5, partial(_backward, form=form)
+    for count, kind in SUMS.items():
+        found[kind] = f"sums_{count}", 5, partial(_backward, form=("diagonal", count, 0), changes=False)
+    for (count, phases), kind in GIVENS.items():
+        if count <= MAX_GIVENS_BACK:
+            found[kind] = f"rotate_back_{count}_{phases:d}", 6, partial(_rotate_back, count=count, phases=phases)
+    return found
+
+
+def _name(form: Form) -> str:
+    return "_".join(map(str, form))
+
+
+def _forward(code: Code, *operands: Value, form: Form) -> None:
+    forward(code, form, *operands)
+
+
+def _backward(
+    code: Code,
+    tile: Value,
+    cotangent: Value,
+    entry: Value,
+    coefficients: Value,
+    sums: Value,
+    form: Form,
+    changes: bool = True,
+) -> None:
+    backward(code, form, tile, cotangent, entry, coefficients, sums, changes)
+
+
+def _rotate(code: Code, *operands: Value, count: int, phases: bool) -> None:
+    rotate(code, count, phases, *operands)
+
+
+def _rotate_back(code: Code, *operands: Value, count: int, phases: bool) -> None:
+    rotate_back(code, count, phases, *operands)

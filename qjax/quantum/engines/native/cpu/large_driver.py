@@ -1,0 +1,357 @@
+"""The function that XLA calls for large states on a CPU: its threads share the cosets of one pass after the other.
+
+Operands: the entries of all passes, int32 `[entries, ENTRY]`; for each pass the first of them and their number, int32
+`[passes, 2]`, the bits below its pivots, `[passes, k]`, and the rows of its first coset whose numbers are multiples
+of the places in a vector, `[passes, .]`; the coefficients, which all examples share; then the two halves whose
+product the first state is, `[parts, rows]`, or, for the reverse pass, the states after all gates, an array
+`[batch, parts * 2**n]`, and their cotangents; the `LargeFacts`. Results: the states, of the reverse pass as they were
+before all gates, with their cotangents and the sums of the coefficients; and room to work in.
+
+A share is cosets at equal distances, with room and sums of its own, whichever thread does it: no result depends on
+which thread was quicker.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from enum import IntEnum, auto
+from typing import Any
+
+from llvmlite import ir
+
+from qjax.quantum.engines.native.cpu.call_record import release, schedule_workers
+from qjax.quantum.engines.native.cpu.large_writer import LargeCode, write_turn
+from qjax.quantum.engines.native.ir.kernels import backward, forward
+from qjax.quantum.engines.native.ir.writer import INT32, INT64, POINTER, VOID, Arithmetic, Value, int32, int64
+from qjax.quantum.engines.native.ir.xla_call import BUFFER_DATA, FRAME_ARGUMENTS, FRAME_RESULTS, answer_version
+from qjax.quantum.engines.native.table.layout import (
+    ENTRY,
+    FORMS,
+    KIND,
+    MAKER_KINDS,
+    TURN,
+    VECTOR_SHIFT,
+    Form,
+    LargeFacts,
+)
+
+_OPERANDS = ("ENTRIES", "COUNTS", "PIVOTS", "ROWS", "COEFFICIENTS")
+# Of Linux: madvise takes addresses that are multiples of a page, and what follows is its word for large ones.
+_PAGE, _LARGE_PAGE, _MADV_HUGEPAGE = 4096, 2**21, 14
+_FORWARD, _BACKWARD = ("HIGH", "LOW"), ("STATE", "COTANGENT")
+
+
+class LargeJob(IntEnum):
+    """What the threads of a call share, in words of 8 bytes; counters of each pass follow."""
+
+    ENTRIES = 0
+    COUNTS = auto()
+    TARGETS = auto()
+    PLACES = auto()
+    STEPS = auto()
+    COLUMNS = auto()
+    PIVOTS = auto()
+    ROWS = auto()
+    COEFFICIENTS = auto()
+    HIGH = auto()
+    LOW = auto()
+    STATE = auto()
+    COTANGENT = auto()
+    NEW_STATE = auto()
+    NEW_COTANGENT = auto()
+    SUMS = auto()
+    SCRATCH = auto()
+    TOTAL = auto()
+    BITS = auto()
+    LOW_QUBITS = auto()
+    BATCH = auto()
+    PASSES = auto()
+    SHARES = auto()
+    ROOM = auto()
+    NUM_COEFFICIENTS = auto()
+    REFERENCES = auto()
+
+
+class LargeDriver:
+    """The module of one pass, forward or reverse; `module` holds its code, whose entry point is `handler`."""
+
+    def __init__(self, arithmetic: Arithmetic, is_backward: bool) -> None:
+        """Writes the code.
+
+        Args:
+          arithmetic: what the amplitudes are.
+          is_backward: whether it is the reverse pass.
+        """
+        self.module, self.arithmetic, self.is_backward = ir.Module("qjax"), arithmetic, is_backward
+        self.operands = (*_OPERANDS, *(_BACKWARD if is_backward else _FORWARD))
+        self.results = ("NEW_STATE", "NEW_COTANGENT", "SUMS", "SCRATCH") if is_backward else ("NEW_STATE", "SCRATCH")
+        self.turn = write_turn(self.module, arithmetic)
+        self.kernels = {kind: self._kernel(kind, form) for kind, form in enumerate(FORMS) if self._has(kind, form)}
+        self.worker = Worker(self).function
+        self._write_handler()
+
+    def _has(self, kind: int, form: Form) -> bool:
+        return kind not in MAKER_KINDS and form[0] != "start" and not (self.is_backward and form[0] == "pair")
+
+    def _kernel(self, kind: int, form: Form) -> ir.Function:
+        """Returns the function (tile, [cotangent,] entry, coefficients, [sums,] coset) of a form of gate."""
+        count = 5 if self.is_backward else 3
+        code = LargeCode(self.module, f"gate_{kind}", VOID, [POINTER] * count + [INT32], self.arithmetic)
+        *pointers, code.coset = code.arguments
+        (backward if self.is_backward else forward)(code, form, *pointers)
+        code.builder.ret_void()
+        return code.function
+
+    def _write_handler(self) -> None:
+        code = LargeCode(self.module, "handler", POINTER, [POINTER], self.arithmetic)
+        b, frame = code.builder, code.arguments[0]
+        answer_version(code, frame)
+        arguments, results = code.load_pointer(frame, FRAME_ARGUMENTS), code.load_pointer(frame, FRAME_RESULTS)
+
+        def data(array: Value, index: int) -> Value:
+            return code.load_int64(code.load_pointer(array, index), BUFFER_DATA)
+
+        facts = b.inttoptr(data(arguments, len(self.operands)), POINTER)
+        passes = b.sext(code.load_int32(facts, LargeFacts.PASSES), INT64)
+        words = b.add(int64(len(LargeJob)), b.shl(passes, int64(1)))
+        job = b.call(code.external("calloc", POINTER, [INT64, INT64]), [words, int64(8)])
+        for index, name in enumerate(self.operands):
+            code.store_int64(data(arguments, index), job, LargeJob[name])
+        for index, name in enumerate(self.results):
+            code.store_int64(data(results, index), job, LargeJob[name])
+        for fact in LargeFacts:
+            if fact.name in LargeJob.__members__:
+                code.store_int64(b.sext(code.load_int32(facts, fact), INT64), job, LargeJob[fact.name])
+        workers = b.sext(code.load_int32(facts, LargeFacts.WORKERS), INT64)
+        code.store_int64(b.add(workers, int64(1)), job, LargeJob.REFERENCES)  # one is the caller's own
+        if sys.platform == "linux":
+            _want_large_pages(code, job, self.results)
+        _spread(code, job)
+        schedule_workers(code, frame, job, self.worker, LargeJob.REFERENCES)
+        b.call(self.worker, [job])
+        if self.is_backward:
+            _add_up(code, job)
+        release(code, job, LargeJob.REFERENCES)
+        b.ret(ir.Constant(POINTER, None))
+
+
+def _want_large_pages(code: LargeCode, job: Value, results: Sequence[str]) -> None:
+    """Asks for large pages where new states are: cosets lie far apart, and each touches many pages."""
+    b = code.builder
+    advise = code.external("madvise", INT32, [POINTER, INT64, INT32])
+    count = b.shl(code.load_int64(job, LargeJob.BATCH), code.load_int64(job, LargeJob.TOTAL))
+    size = b.mul(count, int64(code.itemsize * (1 + code.is_complex)))
+    for name in results:
+        if not name.startswith("NEW"):
+            continue
+        start = b.and_(b.add(code.load_int64(job, LargeJob[name]), int64(_PAGE - 1)), int64(-_PAGE))
+        with b.if_then(b.icmp_signed(">", size, int64(_LARGE_PAGE))):
+            b.call(advise, [b.inttoptr(start, POINTER), b.sub(size, int64(_PAGE)), int32(_MADV_HUGEPAGE)])
+
+
+def _spread(code: LargeCode, job: Value) -> None:
+    """Makes a vector of each coefficient, before the shares' own room."""
+    b, numbers = code.builder, code.load_pointer(job, LargeJob.COEFFICIENTS)
+    scratch = code.load_pointer(job, LargeJob.SCRATCH)
+    with code.loop(code.load_int64(job, LargeJob.NUM_COEFFICIENTS)) as loop:
+        value = b.load(code.at(numbers, b.mul(loop.index, int64(code.itemsize)), code.real))
+        code.store_real(code.splat(value), scratch, loop.index)
+
+
+def _add_up(code: LargeCode, job: Value) -> None:
+    """Adds the sums over the shares and over what a vector holds."""
+    b, count = code.builder, code.load_int64(job, LargeJob.NUM_COEFFICIENTS)
+    sums, shares = code.load_pointer(job, LargeJob.SUMS), code.load_int64(job, LargeJob.SHARES)
+    add = code.intrinsic("vector.reduce.fadd", code.real, [code.real, code.vector])
+    with code.loop(count) as loop:
+        with code.loop(shares, [code.zero]) as inner:
+            room = Room(code, job, inner.index)
+            inner.next = [b.fadd(inner.values[0], code.load_real(room.sums, loop.index))]
+        total = b.call(add, [ir.Constant(code.real, 0.0), inner.values[0]], fastmath=("reassoc",))
+        b.store(total, code.at(sums, b.mul(loop.index, int64(code.itemsize)), code.real))
+
+
+class Room:
+    """The parts of a share's room: its tile, and of the way back that of the cotangent, and sums."""
+
+    def __init__(self, code: LargeCode, job: Value, share: Value) -> None:
+        b = code.builder
+        count = code.load_int64(job, LargeJob.NUM_COEFFICIENTS)
+        self.coefficients = code.load_pointer(job, LargeJob.SCRATCH)
+        begin = b.add(b.shl(count, int64(VECTOR_SHIFT)), b.mul(share, code.load_int64(job, LargeJob.ROOM)))
+        self.tile = b.gep(self.coefficients, [begin])
+        lanes_shift = int64(code.num_lanes.bit_length() - 1)
+        self.rows = b.lshr(b.shl(int64(1), code.load_int64(job, LargeJob.BITS)), lanes_shift)
+        size = b.shl(self.rows, code.row_shift)
+        self.cotangent = b.gep(self.tile, [size])
+        self.sums = b.gep(self.cotangent, [size])
+
+
+class Worker:
+    """The function that a thread runs: takes one share of a pass after the other, pass by pass.
+
+    Attributes:
+      rows: where the rows of the pass's first coset are.
+    """
+
+    def __init__(self, driver: LargeDriver) -> None:
+        self.driver = driver
+        self.code = LargeCode(driver.module, "work", VOID, [POINTER], driver.arithmetic)
+        self.job, self.function = self.code.arguments[0], self.code.function
+        self._write()
+
+    def _get(self, place: LargeJob) -> Value:
+        return self.code.load_int64(self.job, place)
+
+    def _write(self) -> None:
+        code, b = self.code, self.code.builder
+        shares = self._get(LargeJob.SHARES)
+        with code.loop(self._get(LargeJob.PASSES)) as loop:
+            counters = b.add(int64(len(LargeJob)), b.shl(loop.index, int64(1)))
+            places = [b.shl(b.add(counters, int64(k)), int64(3)) for k in (0, 1)]
+            taken, done = (code.at(self.job, place, INT64) for place in places)
+            take, some, wait, idle, ready = (
+                b.append_basic_block(name) for name in ("take", "some", "wait", "idle", "ready")
+            )
+            b.branch(take)
+            b.position_at_end(take)
+            share = b.atomic_rmw("add", taken, int64(1), "seq_cst")
+            b.cbranch(b.icmp_signed("<", share, shares), some, wait)
+            b.position_at_end(some)
+            self._do_share(loop.index, share, shares)
+            b.atomic_rmw("add", done, int64(1), "seq_cst")
+            b.branch(take)
+            b.position_at_end(wait)
+            left = b.icmp_signed("<", b.load_atomic(done, "acquire", 8), shares)
+            b.cbranch(left, idle, ready)
+            b.position_at_end(idle)
+            b.call(code.external("sched_yield", INT32, []), [])
+            b.branch(wait)
+            b.position_at_end(ready)
+        release(code, self.job, LargeJob.REFERENCES)
+        b.ret_void()
+
+    def _do_share(self, number: Value, share: Value, shares: Value) -> None:
+        code, b = self.code, self.code.builder
+        self.room = Room(code, self.job, share)
+        bits = self._get(LargeJob.BITS)
+        self.begins = b.icmp_signed("==", number, int64(0))
+        if self.driver.is_backward:
+            with b.if_then(self.begins), code.loop(self._get(LargeJob.NUM_COEFFICIENTS)) as loop:
+                code.store_real(code.zero, self.room.sums, loop.index)
+            number = b.sub(b.sub(self._get(LargeJob.PASSES), int64(1)), number)
+        self.rows = self._of_pass(LargeJob.ROWS, number, self.room.rows)
+        self.pivots = self._of_pass(LargeJob.PIVOTS, number, bits)
+        counts = code.load_pointer(self.job, LargeJob.COUNTS)
+        first, count = (
+            b.sext(b.load(code.at(counts, b.add(b.shl(number, int64(3)), int64(4 * k)), INT32)), INT64)
+            for k in (0, 1)
+        )
+        entries = b.gep(code.load_pointer(self.job, LargeJob.ENTRIES), [b.mul(first, int64(4 * ENTRY))])
+        self._do_tiles(share, shares, lambda example, coset: self._do_coset(example, coset, entries, count))
+
+    def _do_tiles(self, share: Value, shares: Value, do: Callable[[Value, Value], None]) -> None:
+        """Does something to each tile of a share, given the number of its example and that of its coset."""
+        code, b = self.code, self.code.builder
+        cosets_shift = b.sub(self._get(LargeJob.TOTAL), self._get(LargeJob.BITS))
+        tiles = b.shl(self._get(LargeJob.BATCH), cosets_shift)
+        left = b.sub(b.add(tiles, b.sub(shares, int64(1))), share)
+        with code.loop(b.udiv(left, shares)) as loop:
+            tile = b.add(share, b.mul(loop.index, shares))
+            below = b.sub(b.shl(int64(1), cosets_shift), int64(1))
+            do(b.lshr(tile, cosets_shift), b.trunc(b.and_(tile, below), INT32))
+
+    def _first_row(self, pivots: Value, coset: Value) -> Value:
+        """Returns the row of a coset without any of the pivots."""
+        code, b = self.code, self.code.builder
+        with code.loop(self._get(LargeJob.BITS), [coset]) as loop:
+            low, row = b.load(code.at(pivots, b.shl(loop.index, int64(2)), INT32)), loop.values[0]
+            loop.next = [b.sub(b.shl(row, int32(1)), b.and_(row, low))]
+        return loop.values[0]
+
+    def _of_pass(self, array: LargeJob, number: Value, size: Value) -> Value:
+        """Returns where a pass has its part of an array of 32-bit integers."""
+        b = self.code.builder
+        return b.gep(self.code.load_pointer(self.job, array), [b.shl(b.mul(number, size), int64(2))])
+
+    def _do_coset(self, example: Value, coset: Value, entries: Value, count: Value) -> None:
+        code, b, room = self.code, self.code.builder, self.room
+        first = self._first_row(self.pivots, coset)
+        parts = int64(1 + code.is_complex)
+        size = b.mul(b.shl(int64(1), self._get(LargeJob.TOTAL)), int64(code.itemsize))
+        start = b.mul(b.mul(example, parts), size)
+        if self.driver.is_backward:
+            moved = [(room.tile, LargeJob.STATE, LargeJob.NEW_STATE)]
+            moved.append((room.cotangent, LargeJob.COTANGENT, LargeJob.NEW_COTANGENT))
+            for own, old, new in moved:
+                source = b.select(self.begins, code.load_pointer(self.job, old), code.load_pointer(self.job, new))
+                self._move(own, b.gep(source, [start]), first, size, load=True)
+        else:
+            moved = [(room.tile, LargeJob.NEW_STATE, LargeJob.NEW_STATE)]
+            with b.if_else(self.begins) as (begin, go_on):
+                with begin:
+                    self._make(room.tile, first)
+                with go_on:
+                    state = b.gep(code.load_pointer(self.job, LargeJob.NEW_STATE), [start])
+                    self._move(room.tile, state, first, size, load=True)
+        self._follow(entries, count, b.or_(b.shl(first, int32(1)), int32(1)))
+        for own, _, new in moved:
+            self._move(own, b.gep(code.load_pointer(self.job, new), [start]), first, size, load=False)
+
+    def _make(self, tile: Value, first: Value) -> None:
+        """Makes the coset of the first state, a product of two halves."""
+        code, b = self.code, self.code.builder
+        high, low = (code.load_pointer(self.job, half) for half in (LargeJob.HIGH, LargeJob.LOW))
+        below, total = self._get(LargeJob.LOW_QUBITS), self._get(LargeJob.TOTAL)
+        sizes = [b.mul(b.shl(int64(1), bits), int64(code.itemsize)) for bits in (b.sub(total, below), below)]
+        with code.loop(self.room.rows) as loop:
+            row = b.zext(b.xor(b.load(code.at(self.rows, b.shl(loop.index, int64(2)), INT32)), first), INT64)
+            far = b.mul(b.lshr(row, below), int64(code.itemsize))
+            near = b.mul(b.and_(row, b.sub(b.shl(int64(1), below), int64(1))), int64(code.itemsize))
+            parts = range(1 + code.is_complex)
+            left = [
+                code.splat(b.load(code.at(high, b.add(far, b.mul(sizes[0], int64(k))), code.real))) for k in parts
+            ]
+            right = [code.load(low, b.add(near, b.mul(sizes[1], int64(k)))) for k in parts]
+            pairs = [(own[0], own[1] if code.is_complex else None) for own in (left, right)]
+            code.store_rows(tile, [b.shl(loop.index, code.row_shift)], [code.multiply(*pairs)])
+
+    def _move(self, tile: Value, array: Value, first: Value, size: Value, load: bool) -> None:
+        """Gets the coset from an example's state, or puts it there."""
+        code, b = self.code, self.code.builder
+        with code.loop(self.room.rows) as loop:
+            row = b.load(code.at(self.rows, b.shl(loop.index, int64(2)), INT32))
+            real = b.mul(b.zext(b.xor(row, first), INT64), int64(code.itemsize))
+            places = [real, b.add(real, size)][: 1 + code.is_complex]
+            own = b.shl(loop.index, code.row_shift)
+            if load:
+                parts = [code.load(array, place) for place in places]
+                code.store_rows(tile, [own], [(parts[0], parts[1] if code.is_complex else None)])
+            else:
+                for place, part in zip(places, code.load_rows(tile, [own])[0], strict=False):
+                    code.store(part, array, place)
+
+    def _follow(self, entries: Value, count: Value, coset: Value) -> None:
+        """Does the entries of a pass."""
+        code, b, backward = self.code, self.code.builder, self.driver.is_backward
+        with code.loop(count) as loop:
+            index = b.sub(b.sub(count, int64(1)), loop.index) if backward else loop.index
+            entry = b.gep(entries, [b.mul(index, int64(4 * ENTRY))])
+            done = b.append_basic_block("gate_done")
+            switch = b.switch(code.load_int32(entry, KIND), done)
+            for kind in (*self.driver.kernels, TURN):
+                block = b.append_basic_block(f"form_{kind}")
+                switch.add_case(int32(kind), block)
+                b.position_at_end(block)
+                self._do_entry(kind, entry, coset)
+                b.branch(done)
+            b.position_at_end(done)
+
+    def _do_entry(self, kind: int, entry: Value, coset: Value) -> None:
+        b, room, backward = self.code.builder, self.room, self.driver.is_backward
+        tiles: list[Any] = [room.tile, room.cotangent] if backward else [room.tile]
+        if kind == TURN:
+            for tile in tiles:
+                b.call(self.driver.turn, [tile, room.rows])
+            return
+        sums = [room.sums] if backward else []
+        b.call(self.driver.kernels[kind], [*tiles, entry, room.coefficients, *sums, coset])

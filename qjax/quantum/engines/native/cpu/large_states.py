@@ -1,0 +1,125 @@
+"""Large single states on a CPU: passes by its own code, and their final amplitudes put in order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qjax.quantum.engines.choices import coset_bits, native_workers
+from qjax.quantum.engines.native.cpu.permute import LinearMap, moves_of, to_indices, to_rows
+from qjax.quantum.engines.native.ir.jit import permute_target, target
+from qjax.quantum.engines.native.large_states import Large
+from qjax.quantum.engines.native.table.entries import pair_neighbours
+from qjax.quantum.engines.native.table.layout import VECTOR_BYTES, LargeFacts
+from qjax.quantum.engines.native.table.passes import Pass, passes_of
+from qjax.quantum.engines.xla.planes import to_complex
+from qjax.types import Array
+
+
+@dataclass(frozen=True, eq=False)
+class LargeOnCpu(Large):
+    """A simulation that the native code of a CPU does, pass by pass; its coefficients are shared by all examples."""
+
+    @property
+    def has_code(self) -> bool:
+        return not self.table.level.counts[1] and self.num_coset_bits > 2 * self._low
+
+    @property
+    def num_coset_bits(self) -> int:
+        return coset_bits("cpu", self.num_qubits)[0]
+
+    @property
+    def _low(self) -> int:
+        """Bits of a row's number that say where in a vector it lies."""
+        return int(VECTOR_BYTES // self.dtype.itemsize).bit_length() - 1
+
+    @cached_property
+    def passes(self) -> list[Pass]:
+        facts = self.table.gates_back, self.num_qubits, self.num_coset_bits, self._low
+        return passes_of(*facts, lanes=True, run=coset_bits("cpu", self.num_qubits)[1])
+
+    def run(self, tensors: Any, shared: Array, own: Array) -> Array:
+        operands, parts = self._operands(False, shared), 1 + self.table.is_complex
+        results = [self.shaped(self.batch, parts << self.num_qubits), self._room(False, len(operands[4]))]
+        halves = [jnp.pad(half[..., 0], ((0, parts - half.shape[0]), (0, 0))) for half in tensors]
+        return self._call(False, results, operands, *halves)[0].T
+
+    def pull_back(self, states: Array, cotangent: Array, shared: Array, own: Array) -> tuple[Array, Array, Array]:
+        each, operands = states.T, self._operands(True, shared)
+        count = len(operands[4])
+        made = [self.shaped(*each.shape), self.shaped(*each.shape), self.shaped(count, 1), self._room(True, count)]
+        _, back, sums, _ = self._call(True, made, operands, each, cotangent.T)
+        return back.T, sums[: shared.shape[0]], jnp.zeros_like(own)
+
+    def ordered(self, final: Array) -> Array:
+        return to_complex(self._permuted(final), self.layout)
+
+    def _permuted(self, final: Array) -> Array:
+        """Returns the final states in the order of the basis; JAX can differentiate it once."""
+        maps = to_rows(self.table.frame), to_indices(self.table.frame)
+
+        @jax.custom_vjp
+        def ordered(states: Array) -> Array:
+            return self._moved(states, *maps)
+
+        ordered.defvjp(lambda states: (ordered(states), None), lambda _, ct: (self._moved(ct, *maps[::-1]),))
+        return ordered(final)
+
+    def _moved(self, states: Array, forth: LinearMap, back: LinearMap) -> Array:
+        moves = moves_of(forth, back, self.num_coset_bits, self._low)
+        columns = np.array([*forth.columns, forth.offset], np.int32)
+        facts = self._facts(1, 0)
+        each = states.T
+        results = [self.shaped(*each.shape), self._room(False, 0)]
+        tables = moves.pivots, moves.sources, moves.targets, moves.places, moves.steps, columns
+        call = jax.ffi.ffi_call(permute_target(self.dtype, self.table.is_complex), results)
+        return call(*tables, each, facts)[0].T
+
+    def _operands(self, backward: bool, shared: Array) -> tuple[Any, ...]:
+        entries = [one.entries for one in self.passes]
+        if not backward:
+            entries = [pair_neighbours(own, self.num_coset_bits - self._low) for own in entries]
+        tables = self.tables([(own, len(own)) for own in entries], self._low)
+        return *tables, self.table.with_constants(shared)
+
+    def _call(self, backward: bool, results: Sequence[Any], operands: Sequence[Any], *states: Array) -> list[Array]:
+        facts = self._facts(len(self.passes), len(operands[4]), backward)
+        facts[LargeFacts.LOW_QUBITS] = 0 if backward else states[1].shape[-1].bit_length() - 1
+        name = target(self.dtype, backward, self.table.is_complex, "cpu", large=True)
+        return list(jax.ffi.ffi_call(name, results)(*operands, *states, facts))
+
+    def _facts(self, num_passes: int, num_coefficients: int, backward: bool = False) -> np.ndarray:
+        facts = np.zeros(len(LargeFacts), np.int32)
+        facts[LargeFacts.TOTAL], facts[LargeFacts.BITS] = self.num_qubits, self.num_coset_bits
+        facts[LargeFacts.BATCH], facts[LargeFacts.PASSES] = self.batch, num_passes
+        facts[LargeFacts.SHARES], facts[LargeFacts.WORKERS] = self._num_shares, self._num_workers
+        facts[LargeFacts.NUM_COEFFICIENTS] = num_coefficients
+        facts[LargeFacts.ROOM] = self._share_bytes(backward, num_coefficients)
+        return facts
+
+    @property
+    def _num_workers(self) -> int:
+        return native_workers(self.num_tiles, len(self.table.gates_back) << self.num_coset_bits)
+
+    @property
+    def _num_shares(self) -> int:
+        """A few for each thread, so that none waits long for another one."""
+        return min(self.num_tiles, 4 * self._num_workers)
+
+    def room_bytes(self, gradient: bool) -> int:
+        count = self.table.level.counts[0] + len(self.table.constants)
+        return int(self._room(gradient, count).shape[0] * self.dtype.itemsize)
+
+    def _share_bytes(self, backward: bool, num_coefficients: int) -> int:
+        """Returns the bytes of a share's own room."""
+        tile = (1 + self.table.is_complex) * self.dtype.itemsize << self.num_coset_bits
+        return int(tile * (1 + backward) + VECTOR_BYTES * num_coefficients * backward)
+
+    def _room(self, backward: bool, num_coefficients: int) -> Any:
+        """Returns the shape of the room: a vector of each coefficient, and each share's own."""
+        whole = VECTOR_BYTES * num_coefficients + self._num_shares * self._share_bytes(backward, num_coefficients)
+        return self.shaped(whole // self.dtype.itemsize)

@@ -1,0 +1,351 @@
+"""Kernels for gates as real rotations between diagonals (`shared_layers.py`), and what makes the numbers of these.
+
+Of each rotation there are four vectors: t, in every place; then whether its rows change places first, which keeps |t|
+at most 1, and the scale; then, in float64, the diagonal after it, with the scale, and the one before it. Of its sums
+there are four as well: real and imaginary part of M01 - conj(M10), and the imaginary parts of M00 and M11, with M the
+sum of cotangent[j] * conj(state[k]) between the rotation and the diagonal after it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from llvmlite import ir
+
+from qjax.quantum.engines.native.ir.kernels import Rows, add_skew_sums, mix
+from qjax.quantum.engines.native.ir.writer import INT32, INT64, POINTER, Code, Complex, Value, int32, int64
+from qjax.quantum.engines.native.table.layout import (
+    BEFORE,
+    COUNT,
+    FACTOR_FLIPS,
+    FACTOR_WEIGHTS,
+    FACTOR_WORDS,
+    FACTORS,
+    FIRST,
+    GATE,
+    GIVENS_WORDS,
+    MAX_QUBITS,
+    PHASES,
+    RECORD_SHIFT,
+    ROTATION,
+    SCALED,
+    SCALED_END,
+    VECTOR_BYTES,
+)
+
+# Where the parts of what there is of a rotation begin.
+_SWAPPED, _SCALE, _DIAGONALS = VECTOR_BYTES, VECTOR_BYTES + 8, 2 * VECTOR_BYTES
+_DOUBLE = ir.DoubleType()
+
+
+class Scalars(Code):
+    """A function of single numbers of float64."""
+
+    def _set_layout(self) -> None:
+        super()._set_layout()
+        self.num_lanes, self.vector = 1, self.real
+
+    def constant(self, value: float) -> ir.Constant:
+        return ir.Constant(self.real, value)
+
+
+def write_rotations(code: Code, held: Any, *arguments: Value) -> None:
+    """Writes the function that takes gates apart.
+
+    Args:
+      code: of the function, for single complex numbers of float64.
+      held: type of the coefficients.
+      arguments: address of what is said of the rotations, of the coefficients and of what is made of them; their
+        number.
+    """
+    rotations, coefficients, records, count = arguments
+    b = code.builder
+    root = code.intrinsic("sqrt", code.real, [code.real])
+    with code.loop(count) as loop:
+        said = b.gep(rotations, [b.mul(loop.index, int64(4 * GIVENS_WORDS))])
+        record = b.gep(records, [b.shl(loop.index, int64(RECORD_SHIFT))])
+        numbers = _numbers(code, held, code.of_entry(said, GATE, coefficients))
+        sizes = [b.call(root, [code.multiply_add(x, x, b.fmul(y, y))]) for x, y in numbers]
+        cosine, sine = sizes[0], sizes[2]
+        swapped = b.fcmp_ordered(">", sine, cosine)
+        tangent = b.fdiv(b.select(swapped, cosine, sine), b.select(swapped, sine, cosine))
+        scale = b.fdiv(code.one, b.call(root, [code.multiply_add(tangent, tangent, code.one)]))
+        after = [_phase(code, numbers[k], sizes[k]) for k in (0, 2)]
+        last = [b.select(swapped, b.fneg(x), y) for x, y in zip(numbers[1], numbers[3], strict=True)]
+        own = [b.select(swapped, x, y) for x, y in zip(*after, strict=True)]
+        size = b.select(swapped, sizes[1], sizes[3])
+        before = _phase(code, code.multiply(code.conjugate((own[0], own[1])), (last[0], last[1])), size)
+        is_number = b.icmp_signed("<", code.load_int32(said, SCALED), int32(0))
+        before = tuple(b.select(is_number, x, y) for x, y in zip(numbers[0], before, strict=True))
+        signed = b.select(swapped, b.fneg(scale), scale)
+        after = [(b.fmul(x, by), b.fmul(y, by)) for (x, y), by in zip(after, (signed, scale), strict=True)]
+        _put_everywhere(code, code.cast(tangent, held), record)
+        code.store_int64(b.sext(swapped, INT64), record, _SWAPPED // 8)
+        code.store(scale, record, int64(_SCALE))
+        diagonals = [*after, (code.one, code.zero), before]
+        for k, part in enumerate(part for number in diagonals for part in number):
+            code.store(part, record, int64(_DIAGONALS + 8 * k))
+
+
+def _numbers(code: Code, held: Any, start: Value) -> list[Complex]:
+    """Returns the numbers of a gate, which are the same in each place of the vectors."""
+    places = [code.at(start, int64(VECTOR_BYTES * k), held) for k in range(8)]
+    parts = [code.cast(code.builder.load(place), code.real) for place in places]
+    return list(zip(parts[::2], parts[1::2], strict=True))
+
+
+def _phase(code: Code, number: Complex, size: Value) -> Complex:
+    """Returns a number over its size; 1 where that is 0."""
+    b = code.builder
+    there = b.fcmp_ordered(">", size, code.zero)
+    divisor = b.select(there, size, code.one)
+    return b.select(there, b.fdiv(number[0], divisor), code.one), b.fdiv(number[1], divisor)
+
+
+def _put_everywhere(code: Code, value: Value, address: Value) -> None:
+    """Sets a vector to one number."""
+    lanes = VECTOR_BYTES // (4 if isinstance(value.type, ir.FloatType) else 8)
+    kind = ir.VectorType(value.type, lanes)
+    nothing = ir.Constant(kind, ir.Undefined)
+    first = code.builder.insert_element(nothing, value, int32(0))
+    spread = code.builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(INT32, lanes), None))
+    code.builder.store(spread, code.at(address, int64(0), kind), align=VECTOR_BYTES)
+
+
+def write_tables(code: Code, held: Any, is_complex: bool, *arguments: Value) -> None:
+    """Writes the function that makes the tables of phases, of eight rows at once.
+
+    Args:
+      code: of the function, in complex numbers of float64.
+      held: type of the tables' numbers.
+      is_complex: whether they have imaginary parts.
+      arguments: address of what is said of the factors, of what was made of the rotations, and of the tables; number
+        of tables and of rows.
+    """
+    factors, records, tables, num_tables, num_rows = arguments
+    b, lanes = code.builder, code.num_lanes
+    places = ir.VectorType(INT64, lanes)
+    size = 1 + is_complex
+    numbers = ir.Constant(places, list(range(lanes)))
+    ones = code.external(f"llvm.ctpop.v{lanes}i64", places, [places])
+    itemsize = 4 if isinstance(held, ir.FloatType) else 8
+    signs = ir.GlobalVariable(code.module, ir.ArrayType(_DOUBLE, 4), "signs")
+    signs.initializer, signs.global_constant = ir.Constant(ir.ArrayType(_DOUBLE, 4), [1.0, 0.0, -1.0, 0.0]), True
+    signs = b.bitcast(signs, POINTER)
+    with code.loop(num_tables, [factors]) as table:
+        first = table.values[0]
+        count = b.sext(code.load_int32(first, FACTORS), INT64)
+        base = b.gep(tables, [b.mul(b.mul(table.index, num_rows), int64(size * itemsize))])
+        with code.loop(b.sdiv(num_rows, int64(lanes))) as block:
+            start = b.mul(block.index, int64(lanes))
+            rows = b.add(code.splat(start), numbers)
+            with code.loop(count, [code.one, code.zero]) as loop:
+                said = b.gep(first, [b.mul(loop.index, int64(4 * FACTOR_WORDS))])
+                odd: Value = None
+                for k in range(MAX_QUBITS):
+                    weights, flip = (
+                        code.splat(b.zext(code.load_int32(said, word + k), INT64))
+                        for word in (FACTOR_WEIGHTS, FACTOR_FLIPS)
+                    )
+                    parity = b.add(b.call(ones, [b.and_(rows, weights)]), flip)
+                    own_bit = b.trunc(parity, ir.VectorType(ir.IntType(1), lanes))
+                    odd = own_bit if odd is None else b.and_(odd, own_bit)
+                rotation, before = (b.sext(code.load_int32(said, word), INT64) for word in (ROTATION, BEFORE))
+                place = b.add(b.shl(rotation, int64(RECORD_SHIFT)), b.shl(before, int64(5)))
+                is_sign = b.icmp_signed("<", rotation, int64(0))
+                own = b.select(is_sign, signs, b.gep(records, [b.add(place, int64(_DIAGONALS))]))
+                parts = [code.splat(b.load(code.at(own, int64(8 * k), _DOUBLE))) for k in range(4)]
+                factor = b.select(odd, parts[2], parts[0]), b.select(odd, parts[3], parts[1])
+                real, imag = code.multiply(factor, (loop.values[0], loop.values[1]))
+                loop.next = [real, imag]
+            kind = ir.VectorType(held, lanes)
+            real, imag = (code.cast(part, kind) for part in loop.values)
+            if is_complex:
+                order = [k + lanes * part for k in range(lanes) for part in (0, 1)]
+                mask = ir.Constant(ir.VectorType(INT32, 2 * lanes), order)
+                real = b.shuffle_vector(real, imag, mask)
+            address = code.at(base, b.mul(start, int64(size * itemsize)), real.type)
+            b.store(real, address, align=lanes * itemsize)
+        table.next = [b.gep(first, [b.mul(count, int64(4 * FACTOR_WORDS))])]
+
+
+def write_cotangents(code: Code, held: Any, *arguments: Value) -> None:
+    """Writes the function that adds to the sums of the coefficients, given those of the rotations.
+
+    Along unitary matrices dU = K U with K skew-Hermitian: so of M, the sum after the gate, A = (M - M^H) / 2 is
+    enough, and A U stands for the cotangent of U. Where sums were taken states were scaled, which is undone here.
+
+    Args:
+      code: see `write_rotations`.
+      held: likewise.
+      arguments: address of what is said of the rotations, of the coefficients, of what was made of them, of the
+        rotations' sums and of the coefficients'; number of rotations.
+    """
+    rotations, *others, count = arguments
+    b = code.builder
+    with code.loop(count) as loop:
+        said = b.gep(rotations, [b.mul(loop.index, int64(4 * GIVENS_WORDS))])
+        with b.if_then(b.icmp_signed(">=", code.load_int32(said, SCALED), int32(0))):
+            _add_cotangent(code, held, said, b.shl(loop.index, int64(RECORD_SHIFT)), *others)
+
+
+def _add_cotangent(
+    code: Code, held: Any, said: Value, here: Value, coefficients: Value, records: Value, known: Value, sums: Value
+) -> None:
+    """Writes what adds the cotangent of one gate's numbers; see `write_cotangents`."""
+    b = code.builder
+    record, own = b.gep(records, [here]), b.gep(known, [here])
+    scaled, end = (b.sext(code.load_int32(said, word), INT64) for word in (SCALED, SCALED_END))
+    with code.loop(b.sub(end, scaled), [code.one]) as inner:
+        place = b.add(b.shl(b.add(scaled, inner.index), int64(RECORD_SHIFT)), int64(_SCALE))
+        inner.next = [b.fmul(inner.values[0], code.load(records, place))]
+    factor = b.fdiv(code.one, b.fmul(inner.values[0], inner.values[0]))
+    real, imag, first, last = (b.fmul(_total(code, held, own, k), factor) for k in range(4))
+    scale = code.load(record, int64(_SCALE))
+    diagonal = [code.load(record, int64(_DIAGONALS + 8 * k)) for k in range(4)]
+    turn = code.multiply((diagonal[0], diagonal[1]), code.conjugate((diagonal[2], diagonal[3])))
+    weight = b.fdiv(code.constant(0.5), b.fmul(scale, scale))
+    between = code.multiply(turn, (b.fmul(real, weight), b.fmul(imag, weight)))
+    skew = [[(code.zero, first), between], [(b.fneg(between[0]), between[1]), (code.zero, last)]]
+    numbers = _numbers(code, held, code.of_entry(said, GATE, coefficients))
+    total = code.of_entry(said, GATE, sums)
+    for row in (0, 1):
+        for column in (0, 1):
+            (value,) = code.apply([skew[row]], [numbers[column], numbers[2 + column]])
+            for part, added in enumerate(value):
+                place = code.at(total, int64(VECTOR_BYTES * (4 * row + 2 * column + part)), held)
+                b.store(b.fadd(b.load(place), code.cast(added, held)), place)
+
+
+def _total(code: Code, held: Any, start: Value, index: int) -> Value:
+    """Returns the sum over a vector."""
+    lanes = VECTOR_BYTES // (4 if isinstance(held, ir.FloatType) else 8)
+    kind = ir.VectorType(held, lanes)
+    add = code.external(f"llvm.vector.reduce.fadd.v{lanes}f{8 * VECTOR_BYTES // lanes}", held, [held, kind])
+    own = code.builder.load(code.at(start, int64(VECTOR_BYTES * index), kind), align=VECTOR_BYTES)
+    found = code.builder.call(add, [ir.Constant(held, 0.0), own], fastmath=("reassoc",))
+    return code.cast(found, code.real)
+
+
+# What is done to the states of a tile. ------------------------------------------------------------------------------
+
+
+def rotate(code: Code, count: int, phases: bool, *operands: Value) -> None:
+    """Writes what applies rotations, and then phases, to a tile.
+
+    Args:
+      code: of the function.
+      count: of the rotations.
+      phases: whether phases follow.
+      operands: address of the tile, of the entry, of what was made of the rotations, and of the tables.
+    """
+    tile, *others = operands
+    piece = _Piece(code, count, *others)
+
+    def body(firsts: list[Value], _: list[Value]) -> list[Value]:
+        for first in firsts:
+            rows = piece.numbers_of(first)
+            values = piece.turned(code.load_rows(tile, piece.swapped(rows)), 1)
+            if phases:
+                values = [code.multiply(piece.phase(row), value) for row, value in zip(rows, values, strict=True)]
+            code.store_rows(tile, [code.place(row) for row in rows], values)
+        return []
+
+    code.each_coset(piece.num_cosets, piece.first_row, 2**count, body)
+
+
+def rotate_back(code: Code, count: int, phases: bool, *operands: Value) -> None:
+    """Writes what takes a state and its cotangent back, and adds to the sums of the rotations.
+
+    Args:
+      code: see `rotate`.
+      count: likewise.
+      phases: likewise.
+      operands: addresses of the tile and of the cotangent, of the entry, of what was made of the rotations, of the
+        tables, and of the sums.
+    """
+    tile, cotangent, entry, records, tables, sums = operands
+    piece = _Piece(code, count, entry, records, tables)
+    num_sums = (2 * count + 2**count if code.is_complex else count) if count else 0
+
+    def body(firsts: list[Value], values: list[Value]) -> list[Value]:
+        for first in firsts:
+            rows = piece.numbers_of(first)
+            both = [code.load_rows(own, [code.place(row) for row in rows]) for own in (tile, cotangent)]
+            if phases:
+                factors = [code.conjugate(piece.phase(row)) for row in rows]
+                both = [[code.multiply(x, y) for x, y in zip(factors, own, strict=True)] for own in both]
+            values = piece.added(both[0], both[1], values) if count else values
+            for start, own in zip((tile, cotangent), both, strict=True):
+                code.store_rows(start, piece.swapped(rows), piece.turned(own, -1))
+        return values
+
+    found = code.each_coset(piece.num_cosets, piece.first_row, 2 * 2**count, body, [code.zero] * num_sums)
+    piece.put(found, sums)
+
+
+class _Piece(Rows):
+    """Rotations that are done at once, in a kernel that is being written; the first is the most significant bit."""
+
+    def __init__(self, code: Code, count: int, entry: Value, records: Value, tables: Value) -> None:
+        super().__init__(code, count, 0, entry)
+        b, self.count = code.builder, count
+        self.num_cosets = code.load_int32(entry, COUNT)
+        self.first = b.shl(b.sext(code.load_int32(entry, FIRST), INT64), int64(RECORD_SHIFT))
+        own = [b.gep(records, [b.add(self.first, int64(k << RECORD_SHIFT))]) for k in range(count)]
+        self.tangents = [code.load(record, int64(0)) for record in own]
+        self.swap: Value = int32(0)
+        for record, mask in zip(own, self.masks, strict=True):
+            flag = b.trunc(code.load_int64(record, _SWAPPED // 8), INT32)
+            self.swap = b.xor(self.swap, b.and_(flag, mask))
+        self._row_bytes = code.itemsize * (1 + code.is_complex)
+        size = b.shl(b.zext(self.num_cosets, INT64), int64(count))
+        table = b.mul(b.sext(code.load_int32(entry, PHASES), INT64), size)
+        self.table = b.gep(tables, [b.mul(table, int64(self._row_bytes))])
+
+    def swapped(self, rows: Sequence[Value]) -> list[Value]:
+        """Returns where the rows are that the rotations take for these."""
+        return [self.code.place(self.code.builder.xor(row, self.swap)) for row in rows]
+
+    def phase(self, row: Value) -> Complex:
+        """Returns what an amplitude is multiplied by."""
+        code, b = self.code, self.code.builder
+        start = b.mul(b.zext(row, INT64), int64(self._row_bytes))
+        parts = [
+            code.splat(b.load(code.at(self.table, b.add(start, int64(k * code.itemsize)), code.real)))
+            for k in range(1 + code.is_complex)
+        ]
+        return parts[0], parts[1] if code.is_complex else None
+
+    def pairs(self, gate: int) -> list[tuple[int, int]]:
+        """Returns the rows that a rotation mixes, by their index in a coset."""
+        bit = 1 << (self.count - 1 - gate)
+        return [(k, k | bit) for k in range(1 << self.count) if not k & bit]
+
+    def turned(self, rows: Sequence[Complex], sign: int) -> list[Complex]:
+        """Returns the rows after the rotations, but for the scale; with sign -1 after their inverses."""
+        found = list(rows)
+        signed = [(tangent, self.code.builder.fneg(tangent)) for tangent in self.tangents]
+        a, other = (1, 0) if sign > 0 else (0, 1)
+        mix(self.code, found, [(self.pairs(k), (own[a], None), (own[other], None)) for k, own in enumerate(signed)])
+        return found
+
+    def added(self, states: Sequence[Complex], known: Sequence[Complex], values: Sequence[Value]) -> list[Value]:
+        """Returns the sums with those of some rows; see `add_skew_sums`."""
+        return add_skew_sums(self.code, states, known, [self.pairs(k) for k in range(self.count)], values)
+
+    def put(self, values: Sequence[Value], sums: Value) -> None:
+        """Adds the sums of all cosets to those that are there."""
+        code, b, parts = self.code, self.code.builder, 1 + self.code.is_complex
+        for gate in range(self.count):
+            found = list(values[parts * gate : parts * gate + parts])
+            if code.is_complex:
+                rows = values[2 * self.count :]
+                for half in zip(*self.pairs(gate), strict=True):
+                    total = rows[half[0]]
+                    for k in half[1:]:
+                        total = b.fadd(total, rows[k])
+                    found.append(total)
+            start = b.gep(sums, [b.add(self.first, int64(gate << RECORD_SHIFT))])
+            for k, value in enumerate(found):
+                place = int64(VECTOR_BYTES * k)
+                code.store(b.fadd(code.load(start, place), value), start, place)

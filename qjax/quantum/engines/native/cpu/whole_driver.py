@@ -1,0 +1,361 @@
+"""The function that XLA calls: it shares the tiles of a batch among XLA's threads and leads each through the table.
+
+A share is tiles at equal distances, whichever thread does it, and has sums of its own: so no result depends on which
+thread was quicker.
+
+Operands, for the forward pass: the plan, int32 (below); what all examples share, `[., 1]`, and what each has,
+`[., batch]`, angles and then coefficients. Results: the values read, `[., batch]`; the final states,
+`[parts * rows, batch]`, or `[0, batch]` where these are not kept; and room to work in. For the reverse pass what was
+kept and the cotangents of the values follow the operands, and the results are the cotangents of what is shared and of
+what each example has, and room to work in.
+
+The plan is one array, as XLA spends time on each: the `Facts`; the table of the gates, `[gates, ENTRY]`; the table
+for the way back; the rows to read; the recipes of the gates that all examples share; constants of float64, from
+which those of each example are made; and what is said of rotations and of their phases (`shared_layers.py`). Where
+states were kept, the first table of the reverse pass has those entries alone that make coefficients.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from llvmlite import ir
+
+from qjax.quantum.engines.native.cpu.call_record import Job, change, release, schedule_workers
+from qjax.quantum.engines.native.cpu.kernel_list import kernels, kernels_back
+from qjax.quantum.engines.native.cpu.recipe_code import write_compose, write_compose_back
+from qjax.quantum.engines.native.cpu.shared_layers_code import (
+    Scalars,
+    write_cotangents,
+    write_rotations,
+    write_tables,
+)
+from qjax.quantum.engines.native.cpu.workspace import Lanes, Room
+from qjax.quantum.engines.native.ir.kernels import squares, walsh_hadamard, weighting
+from qjax.quantum.engines.native.ir.writer import (
+    INT32,
+    INT64,
+    POINTER,
+    VOID,
+    Arithmetic,
+    Code,
+    Complex,
+    Value,
+    int32,
+    int64,
+)
+from qjax.quantum.engines.native.ir.xla_call import (
+    BUFFER_DATA,
+    BUFFER_SHAPE,
+    FRAME_ARGUMENTS,
+    FRAME_RESULTS,
+    answer_version,
+)
+from qjax.quantum.engines.native.table.layout import ENTRY, GIVENS, KIND, PLACES, RECORD_SHIFT, VECTOR_SHIFT, Facts
+
+
+class Driver:
+    """The module of one pass, forward or reverse; `module` holds its code, whose entry point is `handler`."""
+
+    def __init__(self, arithmetic: Arithmetic, backward: bool) -> None:
+        """Writes the code.
+
+        Args:
+          arithmetic: what the amplitudes are.
+          backward: whether it is the reverse pass.
+        """
+        self.module, self.arithmetic, self.backward = ir.Module("qjax"), arithmetic, backward
+        self.apply = {kind: self._function(*facts) for kind, facts in kernels().items()}
+        self.undo = {kind: self._function(*facts) for kind, facts in kernels_back().items()} if backward else {}
+        self.squares = self._function("squares", 2, squares, 1)
+        self.weighting = self._function("weighting", 3, weighting, 1)
+        self.walsh_hadamard = self._function("walsh_hadamard", 1, walsh_hadamard, 2)
+        self.compose = self._composing("compose", 3, write_compose)
+        self.compose_back = self._composing("compose_back", 4, write_compose_back) if backward else None
+        self.rotations = self._composing("rotations", 3, write_rotations, Scalars)
+        self.tables = self._composing("tables", 3, partial(_tables, arithmetic.is_complex), num_integers=2)
+        self.cotangents = self._composing("cotangents", 5, write_cotangents, Scalars) if backward else None
+        self.worker = _Worker(self).function
+        self._write_handler()
+
+    def _function(
+        self, name: str, num_pointers: int, write: Callable[..., None], num_integers: int = 0
+    ) -> ir.Function:
+        """Returns the function of addresses, and then of 64-bit integers, whose body is written so."""
+        kinds = [POINTER] * num_pointers + [INT64] * num_integers
+        code = Code(self.module, name, VOID, kinds, self.arithmetic)
+        code.align_stack()
+        write(code, *code.arguments)
+        code.builder.ret_void()
+        return code.function
+
+    def _composing(
+        self, name: str, num_pointers: int, write: Callable[..., None], kind: type[Code] = Code, num_integers: int = 1
+    ) -> ir.Function:
+        """Returns the function, written in float64, that makes shared gates or goes back through that."""
+        stored = self.arithmetic.stored or self.arithmetic.real
+        exact = Arithmetic(ir.DoubleType(), True, stored)
+        code = kind(self.module, name, VOID, [POINTER] * num_pointers + [INT64] * num_integers, exact)
+        code.function.attributes.add("optsize")  # unrolled, its short loops would take LLVM 0.1 s, and save none
+        write(code, self.arithmetic.real, *code.arguments)
+        code.builder.ret_void()
+        return code.function
+
+    def _write_handler(self) -> None:
+        code = Code(self.module, "handler", POINTER, [POINTER], self.arithmetic)
+        b, frame = code.builder, code.arguments[0]
+        answer_version(code, frame)
+        job = b.call(code.external("malloc", POINTER, [INT64]), [int64(8 * len(Job))])
+        self._fill(code, frame, job)
+        schedule_workers(code, frame, job, self.worker)
+        b.call(self.worker, [job])
+        wait, ready = b.append_basic_block("wait"), b.append_basic_block("ready")
+        b.branch(wait)
+        b.position_at_end(wait)
+        done = b.load_atomic(code.at(job, int64(8 * Job.DONE), INT64), "acquire", 8)
+        b.cbranch(b.icmp_signed("<", done, code.load_int64(job, Job.WORKERS)), wait, ready)
+        b.position_at_end(ready)
+        if self.backward:
+            _add_up(code, job)
+        release(code, job)
+        b.ret(ir.Constant(POINTER, None))
+
+    def _fill(self, code: Code, frame: Value, job: Value) -> None:
+        """Writes into the job what the operands and results are."""
+        arguments, results = code.load_pointer(frame, FRAME_ARGUMENTS), code.load_pointer(frame, FRAME_RESULTS)
+
+        def data(array: Value, index: int) -> Value:
+            return code.load_int64(code.load_pointer(array, index), BUFFER_DATA)
+
+        def length(index: int, array: Value = arguments) -> Value:
+            return code.load_int64(code.load_pointer(code.load_pointer(array, index), BUFFER_SHAPE), 0)
+
+        for index, (place, count) in enumerate(((Job.SHARED, Job.NUM_SHARED), (Job.OWN, Job.NUM_OWN)), 1):
+            code.store_int64(data(arguments, index), job, place)
+            code.store_int64(length(index), job, count)
+        plan = code.load_pointer(code.load_pointer(arguments, 0), BUFFER_DATA)
+        for fact in Facts:
+            value = code.builder.sext(code.load_int32(plan, fact), INT64)
+            if fact in PLACES:
+                value = code.builder.add(data(arguments, 0), code.builder.shl(value, int64(2)))
+            code.store_int64(value, job, Job[fact.name])
+        if self.backward:
+            kept, values, sums = (arguments, 3), data(arguments, 4), [data(results, 0), data(results, 1)]
+        else:
+            kept, values, sums = (results, 1), data(results, 0), [int64(0), int64(0)]
+        last = (values, *sums, data(results, 2), data(*kept), length(kept[1], kept[0]))
+        names = (Job.VALUES, Job.SHARED_SUMS, Job.OWN_SUMS, Job.SCRATCH, Job.KEPT, Job.NUM_KEPT)
+        for value, place in zip(last, names, strict=True):
+            code.store_int64(value, job, place)
+        for place in (Job.NEXT, Job.DONE):
+            code.store_int64(int64(0), job, place)
+        workers = code.load_int64(job, Job.WORKERS)
+        code.store_int64(code.builder.add(workers, int64(1)), job, Job.REFERENCES)  # one is the caller's own
+
+
+def _tables(is_complex: bool, code: Code, held: Any, *operands: Value) -> None:
+    write_tables(code, held, is_complex, *operands)
+
+
+def _add_up(code: Code, job: Value) -> None:
+    """Adds the sums of the shared coefficients over the workers and the examples of a tile."""
+    b = code.builder
+    workers = code.load_int64(job, Job.WORKERS)
+    parts = Room(code, job, int64(0))
+    room, sums = code.load_int64(job, Job.ROOM), code.load_pointer(job, Job.SHARED_SUMS)
+    add = code.intrinsic("vector.reduce.fadd", code.real, [code.real, code.vector])
+    with code.loop(code.load_int64(job, Job.NUM_SHARED)) as loop:
+        place = b.shl(loop.index, int64(VECTOR_SHIFT))
+        with code.loop(workers, [code.zero]) as inner:
+            here = b.add(b.mul(inner.index, room), place)
+            inner.next = [b.fadd(inner.values[0], code.load(parts.sums, here))]
+        nothing = ir.Constant(code.real, 0.0)
+        total = b.call(add, [nothing, inner.values[0]], fastmath=("reassoc",))
+        place = code.at(sums, b.mul(loop.index, int64(code.stored_itemsize)), code.stored)
+        b.store(code.cast(total, code.stored), place)
+
+
+class _Worker:
+    """The function that a thread runs: takes one share after the other until none is left."""
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
+        self.code = Code(driver.module, "work", VOID, [POINTER], driver.arithmetic)
+        self.job, self.function = self.code.arguments[0], self.code.function
+        self._write()
+
+    def _get(self, place: Job) -> Value:
+        return self.code.load_int64(self.job, place)
+
+    def _write(self) -> None:
+        code, b = self.code, self.code.builder
+        take, some, none = (b.append_basic_block(name) for name in ("take", "some", "none"))
+        b.branch(take)
+        b.position_at_end(take)
+        share, workers = change(code, self.job, Job.NEXT, 1), self._get(Job.WORKERS)
+        b.cbranch(b.icmp_signed("<", share, workers), some, none)
+        b.position_at_end(some)
+        self.room = Room(code, self.job, share)
+        self.own_offset = self.room.starts[3]
+        self._begin()
+        left = b.sub(b.add(self._get(Job.TILES), b.sub(workers, int64(1))), share)
+        with code.loop(b.udiv(left, workers)) as loop:
+            self._do_tile(b.add(share, b.mul(loop.index, workers)))
+        if self.driver.backward:
+            self._begin_back()
+        change(code, self.job, Job.DONE, 1)
+        b.branch(take)
+        b.position_at_end(none)
+        release(code, self.job)
+        b.ret_void()
+
+    @property
+    def _composed(self) -> list[Value]:
+        """What the functions that compose gates are given first."""
+        recipes, shared = (self.code.load_pointer(self.job, place) for place in (Job.RECIPES, Job.SHARED))
+        return [recipes, shared, self.room.coefficients]
+
+    def _begin(self) -> None:
+        """Makes a vector of each coefficient that all examples share."""
+        code, b, room = self.code, self.code.builder, self.room
+        shared, constants = (code.load_pointer(self.job, place) for place in (Job.SHARED, Job.CONSTANTS))
+        with code.loop(self._get(Job.NUM_SHARED)) as loop:
+            value = code.splat(code.load_stored(shared, loop.index))
+            code.store(value, room.coefficients, b.shl(loop.index, int64(VECTOR_SHIFT)))
+        with code.loop(self._get(Job.NUM_CONSTANTS)) as loop:
+            place = code.at(constants, b.shl(loop.index, int64(3)), ir.DoubleType())
+            value = code.splat(code.cast(b.load(place, align=4), code.real))
+            offset = b.add(room.starts[1], b.shl(loop.index, int64(VECTOR_SHIFT)))
+            code.store(value, room.coefficients, offset)
+        b.call(self.driver.compose, [*self._composed, self._get(Job.NUM_RECIPES)])
+        rotations, factors = (code.load_pointer(self.job, place) for place in (Job.ROTATIONS, Job.FACTORS))
+        count = self._get(Job.NUM_ROTATIONS)
+        b.call(self.driver.rotations, [rotations, room.coefficients, room.rotations, count])
+        b.call(self.driver.tables, [factors, room.rotations, room.tables, self._get(Job.NUM_TABLES), room.rows])
+        if self.driver.backward:
+            self._clear(room.sums, int64(0), self.own_offset)
+            self._clear(room.rotation_sums, int64(0), b.shl(count, int64(RECORD_SHIFT)))
+
+    def _begin_back(self) -> None:
+        """Goes back through what `_begin` makes."""
+        code, b, room = self.code, self.code.builder, self.room
+        made = [room.coefficients, room.rotations, room.rotation_sums, room.sums]
+        rotations = code.load_pointer(self.job, Job.ROTATIONS)
+        b.call(self.driver.cotangents, [rotations, *made, self._get(Job.NUM_ROTATIONS)])
+        b.call(self.driver.compose_back, [*self._composed, room.sums, self._get(Job.NUM_RECIPES)])
+
+    def _clear(self, sums: Value, start: Value, end: Value) -> None:
+        """Sets sums to 0."""
+        code, b = self.code, self.code.builder
+        with code.loop(b.lshr(b.sub(end, start), int64(VECTOR_SHIFT))) as loop:
+            code.store(code.zero, sums, b.add(start, b.shl(loop.index, int64(VECTOR_SHIFT))))
+
+    def _do_tile(self, number: Value) -> None:
+        code, b, room = self.code, self.code.builder, self.room
+        lanes = Lanes(code, b.mul(number, int64(code.num_lanes)), self._get(Job.BATCH))
+        own = code.load_pointer(self.job, Job.OWN)
+        with code.loop(self._get(Job.NUM_OWN)) as loop:
+            place = b.add(self.own_offset, b.shl(loop.index, int64(VECTOR_SHIFT)))
+            code.store(lanes.take(own, loop.index), room.coefficients, place)
+        if self.driver.backward:
+            self._clear(room.sums, self.own_offset, room.starts[-1])
+        code.store_rows(room.tile, [int64(0)], [(code.one, code.zero if code.is_complex else None)])
+        gates = code.load_pointer(self.job, Job.GATES), self._get(Job.NUM_GATES)
+        after = [[room.coefficients], [room.rotations, room.tables]]
+        self._follow(*gates, self.driver.apply, [room.tile], after, False)
+        self._keep(lanes)
+        if not self.driver.backward:
+            self._read(lanes)
+            return
+        self._read_back(lanes)
+        gates = code.load_pointer(self.job, Job.GATES_BACK), self._get(Job.NUM_GATES_BACK)
+        after = [[room.coefficients, room.sums], [room.rotations, room.tables, room.rotation_sums]]
+        self._follow(*gates, self.driver.undo, [room.tile, room.cotangent], after, True)
+        sums = code.load_pointer(self.job, Job.OWN_SUMS)
+        with code.loop(self._get(Job.NUM_OWN)) as loop:
+            place = b.add(self.own_offset, b.shl(loop.index, int64(VECTOR_SHIFT)))
+            lanes.put(code.load(room.sums, place), sums, loop.index)
+
+    def _keep(self, lanes: Lanes) -> None:
+        """Puts the final states where they are kept, or gets them from there."""
+        code, b, room = self.code, self.code.builder, self.room
+        kept, count = code.load_pointer(self.job, Job.KEPT), self._get(Job.NUM_KEPT)
+        with b.if_then(b.icmp_signed("!=", count, int64(0))), code.loop(room.rows) as loop:
+            place, half = b.shl(loop.index, code.row_shift), room.rows
+            if self.driver.backward:
+                code.store_rows(room.tile, [place], [self._take(lanes, kept, loop.index, half)])
+            else:
+                self._put(lanes, code.load_rows(room.tile, [place])[0], kept, loop.index, half)
+
+    def _take(self, lanes: Lanes, array: Value, index: Value, half: Value) -> Complex:
+        """Returns a row of amplitudes from an array whose second half has the imaginary parts."""
+        imag = lanes.take(array, self.code.builder.add(half, index)) if self.code.is_complex else None
+        return lanes.take(array, index), imag
+
+    def _put(self, lanes: Lanes, row: Complex, array: Value, index: Value, half: Value) -> None:
+        """Puts a row of amplitudes into such an array."""
+        lanes.put(row[0], array, index)
+        if row[1] is not None:
+            lanes.put(row[1], array, self.code.builder.add(half, index))
+
+    def _follow(
+        self,
+        table: Value,
+        count: Value,
+        kernels: Mapping[int, Any],
+        before: Sequence[Value],
+        after: Sequence[Sequence[Value]],
+        reverse: bool,
+    ) -> None:
+        """Calls the kernel of each entry of a table: with what gates, or rotations, want after it."""
+        code, b = self.code, self.code.builder
+        with code.loop(count) as loop:
+            index = b.sub(b.sub(count, int64(1)), loop.index) if reverse else loop.index
+            entry = b.gep(table, [b.mul(index, int64(4 * ENTRY))])
+            done = b.append_basic_block("gate_done")
+            switch = b.switch(code.load_int32(entry, KIND), done)
+            for kind, kernel in kernels.items():
+                block = b.append_basic_block(f"form_{kind}")
+                switch.add_case(int32(kind), block)
+                b.position_at_end(block)
+                b.call(kernel, [*before, entry, *after[kind in GIVENS.values()]])
+                b.branch(done)
+            b.position_at_end(done)
+
+    def _row_to_read(self, index: Value) -> Value:
+        b, rows = self.code.builder, self.code.load_pointer(self.job, Job.READ)
+        return b.sext(b.load(self.code.at(rows, b.shl(index, int64(2)), INT32)), INT64)
+
+    def _read(self, lanes: Lanes) -> None:
+        """Puts out what is read from the final state."""
+        code, b, room = self.code, self.code.builder, self.room
+        values, count = code.load_pointer(self.job, Job.VALUES), self._get(Job.NUM_READ)
+        with b.if_else(b.icmp_signed("!=", self._get(Job.STATE), int64(0))) as (amplitudes, strings):
+            with amplitudes, code.loop(count) as loop:
+                place = b.shl(self._row_to_read(loop.index), code.row_shift)
+                ((real, imag),) = code.load_rows(room.tile, [place])
+                self._put(lanes, (real, code.zero if imag is None else imag), values, loop.index, count)
+            with strings:
+                b.call(self.driver.squares, [room.tile, room.probabilities, room.rows])
+                b.call(self.driver.walsh_hadamard, [room.probabilities, room.rows, self._get(Job.QUBITS)])
+                with code.loop(count) as loop:
+                    place = b.shl(self._row_to_read(loop.index), int64(VECTOR_SHIFT))
+                    lanes.put(code.load(room.probabilities, place), values, loop.index)
+
+    def _read_back(self, lanes: Lanes) -> None:
+        """Makes the cotangent of the final state from those of what is read."""
+        code, b, room = self.code, self.code.builder, self.room
+        values, count = code.load_pointer(self.job, Job.VALUES), self._get(Job.NUM_READ)
+        with b.if_else(b.icmp_signed("!=", self._get(Job.STATE), int64(0))) as (amplitudes, strings):
+            with amplitudes, code.loop(count) as loop:
+                place = b.shl(self._row_to_read(loop.index), code.row_shift)
+                code.store_rows(room.cotangent, [place], [self._take(lanes, values, loop.index, count)])
+            with strings:
+                with code.loop(room.rows) as loop:
+                    code.store(code.zero, room.probabilities, b.shl(loop.index, int64(VECTOR_SHIFT)))
+                with code.loop(count) as loop:
+                    place = b.shl(self._row_to_read(loop.index), int64(VECTOR_SHIFT))
+                    earlier = code.load(room.probabilities, place)
+                    code.store(b.fadd(earlier, lanes.take(values, loop.index)), room.probabilities, place)
+                b.call(self.driver.walsh_hadamard, [room.probabilities, room.rows, self._get(Job.QUBITS)])
+                b.call(self.driver.weighting, [room.tile, room.probabilities, room.cotangent, room.rows])

@@ -1,0 +1,80 @@
+"""Where a worker of a CPU has what it works on, and how the examples of a tile lie in the caller's arrays."""
+
+from llvmlite import ir
+
+from qjax.quantum.engines.native.cpu.call_record import Job
+from qjax.quantum.engines.native.ir.writer import INT32, POINTER, VOID, Code, Value, int32, int64
+from qjax.quantum.engines.native.table.layout import RECORD_SHIFT, VECTOR_BYTES, VECTOR_SHIFT
+
+
+class Room:
+    """The parts of a worker's room, in the order of `room_bytes`: those of the way back last.
+
+    Attributes:
+      tile: the states of some examples.
+      probabilities: rows of real numbers for them.
+      rotations: what is made of gates that all examples share, and `tables` of phases: see `shared_layers_code.py`.
+      coefficients: of the gates.
+      starts: where the coefficients of each kind begin, and end.
+      rotation_sums: of the rotations, and `sums`, the cotangents of the coefficients.
+      cotangent: cotangents of the states.
+      rows: number of rows of a tile.
+    """
+
+    def __init__(self, code: Code, job: Value, share: Value) -> None:
+        b = code.builder
+        rows = b.shl(int64(1), code.load_int64(job, Job.QUBITS))
+        # What lies among the coefficients, in this order.
+        kinds = (Job.NUM_SHARED, Job.NUM_CONSTANTS, Job.NUM_COMPOSED, Job.NUM_OWN, Job.NUM_MADE)
+        self.starts = [int64(0)]
+        for place in kinds:
+            count = b.shl(code.load_int64(job, place), int64(VECTOR_SHIFT))
+            self.starts.append(b.add(self.starts[-1], count))
+        numbers = self.starts[-1]
+        place = b.mul(share, code.load_int64(job, Job.ROOM))
+        self.tile = b.gep(code.load_pointer(job, Job.SCRATCH), [place])
+        self.probabilities = b.gep(self.tile, [b.shl(rows, code.row_shift)])
+        records = b.shl(code.load_int64(job, Job.NUM_ROTATIONS), int64(RECORD_SHIFT))
+        self.rotations = b.gep(self.probabilities, [b.shl(rows, int64(VECTOR_SHIFT))])
+        self.coefficients = b.gep(self.rotations, [records])
+        self.tables = b.gep(self.coefficients, [numbers])
+        size = b.mul(b.mul(code.load_int64(job, Job.NUM_TABLES), rows), int64((1 + code.is_complex) * code.itemsize))
+        size = b.and_(b.add(size, int64(VECTOR_BYTES - 1)), int64(-VECTOR_BYTES))
+        self.rotation_sums = b.gep(self.tables, [size])
+        self.sums = b.gep(self.rotation_sums, [records])
+        self.cotangent = b.gep(self.sums, [numbers])
+        self.rows = rows
+
+
+class Lanes:
+    """The examples of a tile in arrays `[., batch]`; the last tile may have fewer than a vector has numbers."""
+
+    def __init__(self, code: Code, first: Value, batch: Value) -> None:
+        b = code.builder
+        self.code = code
+        self.start, self.stride = (b.mul(value, int64(code.stored_itemsize)) for value in (first, batch))
+        self.kind = ir.VectorType(code.stored, code.num_lanes)
+        self.suffix = f"v{code.num_lanes}f{8 * code.stored_itemsize}"
+        numbers = ir.Constant(ir.VectorType(INT32, code.num_lanes), list(range(code.num_lanes)))
+        self.mask = b.icmp_signed("<", numbers, code.splat(b.trunc(b.sub(batch, first), INT32)))
+
+    def _place(self, array: Value, row: Value) -> Value:
+        b = self.code.builder
+        return b.gep(array, [b.add(self.start, b.mul(row, self.stride))])
+
+    def take(self, array: Value, row: Value) -> Value:
+        """Returns the tile's part of a row; 0 where there is no example."""
+        code, kinds = self.code, [POINTER, INT32, self.mask.type, self.kind]
+        load = code.external(f"llvm.masked.load.{self.suffix}", self.kind, kinds)
+        nothing = ir.Constant(self.kind, [0.0] * code.num_lanes)
+        alignment = int32(code.stored_itemsize)
+        return code.cast(
+            code.builder.call(load, [self._place(array, row), alignment, self.mask, nothing]), code.vector
+        )
+
+    def put(self, value: Value, array: Value, row: Value) -> None:
+        """Sets the tile's part of a row."""
+        code, kinds = self.code, [self.kind, POINTER, INT32, self.mask.type]
+        store = code.external(f"llvm.masked.store.{self.suffix}", VOID, kinds)
+        alignment = int32(code.stored_itemsize)
+        code.builder.call(store, [code.cast(value, self.kind), self._place(array, row), alignment, self.mask])

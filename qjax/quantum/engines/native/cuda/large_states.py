@@ -1,0 +1,228 @@
+"""Large states on a GPU: a launch for each pass."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from qjax.quantum.compile.compiler import Program
+from qjax.quantum.compile.stages import Permutation
+from qjax.quantum.engines.batch_last import with_batch
+from qjax.quantum.engines.choices import CUDA_TILES, MIN_CUDA_COSET_BITS, coset_bits
+from qjax.quantum.engines.native.cuda import device, scaled_gates
+from qjax.quantum.engines.native.cuda.grouping import Pieces, pieces_of
+from qjax.quantum.engines.native.cuda.launch_shape import Shape, coset_shape, demands
+from qjax.quantum.engines.native.cuda.memory_banks import Lists
+from qjax.quantum.engines.native.ir.jit import target
+from qjax.quantum.engines.native.large_states import Large
+from qjax.quantum.engines.native.table.layout import LOW_BITS, READ_WORDS, Launch
+from qjax.quantum.engines.native.table.passes import Pass, passes_of
+from qjax.quantum.engines.native.table.z_strings import combined, in_coset, strings_of
+from qjax.quantum.engines.readouts import Readout
+from qjax.quantum.engines.xla.loop_step import run
+from qjax.quantum.engines.xla.plan import Plan, make_plan
+from qjax.quantum.engines.xla.planes import from_complex, to_complex
+from qjax.types import Array
+
+
+@dataclass(frozen=True, eq=False)
+class LargeOnGpu(Large):
+    """A simulation that the native code of a GPU does, pass by pass."""
+
+    @property
+    def has_code(self) -> bool:
+        return self.dtype.itemsize == 4 and device.gpu() is not None and self.num_coset_bits >= LOW_BITS + 3
+
+    @cached_property
+    def num_coset_bits(self) -> int:
+        """Bits of the rows of a part; fewer where multiprocessors have little memory, or would have nothing to do."""
+        bits, gpu = coset_bits("cuda", self.num_qubits)[0], device.gpu()
+        if gpu is None:
+            return bits
+        while bits > MIN_CUDA_COSET_BITS and self.batch << (self.num_qubits - bits) < CUDA_TILES * gpu[0]:
+            bits -= 1
+        while bits > LOW_BITS and self._shape(True, bits).memory > gpu[1]:
+            bits -= 1
+        return bits
+
+    @cached_property
+    def passes(self) -> list[Pass]:
+        facts = self.table.gates_back, self.num_qubits, self.num_coset_bits, LOW_BITS
+        return passes_of(*facts, run=coset_bits("cuda", self.num_qubits)[1])
+
+    def run(self, tensors: Any, shared: Array, own: Array) -> Array:
+        return self._forth(tensors, shared, own, None, True)[0].T
+
+    def run_and_read(
+        self, readout: Readout, tensors: Any, shared: Array, own: Array, keep: bool
+    ) -> tuple[tuple[Array, ...], Array | None]:
+        strings = self._strings(readout)
+        if strings is None:
+            return super().run_and_read(readout, tensors, shared, own, keep)
+        states, values = self._forth(tensors, shared, own, strings[0], keep)
+        each = values.reshape(len(values), self.batch, -1).sum(axis=-1)
+        return (combined(strings[1], each),), states.T if keep else None
+
+    def _strings(self, readout: Readout) -> tuple[np.ndarray, np.ndarray] | None:
+        """Returns what the last pass is told of the strings that it reads, and the observables in terms of them.
+
+        None where it reads none: they are others, or their values in all parts would take too much memory.
+        """
+        found = strings_of(readout, self.table.frame, self.dtype)
+        if found is None or len(found[0]) > 1 << self.num_coset_bits:
+            return None
+        table, order = in_coset(found[0], self.passes[-1].basis)
+        return table, found[1][:, order]
+
+    def _forth(
+        self, tensors: Any, shared: Array, own: Array, strings: np.ndarray | None, keep: bool
+    ) -> tuple[Array, Array]:
+        """Returns the states, `[batch, parts * 2**n]`, and the strings' values in all tiles, `[strings, tiles]`."""
+        parts = 1 + self.table.is_complex
+        halves = []
+        for half in tensors:
+            whole = jnp.pad(half, ((0, parts - half.shape[0]), (0, 0), (0, 0)))
+            halves.append(with_batch(whole, self.batch).reshape(-1, self.batch).T)
+        count = 0 if strings is None else len(strings)
+        shapes = (self.batch, parts << self.num_qubits), (count, self.num_tiles), self._scratch(False)
+        words = {
+            Launch.KEPT: int(keep),
+            Launch.LOW_QUBITS: tensors[1].shape[1].bit_length() - 1,
+            Launch.STATE: int(strings is None),
+        }
+        results = [self.shaped(*shape) for shape in shapes]
+        states, values, _ = self._call(False, results, words, strings, shared, own, *halves)
+        return states, values
+
+    def pull_back(self, states: Array, cotangent: Array, shared: Array, own: Array) -> tuple[Array, Array, Array]:
+        return self._back(states, cotangent.T, None, shared, own)
+
+    def pull_back_read(
+        self, readout: Readout, final: Array, cotangents: tuple[Array, ...], shared: Array, own: Array
+    ) -> tuple[Array, Array, Array]:
+        strings = self._strings(readout)
+        if strings is None:
+            return super().pull_back_read(readout, final, cotangents, shared, own)
+        return self._back(final, combined(strings[1].T, cotangents[0]), strings[0], shared, own)
+
+    def _back(
+        self, states: Array, known: Array, strings: np.ndarray | None, shared: Array, own: Array
+    ) -> tuple[Array, Array, Array]:
+        """Returns what `pull_back` does, given cotangents of the states, or of the strings, `[strings, batch]`."""
+        each, blocks, table = states.T, self._shape(True).blocks, self.table
+        sums = (table.num_shared, blocks), (own.shape[0], self.num_tiles), (self._num_scaled(True), blocks)
+        results = [self.shaped(*shape) for shape in (each.shape, each.shape, *sums, self._scratch(True))]
+        words = {Launch.STATE: int(strings is None)}
+        found = self._call(True, results, words, strings, shared, own, each, known)
+        _, back, of_shared, of_own, of_scaled, _ = found
+        facts = table.with_constants(shared), self._drawn_back.firsts, table.is_complex
+        of_shared = scaled_gates.all_cotangents(of_shared, of_scaled, *facts)[: shared.shape[0]]
+        each_tile = own.shape[0], self.batch, self.num_tiles // self.batch
+        return back.T, of_shared, of_own.reshape(each_tile).sum(axis=-1)
+
+    def ordered(self, final: Array) -> Array:
+        plan = self._last_plan
+        states = from_complex(to_complex(final, self.layout), plan.before)
+        return to_complex(run(plan.steps, states, tuple(() for _ in plan.steps)), plan.after)
+
+    @cached_property
+    def _last_plan(self) -> Plan:
+        """The plan that puts every amplitude where it belongs."""
+        stages = (Permutation(tuple(self.table.moves)),)
+        return make_plan(Program(self.num_qubits, None, stages), real_start=not self.table.is_complex)
+
+    def room_bytes(self, gradient: bool) -> int:
+        return math.prod(self._scratch(gradient)) * self.dtype.itemsize
+
+    def _scratch(self, backward: bool) -> tuple[int, int]:
+        """Returns the shape of the room to work in."""
+        return self._shape(backward).blocks, self.table.num_made * (1 + backward)
+
+    def _call(
+        self,
+        backward: bool,
+        results: Sequence[Any],
+        words: dict[Launch, int],
+        strings: np.ndarray | None,
+        shared: Array,
+        own: Array,
+        *more: Array,
+    ) -> list[Array]:
+        drawn = self._drawn_back if backward else self._drawn
+        entries, places, lows, rows = self.tables([(one.entries, one.count) for one in drawn.pieces], LOW_BITS)
+        whole = self.table.with_constants(shared)
+        name = target(self.dtype, backward, self.table.is_complex, "cuda", large=True, bits=self.num_coset_bits)
+        read = np.zeros((0, READ_WORDS), np.int32) if strings is None else strings
+        words |= {
+            Launch.NUM_SHARED: whole.shape[0],
+            Launch.NUM_OWN: own.shape[0],
+            Launch.NUM_SCALED: self._num_scaled(backward),
+            Launch.NUM_READ: len(read),
+        }
+        sizes = self._launches(backward, places, words)
+        made = scaled_gates.tables(whole, drawn.firsts)
+        return device.launch(name, results, sizes, entries, lows, rows, whole, own, made, drawn.places, read, *more)
+
+    def _num_scaled(self, backward: bool) -> int:
+        """Returns the number of sums of gates that are scaled."""
+        drawn = self._drawn_back if backward else self._drawn
+        return len(drawn.firsts) * scaled_gates.num_sums(self.table.is_complex)
+
+    @cached_property
+    def _drawn(self) -> "_Drawn":
+        return self._draw(False)
+
+    @cached_property
+    def _drawn_back(self) -> "_Drawn":
+        return self._draw(True)
+
+    def _draw(self, backward: bool) -> "_Drawn":
+        lists, found, count = Lists(self.num_coset_bits), [], 0
+        for one in self.passes:
+            facts = one.entries, self.num_coset_bits, self.table.num_shared, backward
+            found.append(pieces_of(*facts, count, lists))
+            count += len(found[-1].firsts)
+        return _Drawn(found, np.concatenate([one.firsts for one in found]), lists.places)
+
+    def _launches(self, backward: bool, places: np.ndarray, more: dict[Launch, int]) -> np.ndarray:
+        """Returns the shape of each launch, and then what the kernel is told."""
+        shape = self._shape(backward)
+        words = np.zeros((len(self.passes), len(Launch)), np.int32)
+        facts = {
+            Launch.QUBITS: self.num_coset_bits,
+            Launch.TOTAL: self.num_qubits,
+            Launch.BATCH: self.batch,
+            Launch.TILES: self.num_tiles,
+            Launch.GROUPS: shape.groups.bit_length() - 1,
+            Launch.NUM_MADE: self.table.num_made,
+            Launch.SCRATCH: self._scratch(backward)[1],
+            Launch.STAGING: shape.staging,
+            Launch.STAGING_SIZE: shape.staging_size,
+        }
+        for word, value in (facts | more).items():
+            words[:, word] = value
+        words[:, [Launch.FIRST_GATE, Launch.NUM_GATES]] = places
+        words[:, Launch.PASS] = np.arange(len(self.passes))
+        words[-1 if backward else 0, Launch.BEGINS] = words[0 if backward else -1, Launch.ENDS] = 1
+        sizes = np.array([[shape.blocks, shape.groups, shape.memory]] * len(words), np.int32)
+        whole = np.concatenate([sizes, words], axis=1)
+        return (whole[::-1] if backward else whole).reshape(-1)
+
+    def _shape(self, backward: bool, bits: int | None = None) -> Shape:
+        gpu, bits = device.gpu(), bits or self.num_coset_bits
+        assert gpu is not None
+        tiles = self.batch << (self.num_qubits - bits)
+        return coset_shape(bits, tiles, *demands(self.table.gates_back, self.table.is_complex, backward), *gpu)
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """What is done in each pass, one way, and the `firsts` and the lists of places of all of them."""
+
+    pieces: list[Pieces]
+    firsts: np.ndarray
+    places: np.ndarray

@@ -1,0 +1,1 @@
+"""How native code is written, compiled and called by XLA."""

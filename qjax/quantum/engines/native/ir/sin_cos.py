@@ -1,0 +1,192 @@
+"""Kernels that make the coefficients of a gate from each example's angle.
+
+A gate of one angle t is C + A cos(s t) + B sin(s t), with constant matrices and one scale s: so the angles alone have
+to be handed over, and their cosines and sines need not be written to memory and read again.
+"""
+
+from collections.abc import Sequence
+from math import factorial
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+
+from qjax.quantum.engines.native.ir.writer import INT64, Code, Value, int32, int64
+from qjax.quantum.engines.native.table.layout import COUNT, FIRST, LEFT, NUM_SCALES, RIGHT
+from qjax.quantum.engines.xla.trigonometry import COSINE, HALF_PI, SINE
+from qjax.quantum.states.reduction import LIMIT
+
+# What `trigonometry.py` has for float32, for float64: pi / 2 in parts, the first of 26 bits, and 1 / k!.
+_HALF_PI_64 = (1.5707963109016418, 1.5893254712295857e-08, 6.123233995736766e-17)
+_SINE_64 = tuple((-1) ** k / factorial(2 * k + 1) for k in range(1, 7))
+_COSINE_64 = tuple((-1) ** k / factorial(2 * k) for k in range(2, 8))
+
+# Vectors that the constants of a number take: real and imaginary parts of C, A and B.
+_PER_NUMBER = 6
+
+
+def write_rotation(code: Code, entry: Value, coefficients: Any) -> None:
+    """Writes what makes the coefficients, then their cosine and sine."""
+    made, constants, angle = (code.of_entry(entry, word, coefficients) for word in (FIRST, LEFT, RIGHT))
+    cosine, sine = cos_sin(code, code.load_real(angle, int64(0)), _scales(code, constants))
+    count = code.builder.sext(code.load_int32(entry, COUNT), INT64)
+    with code.loop(count) as loop:
+        number = _Number(code, constants, loop.index)
+        for part in (0, 1):
+            total = code.multiply_add(number.cosine[part], cosine, number.constant[part])
+            code.store_real(code.multiply_add(number.sine[part], sine, total), made, number.parts[part])
+    end = code.builder.shl(count, int64(1))
+    code.store_real(cosine, made, end)
+    code.store_real(sine, made, code.builder.add(end, int64(1)))
+
+
+def write_rotation_back(code: Code, entry: Value, coefficients: Any, sums: Any) -> None:
+    """Writes what adds the angle's cotangent to its sum.
+
+    The sums of what was made are set to 0: a gate that is repeated has them made again.
+    """
+    b = code.builder
+    made, constants = (code.of_entry(entry, word, coefficients) for word in (FIRST, LEFT))
+    known, angle = (code.of_entry(entry, word, sums) for word in (FIRST, RIGHT))
+    count = b.sext(code.load_int32(entry, COUNT), INT64)
+    end = b.shl(count, int64(1))
+    cosine, sine = code.load_real(made, end), code.load_real(made, b.add(end, int64(1)))
+    with code.loop(count, [code.zero]) as loop:
+        number = _Number(code, constants, loop.index)
+        total = loop.values[0]
+        for part in (0, 1):
+            slope = b.fsub(b.fmul(number.sine[part], cosine), b.fmul(number.cosine[part], sine))
+            total = code.multiply_add(slope, code.load_real(known, number.parts[part]), total)
+            code.store_real(code.zero, known, number.parts[part])
+        loop.next = [total]
+    old = code.load_real(angle, int64(0))
+    scale = _total(code, _scales(code, constants))
+    code.store_real(code.multiply_add(loop.values[0], scale, old), angle, int64(0))
+
+
+def _scales(code: Code, constants: Any) -> list[Value]:
+    """Returns the numbers of float32 whose sum is the scale; on a GPU the first, as it has no more digits."""
+    return [code.load_real(constants, int64(k)) for k in range(NUM_SCALES if code.has_library else 1)]
+
+
+class _Number:
+    """The constants of a number, and where its real and imaginary part are."""
+
+    def __init__(self, code: Code, constants: Any, index: Value) -> None:
+        b = code.builder
+        start = b.add(b.mul(index, int64(_PER_NUMBER)), int64(NUM_SCALES))
+        values = [code.load_real(constants, b.add(start, int64(k))) for k in range(_PER_NUMBER)]
+        self.constant, self.cosine, self.sine = values[:2], values[2:4], values[4:]
+        first = b.shl(index, int64(1))
+        self.parts = [first, b.add(first, int64(1))]
+
+
+def cos_sin(code: Code, angle: Value, scales: Sequence[Value]) -> tuple[Value, Value]:
+    """Returns cosine and sine of an angle times the sum of some scales, in the digits of the caller's arrays.
+
+    Of angles that are not large they are those of `trigonometry.cos_sin`, and of Taylor's polynomials where float32
+    comes in float64, off by at most 2e-14; else those of the C library, of angles of any size. On a GPU angles are
+    bounded (`reduction.py`), and so are their products with the one scale.
+    """
+    b = code.builder
+    fused = code.intrinsic("fma", code.vector, [code.vector] * 3)
+    if not code.has_library:
+        return _bounded_cos_sin(code, b.fmul(angle, scales[0]), None)
+    if code.itemsize == 4:
+        phase = b.fmul(angle, scales[0])
+        rest = b.call(fused, [angle, scales[0], b.fneg(phase)])
+        rest = code.multiply_add(angle, scales[1], rest)
+    else:
+        scale = _total(code, scales)
+        phase = b.fmul(angle, scale)
+        rest = b.call(fused, [angle, scale, b.fneg(phase)])
+    size = b.call(code.intrinsic("fabs", code.vector, [code.vector]), [phase])
+    large = b.fcmp_unordered(">", size, _constant(code, 2 * LIMIT))  # or NaN
+    mask = ir.IntType(code.num_lanes)
+    some = b.icmp_unsigned("!=", b.bitcast(large, mask), ir.Constant(mask, 0))
+    found, results = [], []
+    with b.if_else(some) as (far, near):
+        with far:
+            found.append((_any_cos_sin(code, angle, scales), b.block))
+        with near:
+            found.append((_near_cos_sin(code, phase, rest), b.block))
+    for place in (0, 1):
+        result = b.phi(code.vector)
+        for values, block in found:
+            result.add_incoming(values[place], block)
+        results.append(result)
+    return results[0], results[1]
+
+
+def _any_cos_sin(code: Code, angle: Value, scales: Sequence[Value]) -> tuple[Value, Value]:
+    """Returns cosine and sine of the exact product, the sum of two numbers of float64."""
+    b = code.builder
+    wide = ir.VectorType(ir.DoubleType(), code.num_lanes)
+    name = f"v{code.num_lanes}f64"
+    angle, scale = code.cast(angle, wide), _total(code, [code.cast(scale, wide) for scale in scales])
+    fused, cosine, sine = (
+        code.external(f"llvm.{function}.{name}", wide, [wide] * count)
+        for function, count in (("fma", 3), ("cos", 1), ("sin", 1))
+    )
+    phase = b.fmul(angle, scale)
+    rest = b.call(fused, [angle, scale, b.fneg(phase)])
+    (cos, of_rest), (sin, sine_of_rest) = ([b.call(f, [x]) for x in (phase, rest)] for f in (cosine, sine))
+    both = (
+        b.fsub(b.fmul(cos, of_rest), b.fmul(sin, sine_of_rest)),
+        b.fadd(b.fmul(sin, of_rest), b.fmul(cos, sine_of_rest)),
+    )
+    return code.cast(both[0], code.vector), code.cast(both[1], code.vector)
+
+
+def _total(code: Code, values: Sequence[Value]) -> Value:
+    total = values[0]
+    for value in values[1:]:
+        total = code.builder.fadd(total, value)
+    return total
+
+
+def _near_cos_sin(code: Code, phases: Value, rest: Value | None) -> tuple[Value, Value]:
+    """Returns cosine and sine of phases that are not large, and of what these were rounded by."""
+    if code.stored_itemsize == 4:
+        return _bounded_cos_sin(code, phases, rest)
+    b, kinds = code.builder, [code.vector]
+    cosine, sine = (b.call(code.intrinsic(name, code.vector, kinds), [phases]) for name in ("cos", "sin"))
+    return code.multiply_add(b.fneg(sine), rest, cosine), code.multiply_add(cosine, rest, sine)
+
+
+def _bounded_cos_sin(code: Code, phases: Value, rest: Value | None) -> tuple[Value, Value]:
+    """Returns cosine and sine of phases, and of what they were rounded by.
+
+    The number of quarter turns needs no conversion, which NaN has none of: it is in the last bits of its sum with a
+    number so large that these stand for integers.
+    """
+    b, single = code.builder, code.itemsize == 4
+    large = _constant(code, 1.5 * 2.0 ** (23 if single else 52))
+    shifted = b.fadd(b.fmul(phases, _constant(code, 2 / np.pi)), large)
+    quarters = b.fsub(shifted, large)
+    y = phases
+    for part in HALF_PI if single else _HALF_PI_64:
+        y = code.multiply_add(quarters, _constant(code, -part), y)
+    y = y if rest is None else b.fadd(y, rest)
+    z = b.fmul(y, y)
+    sine = code.multiply_add(b.fmul(y, z), _polynomial(code, z, SINE if single else _SINE_64), y)
+    near = code.multiply_add(z, _constant(code, -0.5), code.one)
+    cosine = code.multiply_add(b.fmul(z, z), _polynomial(code, z, COSINE if single else _COSINE_64), near)
+    turn = code.low_bits(shifted)
+    one, two, none = (code.splat(int32(value)) for value in (1, 2, 0))
+    swapped = b.icmp_signed("!=", b.and_(turn, one), none)
+    cosine, sine = b.select(swapped, sine, cosine), b.select(swapped, cosine, sine)
+    turned = [b.icmp_signed("!=", b.and_(t, two), none) for t in (b.add(turn, one), turn)]
+    return b.select(turned[0], b.fneg(cosine), cosine), b.select(turned[1], b.fneg(sine), sine)
+
+
+def _polynomial(code: Code, z: Value, coefficients: Sequence[float]) -> Value:
+    total: Any = None
+    for coefficient in reversed(coefficients):
+        term = _constant(code, coefficient)
+        total = term if total is None else code.multiply_add(total, z, term)
+    return total
+
+
+def _constant(code: Code, value: float) -> ir.Constant:
+    return code.constant(float(np.float32(value)) if code.itemsize == 4 else value)

@@ -1,0 +1,215 @@
+"""What a simulation of large states by native code is on any device: passes over cosets, between JAX's first states
+and readouts."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qjax.quantum.compile.compiler import Program
+from qjax.quantum.engines.batch_last import with_batch
+from qjax.quantum.engines.choices import MAX_NATIVE_COEFFICIENTS
+from qjax.quantum.engines.native.table.entries import LargeTable
+from qjax.quantum.engines.native.table.native_gates import Unsupported
+from qjax.quantum.engines.native.table.passes import Pass
+from qjax.quantum.engines.readouts import Readout
+from qjax.quantum.engines.xla.plan import Plan, make_plan
+from qjax.quantum.engines.xla.planes import Layout, to_complex
+from qjax.quantum.states.angle_values import Values
+from qjax.types import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Large(ABC):
+    """A simulation that the native code does, pass by pass.
+
+    Attributes:
+      table: what is done to the states.
+      batch: number of examples.
+      dtype: real dtype.
+    """
+
+    table: LargeTable
+    batch: int
+    dtype: np.dtype[Any]
+
+    @property
+    def num_qubits(self) -> int:
+        """The number of qubits, n."""
+        return self.table.num_qubits
+
+    @property
+    def pays(self) -> bool:
+        """Whether each gate can be done here in some part, and the table is not too long to be written out."""
+        is_short = sum(self.table.level.counts) <= MAX_NATIVE_COEFFICIENTS and len(self.table.gates_back) > 0
+        if not (is_short and self.has_code):
+            return False
+        try:
+            return self.passes is not None
+        except Unsupported:
+            return False
+
+    def __str__(self) -> str:
+        words = "complex" if self.table.is_complex else "real"
+        count, bits = len(self.passes), self.num_coset_bits
+        return f"{count} pass{'es' * (count != 1)} over the states, {words} amplitudes, in parts of 2**{bits}"
+
+    def bytes_held(self, gradient: bool) -> int:
+        """Returns an estimate of the bytes that are held at once, arguments and results left out.
+
+        Args:
+          gradient: whether the reverse pass follows, which has state and cotangent before and after the passes.
+        """
+        parts = (1 + self.table.is_complex) * self.dtype.itemsize
+        return (4 if gradient else 2) * (parts * self.batch << self.num_qubits) + self.room_bytes(gradient)
+
+    # What devices differ in. --------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def has_code(self) -> bool:
+        """Whether the device has code for it, as far as sizes and dtype decide."""
+
+    @property
+    @abstractmethod
+    def num_coset_bits(self) -> int:
+        """Bits of the rows of a part."""
+
+    @property
+    @abstractmethod
+    def passes(self) -> list[Pass]:
+        """The passes, in order."""
+
+    @abstractmethod
+    def run(self, tensors: Any, shared: Array, own: Array) -> Array:
+        """Returns the states after all gates, `[parts * 2**n, batch]`.
+
+        Args:
+          tensors: of the first states; see `begin`.
+          shared: coefficients that all examples share, `[num_shared, 1]`.
+          own: the others, `[num_own, batch]`.
+        """
+
+    @abstractmethod
+    def pull_back(self, states: Array, cotangent: Array, shared: Array, own: Array) -> tuple[Array, Array, Array]:
+        """Returns the cotangents of the first states, and of the coefficients.
+
+        Args:
+          states: after all gates, `[parts * 2**n, batch]`.
+          cotangent: of these.
+          shared: see `run`.
+          own: likewise.
+        """
+
+    @abstractmethod
+    def room_bytes(self, gradient: bool) -> int:
+        """Returns the bytes of the room in which a run, or its reverse pass, works."""
+
+    @abstractmethod
+    def ordered(self, final: Array) -> Array:
+        """Returns the amplitudes of the final states in the order of the basis, complex `[2**n, batch]`."""
+
+    # From parameters to the first state, and from the final one to what is read. --------------------------------
+
+    @cached_property
+    def layout(self) -> Layout:
+        """All real parts before all imaginary ones."""
+        return Layout(self.num_qubits, 0 if self.table.is_complex else None)
+
+    @cached_property
+    def _first_plan(self) -> Plan:
+        return make_plan(Program(self.num_qubits, self.table.start, ()))
+
+    def begin(self, values: Values) -> Any:
+        """Returns the tensors of the first states; see `first_states`."""
+        return self._first_plan.start_tensors(values)
+
+    def first_states(self, tensors: Any) -> Array:
+        """Returns the first states, `[parts * 2**n, batch]`."""
+        made = self._first_plan.prepare(tensors)
+        return self._wide(made, self._first_plan.before)
+
+    def pull_back_first(self, tensors: Any, cotangent: Array) -> Any:
+        """Returns the cotangents of the tensors, given that of the first states."""
+        plan = self._first_plan
+        if plan.before.place is None and self.table.is_complex:
+            cotangent = cotangent[: 2**self.num_qubits]
+        return plan.pull_back_start(tensors, cotangent)
+
+    def _wide(self, state: Array, layout: Layout) -> Array:
+        if layout.place is None and self.table.is_complex:
+            return jnp.concatenate([state, jnp.zeros_like(state)])
+        assert layout.place in (None, 0)
+        return state
+
+    def run_and_read(
+        self, readout: Readout, tensors: Any, shared: Array, own: Array, keep: bool
+    ) -> tuple[tuple[Array, ...], Array | None]:
+        """Returns what is read, each `[..., batch]`, and the final states, `[parts * 2**n, batch]`.
+
+        Args:
+          readout: what is read.
+          tensors: see `run`.
+          shared: likewise.
+          own: likewise.
+          keep: whether the final states are wanted; else there may be none.
+        """
+        final = self.run(tensors, shared, own)
+        return self.read(readout, final), final
+
+    def pull_back_read(
+        self, readout: Readout, final: Array, cotangents: tuple[Array, ...], shared: Array, own: Array
+    ) -> tuple[Array, Array, Array]:
+        """Returns what `pull_back` does, given the cotangents of what is read.
+
+        Args:
+          readout: see `run_and_read`.
+          final: the states after all gates, `[parts * 2**n, batch]`.
+          cotangents: each `[..., batch]`.
+          shared: see `run`.
+          own: likewise.
+        """
+        (cotangent,) = jax.vjp(lambda final: self.read(readout, final), final)[1](cotangents)
+        return self.pull_back(final, cotangent, shared, own)
+
+    def read(self, readout: Readout, final: Array) -> tuple[Array, ...]:
+        """Returns what is read from the final states, each `[..., batch]`."""
+        moves = self.table.moves
+        if moves and not readout.folds:
+            found = readout(self.ordered(final))
+        else:
+            found = (readout.before(moves) if moves else readout)(to_complex(final, self.layout))
+        return tuple(with_batch(x, self.batch) for x in found)
+
+    # For the passes. ----------------------------------------------------------------------------------------------
+
+    @property
+    def num_tiles(self) -> int:
+        """The number of parts of all examples."""
+        return self.batch << (self.num_qubits - self.num_coset_bits)
+
+    def tables(self, entries: Sequence[tuple[np.ndarray, int]], low: int) -> tuple[np.ndarray, ...]:
+        """Returns what the code is told of the passes.
+
+        Args:
+          entries: of each pass, and how many of them are done one after the other.
+          low: so many lowest bits of a row are in every part.
+
+        Returns:
+          The entries of all passes, of each pass the first one and how many are done, int32 `[passes, 2]`, the bits
+          below its pivots, and the rows of its first part whose numbers are multiples of 2**low.
+        """
+        firsts = np.cumsum([0, *(len(own) for own, _ in entries[:-1])])
+        places = np.stack([firsts, [count for _, count in entries]], axis=1).astype(np.int32)
+        lows = np.array([[2**pivot - 1 for pivot in one.pivots] for one in self.passes], np.int32)
+        rows = np.stack([one.rows(low) for one in self.passes])
+        return np.concatenate([own for own, _ in entries]), places, lows, rows
+
+    def shaped(self, *shape: int) -> Any:
+        """Returns what stands for an array of real numbers."""
+        return jax.ShapeDtypeStruct(shape, self.dtype)  # type: ignore[no-untyped-call]

@@ -1,0 +1,1 @@
+"""The table that says what native code does to the states."""

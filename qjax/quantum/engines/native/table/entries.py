@@ -1,0 +1,367 @@
+"""The table that the native code follows: one entry for each gate, every repetition written out."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from itertools import takewhile
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from qjax.quantum.circuits.circuit import Circuit
+from qjax.quantum.circuits.operation import Operation
+from qjax.quantum.compile.compiler import Blocks, compile_circuit
+from qjax.quantum.compile.relabelling import Frame, pivots
+from qjax.quantum.compile.stages import ProductState
+from qjax.quantum.engines.choices import MAX_KEPT_PLANS
+from qjax.quantum.engines.native.table.factor_recipes import recipe_of
+from qjax.quantum.engines.native.table.fresh_columns import new_entry, turned_starts
+from qjax.quantum.engines.native.table.layout import (
+    COLUMN,
+    COUNT,
+    DIAGONALS,
+    ENTRY,
+    FIRST,
+    FLIP,
+    FORMS,
+    KIND,
+    LANES,
+    LEFT,
+    LOW,
+    MAKER_KINDS,
+    MASK,
+    MAX_QUBITS,
+    REAL_ROWS,
+    RIGHT,
+    SINGLE,
+    START,
+    WEIGHTS,
+    num_numbers,
+)
+from qjax.quantum.engines.native.table.native_gates import (
+    Counts,
+    Item,
+    Level,
+    Rules,
+    Unsupported,
+    level_of,
+    rotation_constants,
+)
+from qjax.quantum.engines.readouts import is_linear
+from qjax.quantum.states.matrices import constant_matrix
+from qjax.types import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """What the native code does.
+
+    Attributes:
+      num_qubits: n.
+      level: all gates, and what their coefficients are made from.
+      is_complex: whether the amplitudes are.
+    """
+
+    num_qubits: int
+    level: Level
+    is_complex: bool
+
+    @cached_property
+    def _laid_out(self) -> "_Entries":
+        return _Entries(self.num_qubits, self.level)
+
+    @property
+    def frame(self) -> Frame:
+        """What the rows of the final state stand for."""
+        return self._laid_out.frame
+
+    @property
+    def constants(self) -> np.ndarray:
+        """Numbers that are the same in each call, `[., 1]`; they follow the coefficients that all examples share."""
+        return np.concatenate([np.zeros(0), *self._laid_out.constants.values()])[:, None]
+
+    @property
+    def num_shared(self) -> int:
+        """Number of coefficients that all examples share, constants and what is composed among them."""
+        return self.level.counts[0] + len(self.constants) + self.num_composed
+
+    def with_constants(self, shared: Array) -> Array:
+        """Returns the coefficients that all examples share, `[., 1]`, and behind them the constants."""
+        return jnp.concatenate([shared, self.constants.astype(shared.dtype)])
+
+    @property
+    def num_kept(self) -> int:
+        """Number of rows of final states: all real parts, then all imaginary ones, where there are any."""
+        return (1 + self.is_complex) << self.num_qubits
+
+    @property
+    def num_made(self) -> int:
+        """Number of coefficients of each example that the native code makes."""
+        return self.level.counts[2] + 4 * int(np.sum(self.gates_back[:, KIND] == COLUMN))
+
+    @property
+    def num_composed(self) -> int:
+        """Number of those that all examples share."""
+        return self.level.counts[3]
+
+    @cached_property
+    def recipes(self) -> list[np.ndarray]:
+        """What the native code of a CPU makes those from: see `recipe_of`."""
+        found = self._laid_out.recipes.values()
+        return [recipe_of(item.factors, item.qubits, item.form, places) for item, places in found if item.form]
+
+    @cached_property
+    def signs(self) -> dict[int, np.ndarray]:
+        """Of diagonal gates that are 1 and -1 in every call, by the place of their coefficients: 1 where it is -1."""
+        found: dict[int, np.ndarray] = {}
+        for item, places in self._laid_out.recipes.values():
+            is_diagonal = item.form is not None and item.form[0] == "diagonal"
+            matrix = constant_matrix(item.operations, item.qubits) if is_diagonal else None
+            if matrix is not None and np.all(np.isin(np.diag(matrix), (1, -1))):
+                found |= dict.fromkeys(places, np.diag(matrix).real < 0)
+        return found
+
+    @property
+    def num_coefficients(self) -> int:
+        """Number of coefficients in all, in real numbers."""
+        return self.num_shared + self.level.counts[1] + self.num_made
+
+    @cached_property
+    def gates_back(self) -> np.ndarray:
+        """Returns one entry for each gate, int32 `[gates, ENTRY]`."""
+        return np.array(self._laid_out.entries, np.int32).reshape(-1, ENTRY)
+
+    @cached_property
+    def work(self) -> float:
+        """What the gates take forwards, in matrices on one qubit; what all examples share takes less:
+        `shared_layers.py`."""
+        kinds, firsts = self.gates_back[:, KIND], self.gates_back[:, FIRST]
+        of_layers = np.isin(kinds, [SINGLE, *DIAGONALS]) & (firsts < self.num_shared)
+        none = np.isin(kinds, [*MAKER_KINDS, START])
+        return float(np.where(none, 0.0, np.where(of_layers, 0.4, 1.0)).sum())
+
+    @cached_property
+    def makers(self) -> np.ndarray:
+        """Returns the entries that make coefficients, int32 `[entries, ENTRY]`."""
+        return self.gates_back[np.isin(self.gates_back[:, KIND], MAKER_KINDS)]
+
+
+@lru_cache(maxsize=MAX_KEPT_PLANS)
+def table_of(circuit: Circuit, batched: frozenset[str], composes: bool = True) -> Table | None:
+    """Returns the table of a circuit on |0...0>; None where the native code lacks something that it needs.
+
+    Args:
+      circuit: what to run.
+      batched: names of the parameters that differ between examples, and 'inputs' where these do.
+      composes: whether the native code makes the coefficients that all examples share, which that of a GPU does not.
+    """
+    program = compile_circuit(circuit, True, Blocks(1, take_permutations=False, num_all=circuit.num_qubits))
+    try:
+        is_real = program.start is not None and all(part.is_real for part in (program.start, *program.stages))
+        rules = Rules(Blocks(batched=batched), composes=composes)
+        return Table(circuit.num_qubits, level_of(program, rules), not is_real)
+    except Unsupported:
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class LargeTable(Table):
+    """The same for a state that is given: gates alone, and the rows are in the order of the basis at first.
+
+    Attributes:
+      start: the first state, which JAX makes.
+    """
+
+    start: ProductState
+
+    @cached_property
+    def _laid_out(self) -> "_Entries":
+        return _Entries(self.num_qubits, self.level, big_endian=True)
+
+    @property
+    def moves(self) -> tuple[Operation, ...]:
+        """What is left to do at the end: the X, CX and SWAP of the circuit."""
+        return tuple(self._laid_out.moves)
+
+
+@lru_cache(maxsize=MAX_KEPT_PLANS)
+def large_table_of(circuit: Circuit, batched: frozenset[str], with_controls: bool = True) -> LargeTable | None:
+    """Returns the table of a circuit on large states; None where the native code lacks something.
+
+    Args:
+      circuit: see `table_of`.
+      batched: likewise.
+      with_controls: whether gates under controls stay what they are; else they become wider matrices.
+    """
+    program = compile_circuit(circuit, True, Blocks(1, take_permutations=False, num_all=circuit.num_qubits))
+    assert program.start is not None
+    try:
+        is_real = all(part.is_real for part in (program.start, *program.stages))
+        level = level_of(replace(program, start=None), Rules(Blocks(batched=batched), with_controls))
+        table = LargeTable(circuit.num_qubits, level, not is_real, program.start)
+        return table if all(is_linear((move,)) for move in table.moves) else None
+    except Unsupported:
+        return None
+
+
+class _Entries:
+    """The entries of a level, in order.
+
+    Attributes:
+      frame: what the rows of the state stand for after them.
+      constants: of each kind of gate whose coefficients are made from an angle.
+      moves: the operations that changed the frame.
+      recipes: of each kind of gate that is a product of factors: one of them, and for the place of the coefficients
+        of each the places of its angles.
+      entries: int64 arrays `[ENTRY]`.
+    """
+
+    def __init__(self, num_qubits: int, level: Level, big_endian: bool = False) -> None:
+        self.frame = Frame(num_qubits)
+        if big_endian:
+            self.frame.masks.reverse()
+            self.frame.weights.reverse()
+        self.moves: list[Operation] = []
+        self.constants: dict[object, np.ndarray] = {}
+        self.recipes: dict[object, tuple[Item, dict[int, list[int]]]] = {}
+        self._starts: dict[object, int] = {}
+        self._end = level.counts[0]
+        self._collect(level)
+        own = self._end + level.counts[3]
+        made = own + level.counts[1]
+        entries = list(self._of_level(level, (0, own, made, self._end)))
+        self.entries = turned_starts(entries, own, made + level.counts[2])
+
+    def _collect(self, level: Level) -> None:
+        """Gives each kind its place: the constants come between shared coefficients and those of each example."""
+        for item in level.items:
+            if isinstance(item, Level):
+                self._collect(item)
+                continue
+            if item.angle and item.kind not in self.constants:
+                self.constants[item.kind] = rotation_constants(item)
+                self._starts[item.kind] = self._end
+                self._end += len(self.constants[item.kind])
+
+    def _of_level(self, level: Level, places: Counts) -> Iterator[np.ndarray]:
+        for rep in range(level.reps):
+            piece = (level.reps - 1 - rep if level.reverse else rep) if level.names else 0
+            here = _moved(places, level.counts, piece)
+            starts = list(takewhile(_is_start, level.items))
+            yield from self._of_starts(starts, here)
+            for item in level.items[len(starts) :]:
+                if isinstance(item, Level):
+                    yield from self._of_level(item, _moved(here, item.firsts, 1))
+                elif item.form is None:
+                    _move(self.frame, item)
+                    self.moves += item.operations
+                else:
+                    yield from self._made(item, here)
+                    yield self._gate(item, self._place(item, here))
+
+    def _of_starts(self, items: Sequence[Any], here: Counts) -> Iterator[np.ndarray]:
+        """Yields what makes the first state: on a GPU neighbours of one kind need not wait for each other."""
+        for item in items:
+            yield from self._made(item, here)
+        for item in items:
+            yield self._gate(item, self._place(item, here))
+
+    def _place(self, item: Item, here: Counts) -> int:
+        """Returns the place of an item's coefficients, and notes how they are made of factors."""
+        if item.factors:
+            first = here[3] + item.first
+            places = self.recipes.setdefault(item.kind, (item, {}))[1]
+            places[first] = [row if row < 0 else here[0] + row for row in item.rows]
+            return first
+        return here[2] + item.made if item.angle else here[item.own] + item.first
+
+    def _made(self, item: Item, here: Counts) -> Iterator[np.ndarray]:
+        """Yields what makes the coefficients from an angle, where they are."""
+        if item.angle and item.form:
+            entry = new_entry("rotation", 1, here[2] + item.made)
+            entry[LEFT], entry[RIGHT], entry[COUNT] = self._starts[item.kind], here[1] + item.first, item.size // 2
+            yield entry
+
+    def _gate(self, item: Item, first: int) -> np.ndarray:
+        """Returns the entry of a gate whose coefficients begin at this place."""
+        assert item.form is not None
+        frame, qubits = self.frame, (*item.qubits, *item.controls)
+        entry = new_entry(item.form[0], item.form[1], first, item.form[2])
+        if item.form[0] == "start":  # the rows so far have no bit of this qubit's
+            entry[MASK] = entry[COUNT] = frame.masks[qubits[0]]
+            return entry
+        assert len(qubits) <= MAX_QUBITS
+        if item.form == ("dense", 1, 0):
+            entry[REAL_ROWS] = has_real_rows(item.operations)
+        entry[COUNT] = 2 ** (frame.num_qubits - len(qubits))
+        entry[LOW : LOW + len(qubits)] = [2**bit - 1 for bit in pivots([frame.masks[q] for q in qubits])]
+        wanted = (0,) * len(item.qubits) + item.control_values
+        for k, (q, value) in enumerate(zip(qubits, wanted, strict=True)):
+            entry[MASK + k], entry[WEIGHTS + k] = frame.masks[q], frame.weights[q]
+            entry[FLIP + k] = frame.flips[q] ^ value
+        return entry
+
+
+def has_real_rows(operations: Sequence[Operation]) -> bool:
+    """Whether each row of the product on one qubit is one of real numbers times a phase: real ones come first."""
+    real = [op.gate.is_real for op in operations]
+    first = real.index(False) if False in real else len(real)
+    return all(op.gate.structure == "diagonal" for op in operations[first:])
+
+
+def _is_start(item: Any) -> bool:
+    """Whether an item makes the state of a fresh qubit."""
+    return isinstance(item, Item) and item.form == ("start", 1, 0)
+
+
+def _moved(places: Counts, by: Counts, times: int) -> Counts:
+    shared, own, made, composed = (x + times * y for x, y in zip(places, by, strict=True))
+    return shared, own, made, composed
+
+
+def _move(frame: Frame, item: Item) -> None:
+    """Changes the frame by X, CX or SWAP."""
+    if len(item.qubits) == 2:
+        frame.swap(*item.qubits)
+        return
+    if item.controls:
+        frame.cx(*item.controls, *item.qubits)
+    if item.control_values != (1,):
+        frame.x(*item.qubits)
+
+
+_PAIR = FORMS.index(("pair", 2, 0))
+
+
+def pair_neighbours(entries: np.ndarray, num_qubits: int) -> np.ndarray:
+    """Returns entries of a table with neighbours on one qubit each in pairs, int32 `[gates, ENTRY]`.
+
+    Args:
+      entries: int32 `[gates, ENTRY]`.
+      num_qubits: bits of a row.
+    """
+    found: list[np.ndarray] = []
+    for entry in entries:
+        paired = _pair(found[-1], entry, num_qubits) if found else None
+        if paired is None:
+            found.append(entry)
+        else:
+            found[-1] = paired
+    return np.array(found, np.int32).reshape(-1, ENTRY)
+
+
+def _pair(first: np.ndarray, last: np.ndarray, num_qubits: int) -> np.ndarray | None:
+    """Returns the entry of two gates on one qubit each, whose coefficients are neighbours; None where it can't be."""
+    if first[KIND] != SINGLE or last[KIND] != SINGLE or num_qubits < 2 or first[MASK] == last[MASK]:
+        return None
+    apart = all((int(a[WEIGHTS]) & int(b[MASK])).bit_count() % 2 == 0 for a, b in ((first, last), (last, first)))
+    if not apart or last[FIRST] != first[FIRST] + 2 * num_numbers(FORMS[SINGLE]):
+        return None
+    entry = first.copy()
+    entry[KIND], entry[COUNT] = _PAIR, 2 ** (num_qubits - 2)
+    entry[LOW : LOW + 2] = [2**bit - 1 for bit in pivots([int(first[MASK]), int(last[MASK])])]
+    for place in (MASK, WEIGHTS, FLIP):
+        entry[place + 1] = last[place]
+    entry[LANES] |= last[LANES] << 4
+    return entry

@@ -1,0 +1,235 @@
+"""What the native code and those who call it agree on: the forms of gates, and how table and memory are laid out."""
+
+from enum import IntEnum, auto
+
+# What one vector holds: the registers of AVX-512, two of AVX2, four of NEON. LLVM splits it as the machine needs.
+VECTOR_SHIFT = 6
+VECTOR_BYTES = 2**VECTOR_SHIFT
+
+# What an entry of the table says of a gate, in 32-bit integers: its place in FORMS; that of its first coefficient;
+# how many cosets of rows it acts on. Then for each of its qubits: the bits below a pivot, the mask, the weights, and
+# what the parity must be for the row that comes first (`relabelling.py`).
+ENTRY = 16
+KIND, FIRST, COUNT, LOW, MASK, WEIGHTS, FLIP = 0, 1, 2, 3, 6, 9, 12
+# Forms of a gate: what it is, on how many qubits, under how many controls.
+#   start     makes the state of a fresh qubit: a column of two numbers
+#   column    makes such a column: a matrix that all examples share times a column that each example has
+#   rotation  makes the numbers of a gate from the angle of each example
+#   dense     a matrix
+#   diagonal  a diagonal
+#   pair      two matrices on one qubit each, in one pass
+Form = tuple[str, int, int]
+FORMS: tuple[Form, ...] = (
+    ("start", 1, 0),
+    ("column", 1, 0),
+    ("rotation", 1, 0),
+    ("dense", 1, 0),
+    ("dense", 1, 1),
+    ("dense", 1, 2),
+    ("dense", 2, 0),
+    ("dense", 2, 1),
+    ("diagonal", 1, 0),
+    ("diagonal", 2, 0),
+    ("diagonal", 3, 0),
+    ("pair", 2, 0),
+)
+MAX_QUBITS = 3
+# What a rotation multiplies its angle by is the sum of so many numbers: in float32 they have all digits of float64.
+NUM_SCALES = 3
+# Kinds of entries that make numbers and touch no amplitude.
+START, COLUMN, SINGLE = (FORMS.index((kind, 1, 0)) for kind in ("start", "column", "dense"))
+DIAGONALS = tuple(place for place, form in enumerate(FORMS) if form[0] == "diagonal")
+MAKER_KINDS = tuple(FORMS.index((kind, 1, 0)) for kind in ("rotation", "column"))
+# The kind of an entry that exchanges the examples of a vector, or what else it holds, and rows: see `passes.py`.
+TURN = len(FORMS)
+# Where an entry has the bits of a place in a vector whose parity a qubit depends on, four for each qubit.
+LANES = 15
+# A word of a matrix on one qubit: 1 where each of its rows is one of real numbers times a phase, as in RZ RY.
+REAL_ROWS = LOW + 2
+# Kinds of an entry that says that so many gates on one qubit each are applied at once (`cuda/grouping.py`): a thread
+# of a GPU has registers for the rows of so many qubits.
+#   several      has the numbers of each gate
+#   scaled       has what all examples share: unit-diagonal matrices and one diagonal (`cuda/scaled_gates.py`)
+#   scaled_real  likewise, these matrices being real
+# FIRST of such an entry is its number among those that are scaled, MEMBERS says that one more entry belongs to it: of
+# each gate its mask, weights and flip, and the bits below each pivot. The places of the gates' numbers are at FIRSTS.
+MEMBERS, FIRSTS = 15, 8
+MASKS, ALL_WEIGHTS, FLIPS, LOWS = 0, 4, 8, 12
+# Of large states the cosets are listed, from a place that such an entry has; forwards more gates are scaled at once;
+# a single one is scaled, too; and that other entry has flips and where the masks lead (`cuda/memory_banks.py`).
+LISTED, LISTED_FLIPS, MOVES = 7, 0, 8
+MAX_SEVERAL, MAX_SEVERAL_BACK, MAX_LISTED = 4, 3, 5
+SEVERAL_KINDS = ("several", "scaled", "scaled_real")
+SEVERAL = {
+    (kind, count): TURN + MAX_LISTED * place + count
+    for place, kind in enumerate(SEVERAL_KINDS)
+    for count in range(1, MAX_LISTED + 1)
+}
+
+
+# Kinds of entries of a CPU that stand for gates which all examples share (`shared_layers.py`): how many rotations
+# are done at once, forwards or back at most so many, and whether phases follow, as they do the last of those side by
+# side. FIRST of such an entry is its first rotation's place among all, PHASES that of its phases; of each qubit
+# there is what other gates have.
+MAX_GIVENS, MAX_GIVENS_BACK = 3, 2
+GIVENS = {
+    (count, phases): 64 + 2 * count + phases
+    for count in range(MAX_GIVENS + 1)
+    for phases in (False, True)
+    if phases or count in (MAX_GIVENS, MAX_GIVENS_BACK)
+}
+PHASES = 15
+# Kinds of entries, by the number of qubits, of a diagonal gate on the way back that is undone with such phases: they
+# take the sums for its numbers, and change nothing.
+SUMS = {1: 81, 2: 82}
+# Bytes of what there is of a rotation, and of its sums, as a binary logarithm (`shared_layers_code.py`).
+RECORD_SHIFT = VECTOR_SHIFT + 2
+# What is said of a rotation: where the numbers of its gate begin, and which rotations, of all, are scaled where its
+# sums are taken, as a range. Among them are numbers of diagonal gates: the first word says where, the second is -1.
+GATE, SCALED, SCALED_END, GIVENS_WORDS = 0, 1, 2, 4
+# What is said of a factor of a table of phases: its rotation, or -1 where it is 1 and -1; whether it is the diagonal
+# before that (1) or after it (0); how many factors the table has; and weights and flips of three qubits, all of which
+# must be 1 for its second number. Where there are fewer, the others are 1 always.
+ROTATION, BEFORE, FACTORS, FACTOR_WEIGHTS, FACTOR_FLIPS, FACTOR_WORDS = 0, 1, 2, 3, 6, 10
+
+
+def max_scaled(backward: bool, listed: bool) -> int:
+    """Returns how many gates are scaled at once at most: that is a matter of registers."""
+    return MAX_LISTED if listed and not backward else MAX_SEVERAL
+
+
+# On a GPU so many bits of a row's number in a coset are those of the row itself: a warp reads rows in one piece.
+LOW_BITS = 5
+# What a pass over large states is told of a string of I and Z; see `strings.in_coset`.
+READ_ROW, READ_MASK, READ_NUMBER, READ_WORDS = 0, 1, 2, 4
+# Where the entry of a product has the places of its factors.
+LEFT, RIGHT = LOW, MASK
+
+
+def num_numbers(form: Form) -> int:
+    """Returns how many complex numbers a gate of the form has."""
+    kind, qubits, _ = form
+    dim = 1 << qubits
+    return {"start": 2, "column": 2, "rotation": 0, "dense": dim * dim, "diagonal": dim, "pair": 8}[kind]
+
+
+class Facts(IntEnum):
+    """What the first integers of a plan for a CPU say: facts, and where what follows begins."""
+
+    QUBITS = 0
+    BATCH = auto()
+    TILES = auto()
+    WORKERS = auto()
+    ROOM = auto()  # bytes for each worker
+    NUM_MADE = auto()  # coefficients that are made of others, of each example
+    NUM_COMPOSED = auto()  # those that all examples share
+    STATE = auto()  # 1 where the amplitudes are read, 0 where strings of I and Z are
+    GATES = auto()
+    NUM_GATES = auto()
+    GATES_BACK = auto()
+    NUM_GATES_BACK = auto()
+    READ = auto()
+    NUM_READ = auto()
+    RECIPES = auto()
+    NUM_RECIPES = auto()
+    CONSTANTS = auto()
+    NUM_CONSTANTS = auto()
+    ROTATIONS = auto()  # see `shared_layers.py`
+    NUM_ROTATIONS = auto()
+    FACTORS = auto()  # of the tables of phases
+    NUM_FACTORS = auto()
+    NUM_TABLES = auto()
+
+
+# Facts that are places, each before the number of what lies there.
+PLACES = (
+    Facts.GATES,
+    Facts.GATES_BACK,
+    Facts.READ,
+    Facts.RECIPES,
+    Facts.CONSTANTS,
+    Facts.ROTATIONS,
+    Facts.FACTORS,
+)
+
+
+class Recipe(IntEnum):
+    """What a recipe begins with, in 32-bit integers; then come the constants of its factors, and places.
+
+    The constants of a factor are float64: s, then real and imaginary parts of C, A, B of each number, the blocks one
+    after the other. Places are of the coefficients of each gate, then of the first factor's angle for each gate, and
+    so on; -1 where a factor has no angle.
+    """
+
+    SIZE = 0  # of the whole recipe
+    BLOCKS = auto()  # on the diagonal of each factor
+    DIM_SHIFT = auto()  # binary logarithm of the rows of a block
+    COLUMN_SHIFT = auto()  # of the columns of the product
+    FACTORS = auto()
+    ITEMS = auto()  # gates
+    PLACES = auto()  # where the places begin
+    UNUSED = auto()  # so that float64 follows at a multiple of its size
+
+
+# Complex numbers of the largest product.
+MAX_NUMBERS = 16
+
+
+class LargeFacts(IntEnum):
+    """What the operand of facts says of a call for large states, in 32-bit integers."""
+
+    TOTAL = 0  # qubits
+    BITS = auto()  # of the rows of a coset
+    LOW_QUBITS = auto()  # of the second half of the first state
+    BATCH = auto()
+    PASSES = auto()
+    SHARES = auto()
+    WORKERS = auto()
+    ROOM = auto()  # bytes of each share
+    NUM_COEFFICIENTS = auto()
+
+
+class Launch(IntEnum):
+    """What a kernel of a GPU is told, in integers, after the addresses of operands and results."""
+
+    QUBITS = 0
+    BATCH = auto()
+    TILES = auto()
+    LANES = auto()  # binary logarithm of the examples of a tile
+    GROUPS = auto()  # binary logarithm of the threads for each example
+    NUM_GATES = auto()
+    NUM_GATES_BACK = auto()
+    NUM_READ = auto()
+    NUM_SHARED = auto()
+    NUM_OWN = auto()
+    NUM_MADE = auto()  # coefficients that are made of others
+    NUM_SCALED = auto()  # sums of gates that are scaled
+    KEPT = auto()  # 1 where the final states are kept
+    STATE = auto()  # 0 where strings of I and Z are read; 1 where the amplitudes are, or are handed over
+    SCRATCH = auto()  # numbers for each block: what is made, and the sums
+    STAGING = auto()  # number in the shared memory where the staging of sums begins
+    STAGING_SIZE = auto()  # numbers of one half of it
+    # Of large states, whose tiles are cosets (`passes.py`), QUBITS being the bits of these:
+    TOTAL = auto()  # qubits
+    PASS = auto()  # number of the pass
+    FIRST_GATE = auto()  # its first entry
+    BEGINS = auto()  # 1 where it is done first
+    ENDS = auto()  # 1 where it is done last
+    LOW_QUBITS = auto()  # of the second half of the first state
+    ZERO = auto()  # 0, which those do not know who compile a kernel
+
+
+def room_bytes(
+    num_qubits: int,
+    num_coefficients: int,
+    backward: bool,
+    is_complex: bool,
+    num_rotations: int = 0,
+    num_tables: int = 0,
+    itemsize: int = 4,
+) -> int:
+    """Returns the bytes that a worker needs: a tile, its probabilities, coefficients, and what the way back takes."""
+    states, parts = 2 if backward else 1, 2 if is_complex else 1  # with its cotangent
+    vectors = (parts * states + 1) * (1 << num_qubits) + (num_coefficients + 4 * num_rotations) * states
+    tables = parts * itemsize * num_tables << num_qubits
+    return int(VECTOR_BYTES * vectors + -(-tables // VECTOR_BYTES) * VECTOR_BYTES)

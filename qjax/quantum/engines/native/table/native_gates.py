@@ -1,0 +1,324 @@
+"""From a compiled circuit to the gates of the native code, and what the coefficients of each are made from."""
+
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from qjax.quantum.circuits.angle import Angle
+from qjax.quantum.circuits.gates import gate
+from qjax.quantum.circuits.operation import Operation
+from qjax.quantum.compile.compiler import Blocks, Program
+from qjax.quantum.compile.stages import Dense, Flip, Loop, Permutation, Phase, ProductState, Single, Stage
+from qjax.quantum.engines.choices import MAX_NATIVE_DIAGONALS
+from qjax.quantum.engines.native.table.factor_recipes import (
+    Factor,
+    constants_of,
+    factors_of,
+    handed_over,
+    has_one_frequency,
+    relation,
+)
+from qjax.quantum.engines.native.table.layout import FORMS, NUM_SCALES, Form, num_numbers
+from qjax.quantum.states.matrices import constant_matrix
+
+# Gates of the table that are others under controls, as (gate, number of its qubits that are controls).
+_CONTROLLED = {"cx": ("x", 1), "ccx": ("x", 2), "cswap": ("swap", 1)}
+
+
+# Of shared numbers, those of each example, what is made of these, and what is composed of shared ones.
+Counts = tuple[int, int, int, int]
+
+
+class Unsupported(Exception):
+    """The circuit has something that the native code does not do, or not well."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A gate, or something that moves no amplitude.
+
+    Attributes:
+      form: see `layout.py`; None for X, CX and SWAP, which change the frame alone.
+      qubits: that it acts on.
+      operations: what its coefficients are made from.
+      own: whether each example has coefficients of its own.
+      controls: that it acts under.
+      control_values: 0 or 1 for each control.
+      kind: equal for items that differ in their angles alone.
+      angle: what is handed over of each example, from which the native code makes the coefficients; None where it
+        does not.
+      factors: that all examples share, whose product the native code makes; none where JAX makes the coefficients.
+      first: place of the coefficients, or of the angle, among those of its level: shared, of each example, or made
+        of factors.
+      made: place among what the native code makes of each example's angles.
+      rows: places of the factors' angles among what all examples share; -1 where there is none.
+    """
+
+    form: Form | None
+    qubits: tuple[int, ...]
+    operations: tuple[Operation, ...]
+    own: bool = False
+    controls: tuple[int, ...] = ()
+    control_values: tuple[int, ...] = ()
+    kind: Hashable = None
+    angle: Angle | None = None
+    factors: tuple[Factor, ...] = ()
+    first: int = 0
+    made: int = 0
+    rows: tuple[int, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Number of its coefficients, in real numbers."""
+        return 2 * num_numbers(self.form) if self.form else 0
+
+    @property
+    def num_made(self) -> int:
+        """Number of those that the native code makes, with cosine and sine."""
+        return self.size + 2 if self.angle else 0
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a program becomes items.
+
+    Attributes:
+      blocks: says which operations differ between examples.
+      with_controls: whether gates under controls stay what they are; else they become wider matrices.
+      composes: whether it is the native code of a CPU, which makes the coefficients that all examples share, where
+        it can, and takes angles of any size.
+    """
+
+    blocks: Blocks
+    with_controls: bool = True
+    composes: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """The gates of a circuit, or of the body of a loop.
+
+    Attributes:
+      items: in order; a level stands for a loop, `reps` times.
+      groups: items whose coefficients JAX makes, those of one kind together.
+      angles: of each example, from which the native code makes others, those that are built alike together.
+      shared_angles: likewise, of all examples.
+      takes_any: whether these may be of any size.
+      reps: repetitions.
+      reverse: whether the last slice of the parameters comes first.
+      names: parameters of which each repetition has a slice.
+      counts: of one repetition: angles, and then coefficients, that all examples share; those of each example; what
+        the native code makes of these, and of the former.
+      firsts: the places of these among those of the level around it.
+    """
+
+    items: tuple["Item | Level", ...]
+    groups: tuple[tuple[Item, ...], ...]
+    angles: tuple[tuple[Angle, ...], ...]
+    shared_angles: tuple[tuple[Angle, ...], ...]
+    reps: int
+    reverse: bool
+    names: tuple[str, ...]
+    counts: Counts
+    takes_any: bool
+    firsts: Counts = (0, 0, 0, 0)
+
+    @property
+    def slices(self) -> int:
+        """Number of repetitions that have coefficients of their own."""
+        return self.reps if self.names else 1
+
+    @property
+    def num_shared_angles(self) -> int:
+        """Number of angles that all examples share, of one repetition."""
+        inner = [item for item in self.items if isinstance(item, Level)]
+        return sum(map(len, self.shared_angles)) + sum(one.slices * one.num_shared_angles for one in inner)
+
+
+def level_of(program: Program, rules: Rules) -> Level:
+    """Returns the gates of a program.
+
+    Args:
+      program: compiled so that no gate is wider than it must be.
+      rules: how.
+
+    Raises:
+      Unsupported: it has something else.
+    """
+    items: list[Item | Level] = []
+    items += _start_items(program.start, rules) if program.start is not None else ()
+    return _level([*items, *_items(program.stages, program.num_qubits, rules)], rules)
+
+
+# Stages to items. -------------------------------------------------------------------------------------------
+
+
+def _start_items(start: ProductState, rules: Rules) -> Iterator[Item]:
+    """Yields what makes the state of each qubit, in the order of their bits of the row, and then what is left.
+
+    That is what all examples share after the last operation that differs between them.
+    """
+    rest = []
+    for qubit, run in enumerate(start.runs):
+        last = max((i + 1 for i, op in enumerate(run) if rules.blocks.is_batched(op)), default=len(run))
+        yield _item(("start", 1, 0), (qubit,), run[:last], rules)
+        if last < len(run):
+            rest.append(_item(("dense", 1, 0), (qubit,), run[last:], rules))
+    yield from rest
+
+
+def _items(stages: Sequence[Stage], num_qubits: int, rules: Rules) -> Iterator[Item | Level]:
+    for stage in stages:
+        if isinstance(stage, Dense):
+            yield _item(("dense", len(stage.qubits), 0), stage.qubits, stage.operations, rules)
+        elif isinstance(stage, Phase | Flip):
+            if len(stage.operations) > MAX_NATIVE_DIAGONALS * num_qubits:
+                raise Unsupported
+            for op in stage.operations:
+                qubits = op.all_qubits or (0,)  # a global phase is qubit 0's
+                yield _item(("diagonal", len(qubits), 0), qubits, (op,), rules)
+        elif isinstance(stage, Permutation):
+            for op in stage.operations:
+                yield _permutation(op, rules)
+        elif isinstance(stage, Single):
+            op = stage.operation
+            yield _under_controls(op, op.controls, op.control_values, rules)
+        elif isinstance(stage, Loop):
+            yield _level(list(_items(stage.body, num_qubits, rules)), rules, stage.reps, stage.reverse, stage.names)
+        else:
+            raise Unsupported
+
+
+def _permutation(op: Operation, rules: Rules) -> Item:
+    """Returns the item of a permutation: of X, CX and SWAP without any gate, of others as a matrix under controls."""
+    inner, count = _CONTROLLED.get(op.gate.name, (op.gate.name, 0))
+    qubits, controls = op.qubits[count:], (*op.controls, *op.qubits[:count])
+    values = (*op.control_values, *(1,) * count)
+    if (inner == "x" and len(controls) <= 1) or (inner == "swap" and not controls):
+        return Item(None, qubits, (op,), controls=controls, control_values=values)
+    inside = Operation(gate(inner), qubits) if count else op
+    return _under_controls(inside, controls, values, rules)
+
+
+def _under_controls(op: Operation, controls: tuple[int, ...], values: tuple[int, ...], rules: Rules) -> Item:
+    """Returns the item of an operation's gate under these controls."""
+    if not rules.with_controls:
+        whole = Operation(op.gate, op.qubits, op.angles, controls, values)
+        return _item(("dense", len(whole.all_qubits), 0), whole.all_qubits, (whole,), rules)
+    plain, form = Operation(op.gate, op.qubits, op.angles), ("dense", len(op.qubits), len(controls))
+    return _item(form, op.qubits, (plain,), rules, controls=controls, control_values=values)
+
+
+def _item(form: Form, qubits: tuple[int, ...], operations: tuple[Operation, ...], rules: Rules, **more: Any) -> Item:
+    """Returns the item of a gate made of operations."""
+    if form not in FORMS:
+        raise Unsupported
+    own = any(map(rules.blocks.is_batched, operations))
+    angle = _only_angle(operations) if own else None
+    angle = handed_over(angle) if angle and rules.composes else angle
+    factors = factors_of(operations, form) if rules.composes and not own else ()
+    hands_over = rules.composes and (bool(factors) or angle is not None)
+
+    def alike(angle: Angle) -> Hashable:
+        """What angles of one kind have in common."""
+        if angle.is_constant:
+            return angle.shift
+        return relation(angle, handed_over(angle)) if hands_over else rules.blocks.differs(angle)
+
+    places = [tuple(qubits.index(q) for q in op.all_qubits) for op in operations]
+    kind = [
+        (op.gate, op.control_values, place, tuple(map(alike, op.angles)))
+        for op, place in zip(operations, places, strict=True)
+    ]
+    return Item(form, qubits, operations, own, kind=(form, own, tuple(kind)), angle=angle, factors=factors, **more)
+
+
+def _only_angle(operations: Sequence[Operation]) -> Angle | None:
+    """Returns the one angle that is no number, where the matrix has but one frequency in it; else None."""
+    found = [(op, angle) for op in operations for angle in op.angles if not angle.is_constant]
+    if len(found) != 1 or len(found[0][0].angles) != 1:
+        return None
+    op, angle = found[0]
+    return angle if has_one_frequency(op) else None
+
+
+def rotation_constants(item: Item) -> np.ndarray:
+    """Returns what the native code makes an item of one angle from: see `constants_of`; s as a sum of float32."""
+
+    def numbers(form: Form, known: tuple[Operation, ...]) -> np.ndarray:
+        matrix = constant_matrix(known, item.qubits)
+        assert matrix is not None
+        kind = form[0]
+        return matrix[:, 0] if kind == "start" else np.diag(matrix) if kind == "diagonal" else matrix.reshape(-1)
+
+    assert item.form is not None
+    scale, *rest = constants_of(item.operations, item.angle, partial(numbers, item.form))
+    parts: list[float] = []
+    for _ in range(NUM_SCALES):
+        parts.append(float(np.float32(scale - sum(parts))))
+    return np.array([*parts, *rest])
+
+
+# Levels. ----------------------------------------------------------------------------------------------------
+
+
+def _level(
+    items: Sequence[Item | Level],
+    rules: Rules,
+    reps: int = 1,
+    reverse: bool = False,
+    names: tuple[str, ...] = (),
+) -> Level:
+    """Returns the level of items, with the places of what each one has."""
+    parts: list[Any] = list(items)
+    gates = [part for part in parts if isinstance(part, Item)]
+    angles, rows = _alike(part.angle for part in gates)
+    shared_angles, shared_rows = _alike(factor.angle for part in gates for factor in part.factors)
+    groups = _kinds(parts)
+    shared, own, made, composed = len(shared_rows), len(rows), 0, 0
+    for i in (i for members in groups for i in members):
+        parts[i] = replace(parts[i], first=own if parts[i].own else shared)
+        shared, own = shared + (not parts[i].own) * parts[i].size, own + parts[i].own * parts[i].size
+    for i, part in enumerate(parts):
+        if isinstance(part, Item) and part.angle:
+            parts[i] = replace(part, first=rows[part.angle], made=made)
+            made += part.num_made
+        elif isinstance(part, Item) and part.factors:
+            own_rows = tuple(shared_rows[factor.angle] if factor.angle else -1 for factor in part.factors)
+            parts[i] = replace(part, first=composed, rows=own_rows)
+            composed += part.size
+        elif isinstance(part, Level):
+            counts = shared, own, made, composed
+            parts[i] = replace(part, firsts=counts)
+            shared, own, made, composed = (x + part.slices * y for x, y in zip(counts, part.counts, strict=True))
+    members = tuple(tuple(parts[i] for i in group) for group in groups)
+    counts = shared, own, made, composed
+    return Level(tuple(parts), members, angles, shared_angles, reps, reverse, names, counts, rules.composes)
+
+
+def _kinds(parts: Sequence[Item | Level]) -> list[list[int]]:
+    """Returns the places of the items whose coefficients JAX makes, those of one kind together."""
+    kinds: dict[Hashable, list[int]] = {}
+    for i, part in enumerate(parts):
+        if isinstance(part, Item) and part.form and not part.angle and not part.factors:
+            kinds.setdefault(part.kind, []).append(i)
+    return list(kinds.values())
+
+
+def _alike(angles: Iterable[Angle | None]) -> tuple[tuple[tuple[Angle, ...], ...], dict[Angle, int]]:
+    """Returns the angles in groups, and the place of each among all.
+
+    Multiples of entries of one array, shifted alike, are one slice of it.
+    """
+    groups: dict[Hashable, list[Angle]] = {}
+    for angle in dict.fromkeys(angle for angle in angles if angle):
+        kind = (
+            angle.shift,
+            tuple((scale, tuple(getattr(ref, "name", "") for ref in refs)) for scale, refs in angle.terms),
+        )
+        groups.setdefault(kind, []).append(angle)
+    rows = {angle: row for row, angle in enumerate(angle for group in groups.values() for angle in group)}
+    return tuple(map(tuple, groups.values())), rows

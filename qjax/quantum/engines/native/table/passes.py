@@ -1,0 +1,335 @@
+"""Large states: which gates can be applied while a part of the state is at hand.
+
+A part is a coset of the space that some masks span (`relabelling.py`): 2**k rows, among which each gate whose masks
+are in that space moves amplitudes. So a pass over the state reads one coset after the other, applies all such gates
+that may come now, and writes it back. In the coset its rows have numbers of their own, of k bits.
+
+On a CPU the lowest bits of a row's number say where in a vector it lies. No gate there reaches across a vector: those
+that turn such bits over wait until they have changed places with the next bits, as a matrix that is transposed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from qjax.quantum.compile.relabelling import pivots
+from qjax.quantum.engines.native.table.layout import (
+    COUNT,
+    ENTRY,
+    FLIP,
+    FORMS,
+    KIND,
+    LANES,
+    LOW,
+    MAKER_KINDS,
+    MASK,
+    TURN,
+    WEIGHTS,
+)
+from qjax.quantum.engines.native.table.native_gates import Unsupported
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """A pass over the state.
+
+    Attributes:
+      basis: of the space whose cosets are the parts, one mask for each bit of a row's number.
+      entries: of the table, for rows as the coset numbers them, int32 `[entries, ENTRY]`.
+    """
+
+    basis: tuple[int, ...]
+    entries: np.ndarray
+
+    @property
+    def pivots(self) -> list[int]:
+        """Bits that the first row of no coset has, ascending."""
+        return pivots(self.basis)
+
+    def rows(self, low: int) -> np.ndarray:
+        """Returns the rows of the coset of row 0 whose numbers are multiples of 2**low, int32."""
+        return span(self.basis[low:]).astype(np.int32)
+
+
+class Space:
+    """A space of masks.
+
+    Attributes:
+      basis: as it was added, without the lowest bits, which come first, each by itself.
+      vectors: the same in reduced form: by its pivot each vector, and which of the basis are its sum.
+    """
+
+    def __init__(self, low: int = 0) -> None:
+        self.low = low
+        self.basis = [1 << bit for bit in range(low)]
+        self.vectors = {bit: (1 << bit, 1 << bit) for bit in range(low)}
+
+    def rest(self, mask: int) -> tuple[int, int]:
+        """Returns what of a mask is not in the space, and which of the basis are the sum of all else."""
+        places = 0
+        for pivot, (vector, own) in self.vectors.items():
+            if mask >> pivot & 1:
+                mask, places = mask ^ vector, places ^ own
+        return mask, places
+
+    def add(self, mask: int) -> None:
+        """Makes the space contain the mask."""
+        mask = mask >> self.low << self.low
+        rest, places = self.rest(mask)
+        if not rest:
+            return
+        places ^= 1 << len(self.basis)
+        self.basis.append(mask)
+        own = rest.bit_length() - 1
+        for pivot, (vector, known) in self.vectors.items():
+            if vector >> own & 1:
+                self.vectors[pivot] = vector ^ rest, known ^ places
+        self.vectors[own] = rest, places
+
+    def masks(self) -> list[int]:
+        """Returns a basis in reduced form."""
+        return [vector for vector, _ in self.vectors.values()]
+
+    def copy(self) -> "Space":
+        """Returns one that can be changed by itself."""
+        other = Space()
+        other.low, other.basis, other.vectors = self.low, list(self.basis), dict(self.vectors)
+        return other
+
+
+def span(basis: Sequence[int]) -> np.ndarray:
+    """Returns all sums of a basis, modulo 2: number k has those whose places are the bits of k, int64."""
+    found = np.zeros(1, np.int64)
+    for mask in basis:
+        found = np.concatenate([found, found ^ mask])
+    return found
+
+
+@dataclass(frozen=True)
+class Group:
+    """A gate's entry, after those that make its numbers.
+
+    Attributes:
+      entries: these.
+      needed: masks that the space must have.
+      masks: those of the rows that it moves; a diagonal gate has none.
+      weights: those of the qubits that it depends on.
+    """
+
+    entries: tuple[np.ndarray, ...]
+    needed: tuple[int, ...]
+    masks: tuple[int, ...]
+    weights: tuple[int, ...]
+
+
+class Skipped:
+    """Gates that come later; others may pass them where they commute with all of them."""
+
+    def __init__(self) -> None:
+        self.groups: list[Group] = []
+        self._masks, self._weights = Space(), Space()
+
+    def add(self, group: Group) -> None:
+        self.groups.append(group)
+        for mask in group.masks:
+            self._masks.add(mask)
+        for weight in group.weights:
+            self._weights.add(weight)
+
+    def lets_pass(self, group: Group) -> bool:
+        return not _meet(group.masks, self._weights.masks()) and not _meet(group.weights, self._masks.masks())
+
+    def is_full(self, num_qubits: int) -> bool:
+        """Whether nothing can pass."""
+        return len(self._masks.vectors) == len(self._weights.vectors) == num_qubits
+
+
+def _meet(masks: Sequence[int], weights: Sequence[int]) -> bool:
+    """Whether turning over any of the masks changes what any of the weights sees."""
+    return any(_odd(mask, weight) for mask in masks for weight in weights)
+
+
+def _odd(mask: int, weights: int) -> bool:
+    return (mask & weights).bit_count() % 2 == 1
+
+
+def passes_of(
+    entries: np.ndarray, num_qubits: int, size: int, low: int, lanes: bool = False, run: int = 0
+) -> list[Pass]:
+    """Returns the passes that apply all gates of a table.
+
+    Args:
+      entries: of the table, int32 `[entries, ENTRY]`.
+      num_qubits: n.
+      size: dimension k of the spaces, at most n, and at least `low` and three more.
+      low: so many lowest bits of a row are in every space, which makes neighbouring numbers neighbouring rows.
+      lanes: whether these bits number what a vector holds. Then `size` is at least twice `low`, and three more.
+      run: so many lowest bits are in every space if that is more: longer runs of rows are fetched sooner.
+
+    Raises:
+      Unsupported: a gate cannot be done in any part.
+    """
+    waiting, found = groups_of(entries), []
+    while waiting:
+        draft, skipped = _Draft(num_qubits, size, low, lanes, run), Skipped()
+        for place, group in enumerate(waiting):
+            if skipped.is_full(num_qubits):
+                skipped.groups += waiting[place:]
+                break
+            if not skipped.lets_pass(group) or not draft.take(group):
+                skipped.add(group)
+        if not draft.groups:
+            raise Unsupported
+        found.append(draft.finish())
+        waiting = skipped.groups
+    return found
+
+
+def groups_of(entries: np.ndarray) -> list[Group]:
+    found: list[Group] = []
+    makers: list[np.ndarray] = []
+    for entry in entries:
+        if entry[KIND] in MAKER_KINDS:
+            makers.append(entry)
+            continue
+        kind, targets, controls = FORMS[entry[KIND]]
+        needed = tuple(int(mask) for mask in entry[MASK : MASK + targets + controls])
+        weights = tuple(int(x) for x in entry[WEIGHTS : WEIGHTS + targets + controls])
+        found.append(Group((*makers, entry), needed, () if kind == "diagonal" else needed[:targets], weights))
+        makers = []
+    return found
+
+
+class _Draft:
+    """A pass while gates are taken into it."""
+
+    def __init__(self, num_qubits: int, size: int, low: int, lanes: bool, run: int) -> None:
+        self.num_qubits, self.size, self.low, self.lanes = num_qubits, size, low, lanes
+        self.groups: list[Group] = []
+        self._space = Space(low)
+        for bit in range(low, run):
+            self._space.add(1 << bit)
+        self._used = 0  # which of the basis those gates move along that reach into the lanes
+
+    def take(self, group: Group) -> bool:
+        """Takes a gate if there is room for it."""
+        grown = self._space.copy()
+        for mask in group.needed:
+            grown.add(mask)
+        used = self._used | (_places(grown, group) if self._reaches(group) else 0)
+        # As many others as there are lanes must be left to change places with these.
+        if len(grown.basis) > self.size or (used >> self.low).bit_count() > self.size - 2 * self.low * self.lanes:
+            return False
+        self._space, self._used = grown, used
+        self.groups.append(group)
+        return True
+
+    def finish(self) -> Pass:
+        """Returns the pass; its space is filled up with the lowest bits."""
+        for bit in range(self.num_qubits):
+            if len(self._space.basis) < self.size:
+                self._space.add(1 << bit)
+        order, turned = list(range(self.size)), []
+        if self.lanes:
+            turned = [place for place in order if place >= self.low and not self._used >> place & 1][-self.low :]
+            order = [*order[: self.low], *turned, *(place for place in order[self.low :] if place not in turned)]
+        local = [self._local(entry, order) for entry in self._in_order(turned)]
+        whole = np.array(local, np.int32).reshape(-1, ENTRY)
+        if self.lanes:
+            whole = _in_vectors(whole, self.low, self.size)
+        basis = tuple(self._space.basis[place] for place in order)
+        return Pass(basis, whole)
+
+    def _reaches(self, group: Group) -> bool:
+        """Whether a gate turns bits over that number what a vector holds."""
+        return self.lanes and any(mask % (1 << self.low) for mask in group.needed)
+
+    def _in_order(self, turned: Sequence[int]) -> list[np.ndarray]:
+        """Returns the entries; between those that want the lanes as they are, and the others, the lanes turn."""
+        if not self.lanes:
+            return [entry for group in self.groups for entry in group.entries]
+        away, turn = sum(1 << place for place in turned), np.zeros(ENTRY, np.int64)
+        turn[KIND] = TURN
+        waiting, is_turned = self.groups, False
+        found: list[np.ndarray] = []
+        while waiting or is_turned:
+            skipped = Skipped()
+            for group in waiting:
+                here = not _places(self._space, group) & away if is_turned else not self._reaches(group)
+                if here and skipped.lets_pass(group):
+                    found += group.entries
+                else:
+                    skipped.add(group)
+            waiting = skipped.groups
+            if waiting or is_turned:
+                found.append(turn)
+                is_turned = not is_turned
+        return found
+
+    def _local(self, entry: np.ndarray, order: Sequence[int]) -> np.ndarray:
+        """Returns an entry for the numbers of rows in a coset.
+
+        What a qubit is does not depend on the number alone: the bits of the coset's first row whose parity counts,
+        too, stand behind the lowest bit of its flip.
+        """
+        if entry[KIND] in MAKER_KINDS or entry[KIND] == TURN:
+            return entry
+        found, count = entry.copy(), sum(FORMS[entry[KIND]][1:])
+        for k in range(count):
+            weights, places = int(entry[WEIGHTS + k]), self._space.rest(int(entry[MASK + k]))[1]
+            found[MASK + k] = sum((places >> place & 1) << j for j, place in enumerate(order))
+            found[WEIGHTS + k] = sum(_odd(self._space.basis[place], weights) << j for j, place in enumerate(order))
+            found[FLIP + k] = int(entry[FLIP + k]) | weights << 1
+        return with_cosets(found, _masks(found), len(order))
+
+
+def _places(space: Space, group: Group) -> int:
+    """Returns which of the basis a gate moves along."""
+    found = 0
+    for mask in group.needed:
+        found |= space.rest(mask)[1]
+    return found
+
+
+def _masks(entry: np.ndarray) -> list[int]:
+    count = sum(FORMS[entry[KIND]][1:])
+    return [int(mask) for mask in entry[MASK : MASK + count]]
+
+
+def with_cosets(entry: np.ndarray, masks: Sequence[int], num_bits: int) -> np.ndarray:
+    """Returns an entry with what says where the cosets of these masks begin among rows of so many bits."""
+    lows = pivots(masks)
+    entry[LOW : LOW + len(masks)], entry[COUNT] = [2**bit - 1 for bit in lows], 2 ** (num_bits - len(masks))
+    return entry
+
+
+def _in_vectors(entries: np.ndarray, low: int, size: int) -> np.ndarray:
+    """Returns entries for rows of vectors: without the bits that number what a vector holds.
+
+    Qubits that depend on those bits say so in `LANES`, four bits for each of them.
+    """
+    is_turned, below = False, (1 << low) - 1
+    found: list[np.ndarray] = []
+    for entry in entries:
+        if entry[KIND] == TURN:
+            is_turned = not is_turned
+            found.append(entry)
+            continue
+        changed, count = entry.copy(), sum(FORMS[entry[KIND]][1:])
+        for k in range(count):
+            mask, weights = (
+                _exchanged(int(entry[place + k]), low) if is_turned else int(entry[place + k])
+                for place in (MASK, WEIGHTS)
+            )
+            assert not mask & below
+            changed[MASK + k], changed[WEIGHTS + k] = mask >> low, weights >> low
+            changed[LANES] |= (weights & below) << 4 * k
+        found.append(with_cosets(changed, _masks(changed), size - low))
+    return np.array(found, np.int32).reshape(-1, ENTRY)
+
+
+def _exchanged(number: int, low: int) -> int:
+    """Returns a number whose lowest bits have changed places with as many next ones."""
+    below = (1 << low) - 1
+    return number >> 2 * low << 2 * low | (number & below) << low | number >> low & below

@@ -1,0 +1,302 @@
+"""A simulation by the native code: the values that are read, and the cotangents of the coefficients."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from qjax.quantum.circuits.circuit import Circuit
+from qjax.quantum.engines.batch_last import with_batch
+from qjax.quantum.engines.choices import MAX_KEPT_PLANS, native_keeps, native_pays, native_workers
+from qjax.quantum.engines.native.cpu.shared_layers import Givens, givens_of
+from qjax.quantum.engines.native.cuda import device, scaled_gates
+from qjax.quantum.engines.native.cuda.grouping import Pieces, pieces_of
+from qjax.quantum.engines.native.cuda.launch_shape import Shape, demands, shape_of
+from qjax.quantum.engines.native.ir.jit import is_available, target
+from qjax.quantum.engines.native.table.entries import Table, pair_neighbours, table_of
+from qjax.quantum.engines.native.table.layout import (
+    KIND,
+    MAKER_KINDS,
+    PLACES,
+    START,
+    VECTOR_BYTES,
+    Facts,
+    Launch,
+    room_bytes,
+)
+from qjax.quantum.engines.native.table.z_strings import combined, strings_of
+from qjax.quantum.engines.readouts import Readout, StateReadout
+from qjax.types import Array
+
+_MAKE_STATES = (*MAKER_KINDS, START)
+
+
+@dataclass(frozen=True, eq=False)
+class Native:
+    """A simulation that the native code does.
+
+    Attributes:
+      table: what is done to the states.
+      readout: what is read from the final ones.
+      batch: number of examples.
+      dtype: real dtype.
+      platform: 'cpu' or 'cuda'.
+    """
+
+    table: Table
+    readout: Readout
+    batch: int
+    dtype: np.dtype[Any]
+    platform: str = "cpu"
+
+    @property
+    def pays(self) -> bool:
+        """Whether it is faster than XLA's own code."""
+        table = self.table
+        if self.platform == "cuda" and self._shape(True) is None:
+            return False
+        count = table.num_coefficients - table.level.num_shared_angles
+        return native_pays(self.platform, table.num_qubits, self.batch, count, self._scratch_bytes(True))
+
+    def bytes_held(self, gradient: bool) -> int:
+        """Returns an estimate of the bytes that are held at once, arguments and results left out.
+
+        Args:
+          gradient: whether the reverse pass follows; then coefficients have cotangents, and final states may be kept.
+        """
+        rows = (self.table.level.counts[1] + self._num_values) * (1 + gradient)
+        if gradient and native_keeps(self.table.num_qubits, self.batch, self.dtype, self.table.work):
+            rows += self.table.num_kept
+        return rows * self.batch * self.dtype.itemsize + self._scratch_bytes(gradient)
+
+    def __str__(self) -> str:
+        words = "complex" if self.table.is_complex else "real"
+        if self.platform == "cuda":
+            shape = self._shape(False)
+            assert shape is not None
+            count = len(self.table.gates_back)
+            return (
+                f"{count} entries of the table, no pass over the device's memory; {words} amplitudes, "
+                f"{shape.blocks} blocks of {shape.lanes * shape.groups} threads for {shape.lanes} at a time"
+            )
+        lanes, threads, words = self._num_lanes, self._num_workers, f"{words}{' float64' * self._is_wide}"
+        passes = 1 + int(np.sum(~np.isin(self._gates[:, KIND], _MAKE_STATES)))  # the first makes the states
+        return (
+            f"{len(self._gates)} entries of the table, {passes} passes over the states; {lanes} examples at a time, "
+            f"{words} amplitudes, {threads} thread{'s' * (threads > 1)}"
+        )
+
+    def run(self, shared: Array, own: Array, keep: bool = False) -> tuple[tuple[Array, ...], Array]:
+        """Returns what is read, each `[..., batch]`, and the final states as `pull_back` wants them.
+
+        Args:
+          shared: coefficients that all examples share, `[num_shared, 1]`.
+          own: the others, `[num_own, batch]`.
+          keep: whether the final states are wanted; else there are none, `[0, batch]`.
+        """
+        values, kept = self._values(shared, own, keep)
+        return self._finish(values), kept
+
+    def pull_back(self, shared: Array, own: Array, kept: Array, cotangents: Sequence[Array]) -> tuple[Array, Array]:
+        """Returns the cotangents of the coefficients, given those of what is read; see `run`."""
+        known = tuple(with_batch(x, self.batch) for x in cotangents)
+        if self._strings is not None:
+            values = combined(self._strings[1].T, known[0])
+        elif isinstance(self.readout, StateReadout):
+            values = jnp.concatenate(known)
+        else:
+            (values,) = jax.vjp(self._finish, self._values(shared, own, False)[0])[1](known)
+        kept, count, of_each = with_batch(kept, self.batch), shared.shape[0], (own.shape[0], self.batch)
+        if self.platform == "cpu":
+            shapes = [(count, 1), of_each, self._scratch_shape(True)]
+            found = self._call(True, shapes, shared, own, kept, values)
+            return found[0], found[1]
+        rows, blocks = self.table.num_shared, self._num_sums
+        shapes = [(rows, blocks), of_each, (self._num_scaled, blocks), self._scratch_shape(True)]
+        of_shared, of_own, of_scaled, _ = self._call(True, shapes, shared, own, kept, values)
+        facts = self.table.with_constants(shared), self._pieces[1].firsts, self.table.is_complex
+        return scaled_gates.all_cotangents(of_shared, of_scaled, *facts)[:count], of_own
+
+    def _values(self, shared: Array, own: Array, keep: bool) -> tuple[Array, Array]:
+        """Returns strings of I and Z, or real and then imaginary parts of the amplitudes, and what is kept."""
+        of_kept = self.table.num_kept if keep else 0, self.batch
+        shapes = [(self._num_values, self.batch), of_kept, self._scratch_shape(False)]
+        values, kept, _ = self._call(False, shapes, shared, own)
+        return values, kept
+
+    def _finish(self, values: Array) -> tuple[Array, ...]:
+        """Returns what is read, given `_values`."""
+        if self._strings is not None:
+            return (combined(self._strings[1], values),)
+        return self.readout(lax.complex(*jnp.split(values, 2)))
+
+    def _call(self, backward: bool, shapes: Sequence[Any], shared: Array, own: Array, *more: Array) -> list[Array]:
+        results = [jax.ShapeDtypeStruct(shape, self.dtype) for shape in shapes]  # type: ignore[no-untyped-call]
+        kept, table = bool((more[0] if backward else results[1]).shape[0]), self.table
+        if self.platform == "cpu":
+            gates = table.makers if backward and kept else self._gates
+            name = target(self.dtype, backward, table.is_complex, "cpu", wide=self._is_wide)
+            return list(jax.ffi.ffi_call(name, results)(self._plan(backward, gates), shared, own, *more))
+        whole, (forth, back) = table.with_constants(shared), self._pieces
+        gates = table.makers if backward and kept else forth.entries
+        operands = gates, back.entries, self._rows, whole, own
+        name = target(self.dtype, backward, table.is_complex, "cuda")
+        made = scaled_gates.tables(whole, np.concatenate([back.firsts, forth.firsts]))
+        return device.launch(name, results, self._launch(backward, operands, kept), *operands, made, *more)
+
+    @cached_property
+    def _pieces(self) -> tuple[Pieces, Pieces]:
+        """What a GPU does on the way forward, and back."""
+        table = self.table
+        facts = table.gates_back, table.num_qubits, table.num_shared
+        back = pieces_of(*facts, True)  # their numbers are those of their sums, too, so they come first
+        return pieces_of(*facts, False, len(back.firsts)), back
+
+    @property
+    def _num_scaled(self) -> int:
+        """Number of the sums of gates that are scaled, on a GPU."""
+        return len(self._pieces[1].firsts) * scaled_gates.num_sums(self.table.is_complex)
+
+    def _plan(self, backward: bool, gates: np.ndarray) -> np.ndarray:
+        """Returns what the native code of a CPU is told; see `whole_driver.py`."""
+        table, facts = self.table, np.zeros(len(Facts), np.int32)
+        facts[Facts.QUBITS], facts[Facts.BATCH] = table.num_qubits, self.batch
+        facts[Facts.TILES], facts[Facts.WORKERS] = self._num_tiles, self._num_workers
+        facts[Facts.ROOM], facts[Facts.STATE] = self._room(backward), self._strings is None
+        facts[Facts.NUM_MADE], facts[Facts.NUM_COMPOSED] = table.num_made, table.num_composed
+        recipes = np.concatenate([np.zeros(0, np.int32), *table.recipes])
+        constants, givens = table.constants.reshape(-1), self._givens
+        facts[Facts.NUM_TABLES] = givens.num_tables
+        of_givens = givens.rotations, givens.factors
+        parts = [gates, givens.gates_back, self._rows, recipes, constants.view(np.int32), *of_givens]
+        counts = [len(part) for part in (gates, givens.gates_back, self._rows, table.recipes, constants, *of_givens)]
+        end = len(facts)
+        for place, part, count in zip(PLACES, parts, counts, strict=True):
+            facts[place], facts[place + 1] = end, count
+            end += part.size
+        return np.concatenate([facts, *(part.reshape(-1) for part in parts)])
+
+    def _launch(self, backward: bool, operands: Sequence[Array | np.ndarray], kept: bool) -> np.ndarray:
+        """Returns the shape of a launch on a GPU, and then what the kernel is told."""
+        shape, words = self._shape(backward), np.zeros(len(Launch), np.int32)
+        assert shape is not None
+        words[Launch.QUBITS], words[Launch.BATCH] = self.table.num_qubits, self.batch
+        words[Launch.TILES] = -(-self.batch // shape.lanes)
+        words[Launch.LANES], words[Launch.GROUPS] = shape.lanes.bit_length() - 1, shape.groups.bit_length() - 1
+        words[Launch.NUM_GATES] = operands[0].shape[0] if backward and kept else self._pieces[0].count
+        words[Launch.NUM_GATES_BACK], words[Launch.NUM_SCALED] = self._pieces[1].count, self._num_scaled
+        places = [Launch.NUM_READ, Launch.NUM_SHARED, Launch.NUM_OWN]
+        words[places] = [operand.shape[0] for operand in operands[2:]]
+        words[Launch.NUM_MADE], words[Launch.KEPT] = self.table.num_made, kept
+        words[Launch.STATE], words[Launch.SCRATCH] = self._strings is None, self._scratch_shape(backward)[1]
+        words[Launch.STAGING], words[Launch.STAGING_SIZE] = shape.staging, shape.staging_size
+        sizes = [shape.blocks, shape.lanes * shape.groups, shape.memory]
+        return np.concatenate([np.array(sizes, np.int32), words])
+
+    @cached_property
+    def _givens(self) -> Givens:
+        """What a CPU does for the entries of the table."""
+        table = self.table
+        if self._num_tiles == 1:  # the tables would cost what they save
+            return givens_of(table.gates_back, table.num_qubits, 0)
+        return givens_of(table.gates_back, table.num_qubits, table.num_shared, table.signs)
+
+    @cached_property
+    def _gates(self) -> np.ndarray:
+        """The entries that a CPU follows forwards, int32 `[gates, ENTRY]`."""
+        return pair_neighbours(self._givens.gates, self.table.num_qubits)
+
+    # Sizes. ---------------------------------------------------------------------------------------------------
+
+    @property
+    def _num_tiles(self) -> int:
+        return -(-self.batch // self._num_lanes)
+
+    @property
+    def _num_lanes(self) -> int:
+        """Number of examples in a vector."""
+        return int(VECTOR_BYTES // (8 if self._is_wide else self.dtype.itemsize))
+
+    @property
+    def _is_wide(self) -> bool:
+        """Whether a CPU computes in float64: so few examples leave half of a vector of float32 empty."""
+        return self.platform == "cpu" and self.dtype.itemsize == 4 and self.batch <= VECTOR_BYTES // 8
+
+    @property
+    def _num_workers(self) -> int:
+        return native_workers(self._num_tiles, len(self._gates) * 2**self.table.num_qubits)
+
+    def _room(self, backward: bool) -> int:
+        table = self.table
+        more = len(self._givens.rotations), self._givens.num_tables, 8 if self._is_wide else self.dtype.itemsize
+        return room_bytes(table.num_qubits, table.num_coefficients, backward, table.is_complex, *more)
+
+    @property
+    def _num_sums(self) -> int:
+        """Number of parts in which the sums over the examples come."""
+        shape = self._shape(True) if self.platform == "cuda" else None
+        return 1 if shape is None else shape.blocks
+
+    def _shape(self, backward: bool) -> Shape | None:
+        """Returns the shape of a launch on a GPU; None where it cannot be."""
+        gpu = device.gpu()
+        if self.dtype.itemsize != 4 or gpu is None:
+            return None
+        table = self.table
+        wanted = demands(table.gates_back, table.is_complex, backward)
+        return shape_of(table.num_qubits, self.batch, *wanted, *gpu)
+
+    def _scratch_shape(self, backward: bool) -> tuple[int, int]:
+        if self.platform == "cuda":
+            shape, count = self._shape(backward), self.table.num_made
+            assert shape is not None
+            return shape.blocks, shape.lanes * (count + backward * (self.table.num_coefficients + self._num_scaled))
+        return self._num_workers, self._room(backward) // self.dtype.itemsize
+
+    def _scratch_bytes(self, backward: bool) -> int:
+        return math.prod(self._scratch_shape(backward)) * self.dtype.itemsize
+
+    # What is read. --------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _strings(self) -> tuple[np.ndarray, np.ndarray] | None:
+        return strings_of(self.readout, self.table.frame, self.dtype)
+
+    @property
+    def _num_values(self) -> int:
+        """Number of values that are read: strings, or real and imaginary parts of amplitudes."""
+        return len(self._rows) * (2 if self._strings is None else 1)
+
+    @cached_property
+    def _rows(self) -> np.ndarray:
+        return self.table.frame.rows() if self._strings is None else self._strings[0]
+
+
+@lru_cache(maxsize=MAX_KEPT_PLANS)
+def native_of(
+    circuit: Circuit,
+    readout: Readout,
+    batched: frozenset[str],
+    batch: int,
+    dtype: np.dtype[Any],
+    platform: str = "cpu",
+) -> Native | None:
+    """Returns the simulation of a circuit on |0...0> by the native code; None where it can't be.
+
+    Args:
+      circuit: what to run.
+      readout: what is read.
+      batched: names of the parameters that differ between examples, and 'inputs' where these do.
+      batch: number of examples.
+      dtype: real dtype, as NumPy has it.
+      platform: 'cpu' or 'cuda'.
+    """
+    usable = is_available() and (platform == "cpu" or device.gpu() is not None)
+    table = table_of(circuit, batched, platform == "cpu") if usable else None
+    return None if table is None else Native(table, readout, batch, dtype, platform)

@@ -1,0 +1,98 @@
+"""What is read from the final state: hashable functions, complex `[2**n, batch]` -> real arrays `[..., batch]`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from qjax.quantum.circuits.operation import Operation
+from qjax.quantum.compile.relabelling import Frame
+from qjax.quantum.measure.expectation import marginal, observable_values, squared
+from qjax.quantum.measure.observables import Observable
+from qjax.quantum.measure.pauli import PauliString, PauliSum
+from qjax.types import Array
+
+# Permutations that add bits to bits, modulo 2, or turn one over: they take each string of I and Z to another one.
+_LINEAR = ("x", "cx", "swap")
+
+
+@runtime_checkable
+class Readout(Protocol):
+    """What is read from the final state."""
+
+    def __call__(self, state: Array) -> tuple[Array, ...]:
+        """Returns real arrays `[..., batch]`."""
+
+    @property
+    def folds(self) -> bool:
+        """Whether a linear permutation at the end of the circuit can go into the readout."""
+
+    def before(self, operations: Sequence[Operation]) -> "Readout":
+        """Returns what reads from the state before these operations what this reads after them; see `is_linear`."""
+
+
+@dataclass(frozen=True)
+class StateReadout:
+    """The amplitudes themselves, as real and imaginary parts."""
+
+    folds = False
+
+    def __call__(self, state: Array) -> tuple[Array, ...]:
+        return state.real, state.imag
+
+    def before(self, operations: Sequence[Operation]) -> Readout:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class ProbabilityReadout:
+    """The probability of each outcome of some qubits, `[2**k, batch]`."""
+
+    kept: tuple[int, ...]
+    folds = False
+
+    def __call__(self, state: Array) -> tuple[Array, ...]:
+        n = int(state.shape[0]).bit_length() - 1
+        return (marginal(squared(state), self.kept, n),)
+
+    def before(self, operations: Sequence[Operation]) -> Readout:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class ExpectationReadout:
+    """The expectation values `[observables, batch]`."""
+
+    observables: tuple[Observable, ...]
+
+    @property
+    def folds(self) -> bool:
+        return all(
+            isinstance(item, PauliString | PauliSum)
+            and all(set(s.paulis) <= {"I", "Z"} for _, s in item.to_sum().terms)
+            for item in self.observables
+        )
+
+    def __call__(self, state: Array) -> tuple[Array, ...]:
+        return (observable_values(state, self.observables),)
+
+    def before(self, operations: Sequence[Operation]) -> Readout:
+        frame = Frame(self.observables[0].num_qubits)
+        moves: dict[str, Callable[..., None]] = {"x": frame.x, "cx": frame.cx, "swap": frame.swap}
+        for op in operations:
+            moves[op.gate.name](*op.qubits)
+        return ExpectationReadout(tuple(_sum_before(item.to_sum(), frame) for item in self.observables))  # type: ignore[union-attr]
+
+
+def is_linear(operations: Sequence[Operation]) -> bool:
+    """Whether a permutation is made of X, CX and SWAP alone."""
+    return all(op.gate.name in _LINEAR and not op.controls for op in operations)
+
+
+def _sum_before(total: PauliSum, frame: Frame) -> PauliSum:
+    """Returns the sum of strings of I and Z that has the same values before a linear permutation."""
+    terms = []
+    for coefficient, string in total.terms:
+        mask, flip = frame.string(string.paulis)
+        letters = "".join("Z" if mask >> q & 1 else "I" for q in range(frame.num_qubits))
+        terms.append(((-1.0) ** flip * coefficient, PauliString(letters)))
+    return PauliSum(tuple(terms))

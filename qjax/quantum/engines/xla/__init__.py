@@ -1,0 +1,1 @@
+"""The engine of plain JAX code, right on every device."""

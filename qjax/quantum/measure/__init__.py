@@ -1,0 +1,1 @@
+"""What is read from a state: observables, expectation values, samples, reduced states."""

@@ -1,0 +1,187 @@
+"""What operations do to a state `[2**n, batch]`: matrices, diagonals, permutations, Pauli rotations, controls."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from qjax.quantum.circuits.operation import Operation
+from qjax.quantum.states.angle_values import Values
+from qjax.quantum.states.barriers import barrier
+from qjax.quantum.states.matrices import Matrix, diagonal, gate_matrix
+from qjax.types import Array
+
+# A matrix with more entries than this that are not 0 is applied as a matrix product, not entry by entry.
+MAX_SLICED_ENTRIES = 64
+# A Pauli rotation on more qubits than this is never a matrix.
+MAX_PAULI_MATRIX_QUBITS = 2
+
+
+def num_qubits_of(state: Array) -> int:
+    """Returns n for a state `[2**n, batch]`."""
+    return int(state.shape[0]).bit_length() - 1
+
+
+def apply_operation(state: Array, op: Operation, values: Values) -> Array:
+    """Applies one operation by itself, of any kind."""
+    if op.controls:
+        return _where_controls_hold(state, op, lambda part, inner: apply_operation(part, inner, values))
+    if op.is_barrier:
+        return state
+    if op.gate.structure == "diagonal":
+        return multiply_diagonal(state, diagonal(op, values), op.qubits)
+    if op.gate.structure == "permutation":
+        return _permute(state, op)
+    if op.gate.name == "pauli_rotation" and op.gate.num_qubits > MAX_PAULI_MATRIX_QUBITS:
+        return _rotate_about_paulis(state, op, values)
+    matrix = gate_matrix(op, values)
+    return apply_matrix(state, matrix if op.angles else op.gate.matrix(), op.qubits)
+
+
+def apply_matrix(state: Array, matrix: Any, qubits: Sequence[int]) -> Array:
+    """Applies a matrix to some qubits.
+
+    Few entries are done by sliced multiply-adds, which keep the loops over the batch plain; many as a matrix product.
+
+    Args:
+      state: `[2**n, batch]`.
+      matrix: `[d, d, 1]` or `[d, d, batch]`, or a NumPy constant `[d, d]`, whose zeros cost nothing; d = 2**k.
+      qubits: k of them; the first is the most significant bit of the matrix.
+    """
+    constant = isinstance(matrix, np.ndarray) and matrix.ndim == 2
+    entries = np.count_nonzero(matrix) if constant else matrix.shape[0] ** 2
+    if entries > MAX_SLICED_ENTRIES:
+        return _apply_product(state, matrix, qubits)
+    cut, axes = _split_axes(state, qubits)
+    pieces = [cut]
+    for axis in axes:
+        pieces = [half for piece in pieces for half in lax.split(piece, (1, 1), axis=axis)]
+    rows = _multiply_add(matrix, pieces)
+    for axis in reversed(axes):
+        rows = [lax.concatenate(rows[i : i + 2], axis) for i in range(0, len(rows), 2)]
+    return rows[0].reshape(state.shape[0], -1)
+
+
+def multiply_diagonal(state: Array, factor: Matrix, qubits: Sequence[int]) -> Array:
+    """Multiplies the state by a diagonal on some qubits, `[2**k, 1 or batch]`."""
+    cut, axes = _split_axes(state, qubits)
+    order = sorted(range(len(qubits)), key=lambda i: qubits[i])
+    batch = factor.shape[-1]
+    spread = factor.reshape((2,) * len(qubits) + (batch,)).transpose((*order, len(qubits)))
+    shape = [1] * cut.ndim
+    for axis in axes:
+        shape[axis] = 2
+    product: Array = cut * spread.reshape((*shape[:-1], batch))
+    return product.reshape(state.shape[0], -1)
+
+
+def _split_axes(state: Array, qubits: Sequence[int]) -> tuple[Array, list[int]]:
+    """Returns the state with one axis of 2 for each qubit, and those axes in the order of `qubits`.
+
+    The shape is [2**gap, 2, 2**gap, 2, ..., 2**gap, batch]: few axes, whatever the number of qubits.
+    """
+    n = num_qubits_of(state)
+    axes = [0] * len(qubits)
+    shape: list[int] = []
+    previous = -1
+    for i in sorted(range(len(qubits)), key=lambda i: qubits[i]):
+        shape += [2 ** (qubits[i] - previous - 1), 2]
+        axes[i], previous = len(shape) - 1, qubits[i]
+    return state.reshape([*shape, 2 ** (n - previous - 1), state.shape[1]]), axes
+
+
+def _apply_product(state: Array, matrix: Any, qubits: Sequence[int]) -> Array:
+    """Applies a matrix `[d, d]`, or `[d, d, batch]`, as a matrix product, the qubits' axes in front."""
+    cut, axes = _split_axes(state, qubits)
+    front = jnp.moveaxis(cut, axes, range(len(axes)))
+    dim, batch = 2 ** len(axes), state.shape[1]
+    columns = front.reshape(dim, -1, batch)
+    matrix = jnp.asarray(matrix, state.dtype)
+    if matrix.ndim == 2 or matrix.shape[2] == 1:
+        rows = jnp.einsum("rc,cmb->rmb", matrix.reshape(dim, dim), columns, precision=lax.Precision.HIGHEST)
+    else:
+        wide = jnp.broadcast_to(columns, (*columns.shape[:2], matrix.shape[2]))
+        rows = jnp.einsum("rcb,cmb->rmb", matrix, wide, precision=lax.Precision.HIGHEST)
+    back = jnp.moveaxis(rows.reshape((*front.shape[:-1], rows.shape[-1])), range(len(axes)), axes)
+    return back.reshape(state.shape[0], -1)
+
+
+def _permute(state: Array, op: Operation) -> Array:
+    """Applies a permutation: a few qubits by sliced copies, more by a gather of rows brought to the front."""
+    assert op.gate.permutation is not None
+    image = op.gate.permutation()
+    if len(image) <= MAX_SLICED_ENTRIES:
+        matrix = np.zeros((len(image), len(image)))
+        matrix[image, np.arange(len(image))] = 1
+        return apply_matrix(state, matrix, op.qubits)
+    source = np.empty(len(image), np.int32)
+    source[image] = np.arange(len(image), dtype=np.int32)
+    cut, axes = _split_axes(state, op.qubits)
+    front = jnp.moveaxis(cut, axes, range(len(axes)))
+    moved = jnp.take(front.reshape(len(image), -1), source, axis=0, unique_indices=True, mode="clip")
+    return jnp.moveaxis(moved.reshape(front.shape), range(len(axes)), axes).reshape(state.shape)
+
+
+def _rotate_about_paulis(state: Array, op: Operation, values: Values) -> Array:
+    """exp(-i theta P / 2) |psi> = cos(theta/2) |psi> - i sin(theta/2) P |psi>; P moves and signs amplitudes only."""
+    n = num_qubits_of(state)
+    letters = op.gate.data.decode()
+    flipped = sum(1 << (n - 1 - q) for q, letter in zip(op.qubits, letters, strict=True) if letter in "XY")
+    rows = np.arange(2**n, dtype=np.int32)
+    # Row r of P |psi> is the product over qubits of: Z (-1)**bit, Y -i for bit 0 and i for bit 1, bits those of r.
+    signs = np.zeros(2**n, np.int32)  # powers of i
+    for q, letter in zip(op.qubits, letters, strict=True):
+        bit = (rows >> (n - 1 - q)) & 1
+        signs += {"I": 0 * bit, "X": 0 * bit, "Z": 2 * bit, "Y": 3 + 2 * bit}[letter]
+    half = values.angle(op.angles[0])[None, :] / 2
+    cos, sin = (f(half).astype(state.dtype) for f in (jnp.cos, jnp.sin))
+    factors = np.array([1, 1j, -1, -1j])[signs % 4].astype(state.dtype)[:, None] * np.asarray(-1j, state.dtype)
+    moved = jnp.take(state, rows ^ flipped, axis=0, unique_indices=True, mode="clip")
+    turned: Array = state * barrier(cos) + moved * factors * barrier(sin)
+    return turned
+
+
+def _where_controls_hold(state: Array, op: Operation, act: Callable[[Array, Operation], Array]) -> Array:
+    """Applies an operation to the part of the state where its controls have their values."""
+    cut, axes = _split_axes(state, op.controls)
+    start = [0] * cut.ndim
+    size = list(cut.shape)
+    for axis, value in zip(axes, op.control_values, strict=True):
+        start[axis], size[axis] = value, 1
+    part = lax.slice(cut, start, [a + b for a, b in zip(start, size, strict=True)])
+    left = [q for q in range(num_qubits_of(state)) if q not in op.controls]
+    inner = Operation(op.gate, tuple(left.index(q) for q in op.qubits), op.angles)
+    done = act(part.reshape(2 ** len(left), -1), inner)
+    if done.shape[1] > state.shape[1]:
+        cut = jnp.broadcast_to(cut, (*cut.shape[:-1], done.shape[1]))
+    whole = lax.dynamic_update_slice(cut, done.reshape((*size[:-1], done.shape[1])), start)
+    return whole.reshape(state.shape[0], -1)
+
+
+def _multiply_add(matrix: Any, pieces: list[Array]) -> list[Array]:
+    """Returns row r = sum over c of matrix[r, c] * pieces[c], for every r."""
+    dim, rank = len(pieces), pieces[0].ndim
+    if isinstance(matrix, np.ndarray) and matrix.ndim == 2:
+        return [_constant_row(matrix[r], pieces) for r in range(dim)]
+    flat = lax.split(barrier(jnp.asarray(matrix).reshape(dim * dim, -1)), [1] * (dim * dim), axis=0)
+    entries = [entry.reshape((1,) * (rank - 1) + (-1,)) for entry in flat]
+    rows = []
+    for r in range(dim):
+        row = entries[r * dim] * pieces[0]
+        for c in range(1, dim):
+            row = row + entries[r * dim + c] * pieces[c]
+        rows.append(row)
+    return rows
+
+
+def _constant_row(weights: np.ndarray, pieces: list[Array]) -> Array:
+    """Sum of constant weights times pieces, zeros left out; a unitary has no row of zeros."""
+    total = None
+    for weight, piece in zip(weights, pieces, strict=True):
+        if weight == 0:
+            continue
+        scaled = piece if weight == 1 else piece * np.asarray(weight, piece.dtype).reshape((1,) * piece.ndim)
+        total = scaled if total is None else total + scaled
+    return jnp.zeros_like(pieces[0]) if total is None else total

@@ -1,0 +1,319 @@
+"""Small matrices of operations and of runs of them: multiplied before the state is touched.
+
+A matrix is `[d, d, ...]`, its further axes those of the angles that it was made from: `[1 or batch]` where one
+operation is applied by itself, `[count, 1 or batch]` where `count` blocks of one form are built together.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from qjax.quantum.circuits.operation import Operation
+from qjax.quantum.states.angle_values import Values
+from qjax.quantum.states.reduction import number_within_period
+from qjax.quantum.states.row_numbers import source_rows
+from qjax.types import Array
+
+# A NumPy constant [d, d, 1, ...] as long as every factor is one, a traced array after that.
+Matrix = Any
+
+
+def gate_matrix(op: Operation, values: Values) -> Matrix:
+    """Returns the matrix of an operation's gate, controls left out, `[d, d, 1]` or `[d, d, batch]`."""
+    return _gate_matrix(op, _angles(op, values), values.complex_dtype, 1)
+
+
+def diagonal(op: Operation, values: Values) -> Matrix:
+    """Returns the diagonal of a diagonal operation's gate, controls left out, `[d, 1]` or `[d, batch]`."""
+    assert op.gate.diagonal is not None
+    if not op.angles:
+        constant: np.ndarray = op.gate.diagonal()
+        return constant.astype(values.complex_dtype)[:, None]
+    return op.gate.diagonal(*_angles(op, values))
+
+
+def _angles(op: Operation, values: Values) -> list[Array]:
+    """Returns the operation's angles, all `[1]` or all `[batch]`."""
+    return _alike(values.each(op.angles))
+
+
+def _alike(angles: Sequence[Array]) -> list[Array]:
+    """Broadcasts angles `[1 or batch]`, or `[1 or count, 1 or batch]`, to one shape."""
+    shape = np.broadcast_shapes(*(angle.shape for angle in angles))
+    return [jnp.broadcast_to(angle, shape) for angle in angles]
+
+
+def _gate_matrix(op: Operation, angles: Sequence[Array], dtype: Any, num_axes: int) -> Matrix:
+    if not op.angles:
+        constant: np.ndarray = op.gate.matrix()
+        return constant.astype(dtype).reshape(constant.shape + (1,) * num_axes)
+    return op.gate.matrix(*angles)
+
+
+def _operation_matrix(op: Operation, angles: Sequence[Array], dtype: Any, num_axes: int) -> Matrix:
+    """Returns the matrix on `op.all_qubits`, controls first: the gate's in one block, the identity in others."""
+    matrix = _gate_matrix(op, angles, dtype, num_axes)
+    if not op.controls:
+        return matrix
+    dim, blocks = matrix.shape[0], 2 ** len(op.controls)
+    before = dim * sum(v << i for i, v in enumerate(reversed(op.control_values)))
+    after = dim * blocks - dim - before
+    identity = np.diag([1] * before + [0] * dim + [1] * after).astype(dtype)
+    module = np if isinstance(matrix, np.ndarray) else jnp
+    padded = module.pad(matrix, ((before, after), (before, after)) + ((0, 0),) * num_axes)
+    return padded + identity.reshape(identity.shape + (1,) * num_axes)
+
+
+def product(left: Matrix, right: Matrix) -> Matrix:
+    """Returns left @ right for each entry of the further axes."""
+    return (left[:, :, None] * right[None]).sum(axis=1)
+
+
+def kron(left: Matrix, right: Matrix) -> Matrix:
+    """Returns the Kronecker product: `left` acts on the more significant qubit."""
+    rows, columns = left.shape[0] * right.shape[0], left.shape[1] * right.shape[1]
+    spread = left[:, None, :, None] * right[None, :, None, :]
+    return spread.reshape(rows, columns, *spread.shape[4:])
+
+
+def run_matrix(run: Sequence[Operation], angles: Sequence[Sequence[Array]], dtype: Any, num_axes: int) -> Matrix:
+    """Returns the 2 x 2 product of a run of operations on one qubit, or on none; the identity for an empty run."""
+    matrix: Matrix = np.eye(2, dtype=dtype).reshape((2, 2) + (1,) * num_axes)
+    for i, (op, own) in enumerate(zip(run, angles, strict=True)):
+        factor = _operation_matrix(op, own, dtype, num_axes)
+        is_global_phase = factor.shape[0] == 1
+        matrix = factor * matrix if is_global_phase else product(factor, matrix) if i else factor
+    return matrix
+
+
+# Blocks: built together where they differ in their angles alone. -------------------------------------------
+
+Block = tuple[tuple[int, ...], tuple[Operation, ...]]
+# Part of a block, in order: operations on its qubits at some places, either a run on one or a single one on more.
+Part = tuple[tuple[int, ...], tuple[Operation, ...]]
+
+
+def block_matrices(blocks: Sequence[Block], values: Values) -> list[Matrix]:
+    """Returns the matrix `[d, d, 1 or batch]` of each block, (qubits, operations); the first qubit is the most
+    significant.
+
+    Runs of operations on one qubit, of all blocks, that differ in their angles alone are built as one computation; so
+    are the products of blocks of one form. Built one by one they would cost more than small states do.
+    """
+    parts = [block_parts(*block) for block in blocks]
+    factors = _part_matrices([part for own in parts for part in own], values)
+    groups: dict[Any, list[int]] = {}
+    starts = np.cumsum([0, *map(len, parts)])
+    for i, (own, (qubits, _)) in enumerate(zip(parts, blocks, strict=True)):
+        batched = tuple(factors[starts[i] + j].matrices.shape[3] > 1 for j in range(len(own)))
+        form = tuple((places, ops[0].gate if len(places) > 1 else None) for places, ops in own)
+        controls = tuple((len(ops[0].controls), ops[0].control_values) for _, ops in own if ops)
+        groups.setdefault((len(qubits), form, controls if len(own) else (), batched), []).append(i)
+    matrices: list[Any] = [None] * len(blocks)
+    for members in groups.values():
+        own = parts[members[0]]
+        stacked = [_side_by_side([factors[starts[m] + j] for m in members]) for j in range(len(own))]
+        whole = _block_matrix(own, stacked, len(blocks[members[0]][0]), values.complex_dtype, 2)
+        for i, m in enumerate(members):
+            matrices[m] = whole[:, :, i] if whole.shape[2] > 1 else whole[:, :, 0]
+    return matrices
+
+
+def alike_matrices(blocks: Sequence[Block], values: Values) -> Matrix:
+    """Returns the matrices of blocks that differ in their angles alone, `[d, d, 1 or count, 1 or batch]`."""
+    parts = [block_parts(*block) for block in blocks]
+    factors, size = _part_matrices([part for own in parts for part in own], values), len(parts[0])
+    stacked = [_side_by_side(factors[j::size]) for j in range(size)]
+    return _block_matrix(parts[0], stacked, len(blocks[0][0]), values.complex_dtype, 2)
+
+
+def alike_columns(runs: Sequence[tuple[Operation, ...]], values: Values) -> Matrix:
+    """Returns what runs on one qubit that differ in their angles alone make of |0>, `[2, 1 or count, 1 or batch]`."""
+    ((_, ops, angles),) = _by_form(runs, [1] * len(runs), values)
+    return _run_column(ops, angles, values.complex_dtype)
+
+
+def constant_matrix(operations: Sequence[Operation], qubits: tuple[int, ...]) -> np.ndarray | None:
+    """Returns the block's unitary `[d, d]` in complex128 where it has no angle."""
+    if any(not angle.is_constant for op in operations for angle in op.angles):
+        return None
+    parts = block_parts(qubits, tuple(operations))
+    factors = [_constant_part(ops, places) for places, ops in parts]
+    return np.asarray(_block_matrix(parts, factors, len(qubits), np.complex128, 0))
+
+
+def _constant_part(operations: Sequence[Operation], places: tuple[int, ...]) -> np.ndarray:
+    from qjax.quantum.circuits.custom_gates import in_float64
+
+    matrix = np.eye(2 ** len(places), dtype=np.complex128)
+    for op in operations:
+        angles = [angle.shift for angle in op.angles]
+        gate = in_float64(op.gate.matrix, angles)
+        known = with_matrix(op, gate) if op.angles else op
+        factor = _operation_matrix(known, (), np.complex128, 0)
+        matrix = factor * matrix if factor.shape[0] == 1 else factor @ matrix
+    return matrix
+
+
+def with_matrix(op: Operation, matrix: np.ndarray) -> Operation:
+    """Returns the operation with its gate's angles fixed, so that its matrix is this one."""
+    return replace(op, gate=replace(op.gate, num_angles=0, matrix=lambda: matrix), angles=())
+
+
+def block_parts(qubits: tuple[int, ...], operations: Sequence[Operation]) -> list[Part]:
+    """Returns the parts of a block: a run on each qubit first, then in order what follows."""
+    runs: dict[int, list[Operation]] = {q: [] for q in qubits}
+    parts: list[Part] = []
+
+    def close(wanted: Sequence[int]) -> None:
+        for q in wanted:
+            if runs[q] or len(parts) < len(qubits):
+                parts.append(((qubits.index(q),), tuple(runs[q])))
+                runs[q] = []
+
+    for op in operations:
+        if len(op.all_qubits) < 2:
+            runs[op.all_qubits[0] if op.all_qubits else qubits[0]].append(op)
+            continue
+        close(op.all_qubits if parts else qubits)
+        parts.append((tuple(qubits.index(q) for q in op.all_qubits), (op,)))
+    close(qubits if not parts else [q for q in qubits if runs[q]])
+    return parts
+
+
+def _block_matrix(parts: Sequence[Part], factors: Sequence[Matrix], k: int, dtype: Any, num_axes: int) -> Matrix:
+    """Returns the product of a block's parts: Kronecker products of the first k, on whose rows the others act."""
+    whole = factors[0]
+    for factor in factors[1:k]:
+        whole = kron(whole, factor)
+    for (places, ops), factor in zip(parts[k:], factors[k:], strict=True):
+        if len(places) > 1 and ops[0].gate.structure == "permutation":
+            moved = replace(ops[0], qubits=places[len(ops[0].controls) :], controls=places[: len(ops[0].controls)])
+            whole = whole[source_rows(moved, k)]
+        else:
+            whole = _on_rows(factor, whole, places)
+    return whole
+
+
+@dataclass(frozen=True, eq=False)
+class _Entry:
+    """One of the matrices `[d, d, count, 1 or batch]` that were built together."""
+
+    matrices: Matrix
+    index: int
+
+
+def _part_matrices(parts: Sequence[Part], values: Values) -> list[_Entry]:
+    """Returns the matrix of each part; those of one form are built together."""
+    matrices: list[Any] = [None] * len(parts)
+    for members, ops, angles in _by_form([ops for _, ops in parts], [len(places) for places, _ in parts], values):
+        whole = run_matrix(ops, angles, values.complex_dtype, 2)
+        for i, m in enumerate(members):
+            matrices[m] = _Entry(whole, i if whole.shape[2] > 1 else 0)
+    return matrices
+
+
+def _by_form(
+    runs: Sequence[tuple[Operation, ...]], widths: Sequence[int], values: Values
+) -> list[tuple[list[int], tuple[Operation, ...], list[list[Array]]]]:
+    """Groups runs of operations that differ in their angles alone.
+
+    Returns:
+      of each group the places of its runs in `runs`, the first of them, and the angles of each of its operations,
+      `[1 or count, 1 or batch]`.
+    """
+    groups: dict[Any, list[int]] = {}
+    for i, (width, ops) in enumerate(zip(widths, runs, strict=True)):
+        form = []
+        for op in ops:
+            batched = tuple(map(values.is_batched, op.angles))
+            form.append((op.gate, len(op.controls), op.control_values, batched))
+        groups.setdefault((width, tuple(form)), []).append(i)
+    found = []
+    for members in groups.values():
+        ops = runs[members[0]]
+        angles = [
+            _alike([values.stacked([runs[m][place].angles[j] for m in members]) for j in range(len(op.angles))])
+            for place, op in enumerate(ops)
+        ]
+        found.append((members, ops, angles))
+    return found
+
+
+def start_columns(runs: Sequence[tuple[Operation, ...]], values: Values) -> list[Array]:
+    """Returns what each run of operations on one qubit makes of |0>, `[2, 1 or batch]`."""
+    columns: list[Any] = [None] * len(runs)
+    for members, ops, angles in _by_form(runs, [1] * len(runs), values):
+        whole = _run_column(ops, angles, values.complex_dtype)
+        for i, m in enumerate(members):
+            columns[m] = jnp.asarray(whole[:, i if whole.shape[1] > 1 else 0])
+    return columns
+
+
+def _run_column(run: Sequence[Operation], angles: Sequence[Sequence[Array]], dtype: Any) -> Matrix:
+    """Returns the first column of `run_matrix`, `[2, 1 or count, 1 or batch]`.
+
+    Neighbours without a batch are multiplied first; one with a batch meets a vector only.
+    """
+    column: Matrix = np.eye(2, dtype=dtype)[:, :1, None]
+    is_first, start = True, 0
+    batched = [any(angle.shape[-1] > 1 for angle in own) for own in angles]
+    for end in range(1, len(run) + 1):
+        if end < len(run) and not batched[end] and not batched[end - 1]:
+            continue
+        matrix = run_matrix(run[start:end], angles[start:end], dtype, 2)
+        column = matrix[:, 0] if is_first else (matrix * column[None]).sum(axis=1)
+        is_first, start = False, end
+    return column
+
+
+def _side_by_side(entries: Sequence[_Entry]) -> Matrix:
+    """Returns several matrices as `[d, d, count, batch]`, or as `[d, d, 1, batch]` where they are the same one."""
+    whole, first = entries[0].matrices, entries[0].index
+    if all(entry.matrices is whole for entry in entries):  # then one slice, where there is a stride
+        steps = {b.index - a.index for a, b in pairwise(entries)} or {0}
+        if steps == {0}:
+            return whole[:, :, first : first + 1]
+        if len(steps) == 1 and min(steps) > 0:
+            return whole[:, :, first : entries[-1].index + 1 : steps.pop()]
+    own = [entry.matrices[:, :, entry.index : entry.index + 1] for entry in entries]
+    module = np if all(isinstance(m, np.ndarray) for m in own) else jnp
+    return module.concatenate(own, axis=2)
+
+
+def _on_rows(factor: Matrix, matrix: Matrix, places: tuple[int, ...]) -> Matrix:
+    """Returns factor @ matrix, with the factor on the row bits `places` of the matrix."""
+    k = matrix.shape[0].bit_length() - 1
+    bits = matrix.reshape((2,) * k + matrix.shape[1:])
+    order = (*places, *(i for i in range(bits.ndim) if i not in places))
+    front = bits.transpose(order)
+    rows = front.reshape(2 ** len(places), -1, *matrix.shape[2:])
+    done = product(factor, rows)
+    wide = done.reshape(*front.shape[: k + 1], *done.shape[2:])
+    return wide.transpose(np.argsort(order)).reshape(matrix.shape[:2] + done.shape[2:])
+
+
+def phase_weights(op: Operation) -> np.ndarray:
+    """Returns the phase of each basis state of `op.all_qubits`, for an angle of 1 where the gate has one, `[2**k]`.
+
+    Every diagonal gate with an angle is exp(i weight angle), with weights of at most 1.
+    """
+    from qjax.quantum.circuits.custom_gates import in_float64
+
+    assert op.gate.diagonal is not None
+    local = np.angle(in_float64(op.gate.diagonal, [1.0] * len(op.angles)))
+    wanted = sum(v << i for i, v in enumerate(reversed(op.control_values)))
+    whole = np.zeros((2 ** len(op.controls), len(local)))
+    whole[wanted] = local
+    return whole.reshape(-1)
+
+
+def constant_phases(op: Operation) -> np.ndarray | None:
+    """Returns the phase of each basis state of a diagonal operation, `[2**k]`; None where an angle is no number."""
+    if not all(angle.is_constant for angle in op.angles):
+        return None
+    return phase_weights(op) * (number_within_period(op.angles[0].shift) if op.angles else 1.0)

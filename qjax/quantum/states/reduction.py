@@ -1,0 +1,263 @@
+"""Angles of any size without their multiples of 4 pi, which is a period of every gate, and arithmetic of angles.
+
+The cosine of 1e30 is as well defined as that of 1, but needs 4 pi to 50 digits. As x is m 2**e with an integer m, it
+is x mod 4 pi = m (2**e mod 4 pi) mod 4 pi, and a table has 2**e mod 4 pi for each exponent e of the dtype (after
+Payne and Hanek 1983, doi:10.1145/1057600.1057602). Numbers are cut into parts of so few bits that their products and
+sums are exact: so it does not matter whether a compiler rounds a product before it adds it, and every device and
+every batch finds the same angle.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache, partial, reduce
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from qjax.quantum.engines.choices import branch_pays
+from qjax.types import Array
+
+# Angles of at most this size are taken as they are: cosine and sine are exact enough up to twice as much.
+LIMIT = 4096.0
+# Numbers of twice the digits, as a sum of two; and the factors of products, a term for each.
+Double = tuple[Any, Any]
+Factors = tuple[tuple[Array, ...], ...]
+
+_FRACTION_BITS = 1216  # more than the exponents of float64, and 128 bits
+
+
+@dataclass(frozen=True, eq=False)
+class _Constants:
+    """What the reduction of a dtype knows.
+
+    Attributes:
+      integer: the integer dtype of the same size.
+      mantissa: bits of a number's fraction; a third of its digits is `width` bits.
+      period: 4 pi in three parts, whose multiples up to 2**(width + 1) are exact.
+      table: for each exponent, and `2 * width` more, 2**e mod 4 pi in two parts, `[exponents, 2]`.
+    """
+
+    integer: Any
+    mantissa: int
+    width: int
+    period: tuple[float, ...]
+    table: np.ndarray
+
+
+@lru_cache
+def _four_pi() -> int:
+    """Returns 4 pi times 2**_FRACTION_BITS, by Machin's formula pi = 16 arctan(1/5) - 4 arctan(1/239)."""
+    extra = 32
+
+    def arctan(inverse: int) -> int:
+        power, total, k = (1 << (_FRACTION_BITS + extra)) // inverse, 0, 1
+        while power:
+            total += power // k if k % 4 == 1 else -(power // k)
+            power, k = power // inverse**2, k + 2
+        return total
+
+    return 4 * (16 * arctan(5) - 4 * arctan(239)) >> extra
+
+
+@lru_cache
+def _constants(dtype: Any) -> _Constants:
+    info, period = np.finfo(dtype), _four_pi()
+    width = -(-(info.nmant + 1) // 3)
+    bits = info.nmant - width - 4  # of the first part behind the point: 11 of float32, 30 of float64
+
+    def cut(number: int, bits: int) -> tuple[float, int]:
+        unit = 1 << (_FRACTION_BITS - bits)
+        count = (number + unit // 2) // unit
+        return count / 2**bits, number - count * unit
+
+    parts, rest = [], period
+    for place in range(3):
+        part, rest = cut(rest, bits + place * (bits + 4))
+        parts.append(part)
+    rows, number = [], 1 << (_FRACTION_BITS + int(info.minexp) - info.nmant - 1)
+    for _ in range(2**info.nexp + 2 * width):
+        first, rest = cut(number - period if 2 * number > period else number, bits)
+        rows.append((first, rest / (1 << _FRACTION_BITS)))
+        number = 2 * number % period
+    integer = np.dtype(f"int{info.bits}")
+    return _Constants(integer, info.nmant, width, tuple(parts), np.array(rows, dtype))
+
+
+def _near(high: Any, low: Any) -> Double:
+    """Returns a number of up to 2**(width + 1) periods, in two parts, without its multiples of 4 pi."""
+    first, *others = _constants(np.dtype(high.dtype)).period
+    periods = jnp.round(high * (0.25 / np.pi))
+    high = high - periods * first
+    for part in others:
+        low = low - periods * part
+    return high, low
+
+
+def _far(x: Any) -> Double:
+    """Returns any number without its multiples of 4 pi."""
+    known = _constants(np.dtype(x.dtype))
+    bits = lax.bitcast_convert_type(x, known.integer)
+    exponent = bits >> known.mantissa & (known.table.shape[0] - 2 * known.width - 1)
+    digits = bits & (2**known.mantissa - 1) | 2**known.mantissa
+    table, high, low = jnp.asarray(known.table), jnp.zeros_like(x), jnp.zeros_like(x)
+    for place in range(0, 3 * known.width, known.width):
+        part = (digits >> place & (2**known.width - 1)).astype(x.dtype)
+        row = table[exponent + place]
+        high, low = high + part * row[..., 0], low + part * row[..., 1]
+    high, low = _near(high, low)
+    sign = jnp.where(jnp.isfinite(x), jnp.sign(x), jnp.nan)
+    return high * sign, low * sign
+
+
+def _is_large(x: Any) -> Any:
+    return ~(jnp.abs(x) <= LIMIT)
+
+
+def _by_size(x: Array, anywhere: Any, near: Any, *operands: Any) -> Any:
+    """Returns what `near` does where no number is large, else what `anywhere` does."""
+    if not branch_pays(x.size):
+        return anywhere(*operands)
+    return lax.cond(jnp.any(_is_large(x)), anywhere, near, *operands)
+
+
+@jax.custom_jvp
+def bounded(angles: Array) -> Array:
+    """Returns angles as they are, but those beyond `LIMIT` within 2 pi of 0, and NaN where they are infinite."""
+
+    def anywhere(x: Any) -> Any:
+        high, low = _far(x)
+        return jnp.where(_is_large(x), high + low, x)
+
+    return _by_size(angles, anywhere, lambda x: x, angles)  # type: ignore[no-any-return]
+
+
+@bounded.defjvp
+def _bounded_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Any, Any]:
+    return bounded(*primals), tangents[0]
+
+
+@jax.custom_jvp
+def within_period(angles: Array) -> Array:
+    """Returns `bounded` angles within 2 pi of 0: what may be added to others."""
+    high, low = _near(angles, jnp.zeros_like(angles))
+    return high + low  # type: ignore[no-any-return]
+
+
+@within_period.defjvp
+def _within_period_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Any, Any]:
+    return within_period(*primals), tangents[0]
+
+
+def number_within_period(angle: float) -> float:
+    """Returns a number without its multiples of 4 pi, within 2 pi of 0."""
+    return float(2 * np.arctan2(np.sin(angle / 2), np.cos(angle / 2)))  # NumPy's are exact for any size
+
+
+# Arithmetic. -----------------------------------------------------------------------------------------------------
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def angle_sum(shift: float, scales: tuple[float, ...], factors: Factors) -> Array:
+    """Returns shift + sum of scale * product of factors, mod 4 pi, within 2 pi of 0: exact but for its last digit.
+
+    Products of three factors and more have twice the digits of the dtype before they are reduced: 44 bits of float32,
+    100 of float64. Derivatives are rounded as usual.
+
+    Args:
+      shift: in float64.
+      scales: in float64, one a term.
+      factors: of each term, arrays that broadcast.
+    """
+    dtype, rest = factors[0][0].dtype, number_within_period(shift)
+    doubles, total = [], None
+    for scale, (first, *others) in zip(scales, factors, strict=True):
+        term = _split(first)
+        for other in others:
+            term = [piece for part in _product(term, _split(other)) for piece in _split(part)]
+        double = _product(term, _pieces(scale, dtype))
+        doubles.append(double)
+        total = double if total is None else _add(total, double)
+    if rest:
+        high = float(np.asarray(rest, dtype))
+        total = _add(total, (high, rest - high))  # type: ignore[arg-type]
+    size = reduce(jnp.maximum, [jnp.abs(high) for high, _ in doubles])
+
+    def anywhere(total: Double, factors: Factors) -> Any:
+        pieces = [jnp.full_like(size, piece) for piece in _pieces(rest, dtype)]
+        for scale, (first, *others), double in zip(scales, factors, doubles, strict=True):
+            if len(others) > 1:  # exact pieces would be too many: their number grows ninefold a factor
+                pieces += double
+                continue
+            term = _split(first)
+            for other in others:
+                term = [piece for x in term for y in _split(other) for piece in _split(x * y)]
+            pieces += [piece * number for piece in term for number in _pieces(scale, dtype)]
+        high, low = _far(jnp.stack(jnp.broadcast_arrays(*pieces)))
+        return jnp.where(_is_large(size), sum(_near(high.sum(axis=0), low.sum(axis=0))), near(total, factors))
+
+    def near(total: Double, factors: Factors) -> Any:
+        return sum(_near(*total))
+
+    return _by_size(size, anywhere, near, total, factors)  # type: ignore[no-any-return]
+
+
+@angle_sum.defjvp
+def _angle_sum_jvp(
+    shift: float, scales: tuple[float, ...], primals: tuple[Factors], tangents: tuple[Factors]
+) -> tuple[Any, Any]:
+    def plain(factors: Factors) -> Any:
+        total: Any = 0.0
+        for scale, (first, *others) in zip(scales, factors, strict=True):
+            term = first * scale
+            for other in others:
+                term = term * other
+            total = total + term
+        return total
+
+    return angle_sum(shift, scales, *primals), jax.jvp(plain, primals, tangents)[1]
+
+
+def _split(x: Any) -> list[Any]:
+    """Returns numbers of half as many digits, whose sum it is."""
+    known = _constants(np.dtype(x.dtype))
+    digits, found = (known.mantissa + 1) // 2, []
+    kept = -1 << (known.mantissa + 1 - digits)
+    for _ in range(known.mantissa // digits):
+        bits = lax.bitcast_convert_type(x, known.integer) & kept
+        found.append(lax.bitcast_convert_type(bits, x.dtype))
+        x = x - found[-1]
+    return [*found, x]
+
+
+def _pieces(number: float, dtype: Any) -> list[float]:
+    """Returns numbers of half as many digits as the dtype has, whose sum it is, the largest first."""
+    found: list[float] = []
+    digits = (np.finfo(dtype).nmant + 1) // 2
+    while number:
+        exponent = int(np.frexp(number)[1]) - digits
+        found.append(float(np.ldexp(np.trunc(np.ldexp(number, -exponent)), exponent)))
+        number -= found[-1]
+    return found or [0.0]
+
+
+def _product(left: list[Any], right: list[Any]) -> Double:
+    """Returns the product of two sums of pieces, each at most 2**-12 (float32) of the one before it.
+
+    Products of two pieces are exact; those below 2**-44 (float32) or 2**-100 of the first one are left out.
+    """
+    pairs = sorted((i + j, i, j) for i in range(len(left)) for j in range(len(right)) if i + j < 4)
+    total: Any = None
+    for _, i, j in pairs:
+        piece = left[i] * right[j]
+        total = (piece, jnp.zeros_like(piece)) if total is None else _add(total, (piece, 0.0))
+    return total  # type: ignore[no-any-return]
+
+
+def _add(left: Double, right: Double) -> Double:
+    """Returns the sum of two numbers of twice the digits (Knuth's two-sum)."""
+    total = left[0] + right[0]
+    share = total - left[0]
+    error = (left[0] - (total - share)) + (right[0] - share)
+    return total, error + (left[1] + right[1])

@@ -1,0 +1,1 @@
+"""Circuits that are ready made, and first values of their parameters."""
