@@ -57,7 +57,6 @@ def get_config() -> ConfigDict:
     head.num_iterations = 1  # 'grover': rounds of amplification a class; at most Grover's number for num_qubits
     head.phases = "fixed"  # 'grover': angles of the reflections, 'fixed' (pi) | 'trainable' (near pi at first)
     head.simulation = "probabilities"  # 'grover': rounds on the labels' 'probabilities' (fast, exact) | on 'states'
-    head.reverse_pass = "auto"  # of the circuit: states 'store'd, 'recompute'd, 'rerun' | 'auto': by size
     head.hidden_size = 8  # 'mlp': units; 8 has the parameter count of the 8-qubit head to within 5 %
 
     optimizer = config.optimizer = ConfigDict()

@@ -31,12 +31,14 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "head.readout": ("expectation", "log_probabilities"),
     "head.phases": ("fixed", "trainable"),
     "head.simulation": ("probabilities", "states"),
-    "head.reverse_pass": ("auto", "store", "recompute", "rerun"),
     "optimizer.schedule": ("cosine", "linear", "constant"),
     "optimizer.name": ("adamw", "sgd"),
     "train.metric": ("accuracy", "balanced_accuracy", "f1", "macro_f1", "loss"),
     "train.parallel": ("shard_map", "pmap"),
 }
+
+# Keys of earlier versions, and what took their place.
+REMOVED = {"head.reverse_pass": "the engine chooses it now (`--mode=explain` says which one runs)"}
 
 Rule = tuple[Callable[[Any], bool], str]
 
@@ -141,7 +143,6 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "head.num_iterations": (GROVER,),
     "head.phases": (GROVER,),
     "head.simulation": (GROVER,),
-    "head.reverse_pass": (CIRCUIT,),
     "head.hidden_size": (("head.name", ("mlp",)),),
     "optimizer.circuit_learning_rate": (CIRCUIT,),
     "optimizer.encoder_learning_rate": (FULL,),
@@ -192,6 +193,8 @@ def check_key(
     known = schema() if keys is None else keys
     if key in known:
         return
+    if key in REMOVED:
+        fail(argument, "be left out", f"a key of earlier versions: {REMOVED[key]}")
     section, _, leaf = key.rpartition(".")
     near = nearest(key, known)
     sections = {section, key, near.rpartition(".")[0] if near else ""} - {""}

@@ -24,8 +24,7 @@ class CircuitHead(nn.Module):
     """A head whose features are projected to one angle a qubit, in (-pi, pi) by pi tanh.
 
     The angles enter as rotations about `encoding_axis`; a hardware-efficient ansatz follows. What is done with the
-    state is the subclass's, whose circuit parameters are those of its module `quantum`. How the reverse pass gets at
-    the circuit's states is `reverse_pass` (`qjax.quantum.simulate`).
+    state is the subclass's, whose circuit parameters are those of its module `quantum`.
     """
 
     num_classes: int
@@ -35,7 +34,6 @@ class CircuitHead(nn.Module):
     rotations: tuple[str, ...] = ("ry", "rz")
     entangler: str = "cx"
     pattern: str = "ring"
-    reverse_pass: str = "auto"
     dropout: float = 0.0
 
     def setup(self) -> None:

@@ -118,7 +118,6 @@ class AmplifiedProbabilities(nn.Module):
       phases: 'fixed' (all pi) or 'trainable' (parameter `phases` `[num_iterations, 2]`, near pi at first).
       simulation: 'probabilities' follows each label's probability through the rounds, 'states' the whole state. They
         differ by rounding.
-      reverse_pass: of the run of A, see `qjax.quantum.simulate`.
     """
 
     circuit: Circuit
@@ -127,7 +126,6 @@ class AmplifiedProbabilities(nn.Module):
     num_iterations: int
     phases: str
     simulation: str = "probabilities"
-    reverse_pass: str = "auto"
 
     def setup(self) -> None:
         names = self.circuit.parameter_shapes
@@ -143,7 +141,7 @@ class AmplifiedProbabilities(nn.Module):
 
     def prepare(self, inputs: Float[Array, "batch num_inputs"]) -> Complex[Array, "batch labels rest"]:
         """Returns the prepared states; the label qubits are those of the second axis."""
-        state = quantum.state(self.circuit, self.params, inputs, reverse_pass=self.reverse_pass)
+        state = quantum.state(self.circuit, self.params, inputs)
         labels = 2**self.num_label_qubits
         return state.reshape((len(inputs), labels, state.shape[-1] // labels))
 
@@ -153,7 +151,7 @@ class AmplifiedProbabilities(nn.Module):
             scores = self.scores_of_states(flat)
         else:
             qubits = tuple(range(self.num_label_qubits))
-            before = quantum.probabilities(self.circuit, self.params, flat, qubits, reverse_pass=self.reverse_pass)
+            before = quantum.probabilities(self.circuit, self.params, flat, qubits)
             scores = amplified_probability(before[:, : self.num_classes], self.turns())
         return scores.reshape((*inputs.shape[:-1], self.num_classes))
 
@@ -215,7 +213,6 @@ class GroverHead(CircuitHead):
             num_iterations=self.num_iterations,
             phases=self.phases,
             simulation=self.simulation,
-            reverse_pass=self.reverse_pass,
         )
 
     def circuits(self) -> dict[str, Circuit]:

@@ -67,7 +67,6 @@ class VariationalHead(CircuitHead):
             circuit=self.circuit(),
             observables=self.observables(),
             probability_qubits=self.label_qubits(),
-            reverse_pass=self.reverse_pass,
         )
         if self.readout == "expectation":
             self.output = nn.Dense(self.num_classes)

@@ -22,14 +22,12 @@ class QuantumLayer(nn.Module):
       circuit: what to run; its inputs are the last axis of the call's argument.
       observables: one expectation value each; empty with `probability_qubits`.
       probability_qubits: measure these qubits' joint distribution in the computational basis instead.
-      reverse_pass: how the gradient gets at the states, see `qjax.quantum.simulate`; 'auto' chooses by size.
       init_params: `(key, circuit) -> params`, the initial angles in radians.
     """
 
     circuit: Circuit
     observables: tuple[Observable, ...] = ()
     probability_qubits: tuple[int, ...] = ()
-    reverse_pass: str = "auto"
     init_params: Initializer = quantum.init_params
 
     @nn.compact
@@ -42,8 +40,8 @@ class QuantumLayer(nn.Module):
         flat = inputs.reshape((-1, inputs.shape[-1]))
         if self.probability_qubits:
             qubits = self.probability_qubits
-            outputs = quantum.probabilities(self.circuit, params, flat, qubits, reverse_pass=self.reverse_pass)
+            outputs = quantum.probabilities(self.circuit, params, flat, qubits)
         else:
             observables = self.observables
-            outputs = quantum.expectation(self.circuit, params, flat, observables, reverse_pass=self.reverse_pass)
+            outputs = quantum.expectation(self.circuit, params, flat, observables)
         return outputs.reshape((*batch_shape, outputs.shape[-1]))

@@ -30,9 +30,7 @@ def run(config: ConfigDict, workdir: str | Path | None) -> int:
     """
     head = make_circuit_head(config)
     examples, words = count_examples(config)
-    explanation = quantum.explain(
-        head.circuit(), batch=examples, observables=head.observables(), reverse_pass=head.reverse_pass
-    )
+    explanation = quantum.explain(head.circuit(), batch=examples, observables=head.observables())
     if not is_main_process():
         return 0
     print(f"head      {config.head.name}: a count by a model, not a measurement")

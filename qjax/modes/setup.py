@@ -45,7 +45,7 @@ INFO_FILE = "run.json"
 ENCODER_FOLDER = "encoder"
 
 # Options of the circuit that all quantum heads have.
-CIRCUIT_OPTIONS = ("num_qubits", "encoding_axis", "reps", "rotations", "entangler", "pattern", "reverse_pass")
+CIRCUIT_OPTIONS = ("num_qubits", "encoding_axis", "reps", "rotations", "entangler", "pattern")
 # Options of each head, by the config key that holds them.
 HEAD_OPTIONS = {
     "linear": ("dropout",),

@@ -11,9 +11,6 @@ Arguments in common:
   inputs: `[num_inputs]` for one example, `[batch, num_inputs]` for many; None where the circuit has none.
   initial_state: amplitudes to start from in place of |0...0>, real or complex, `[2**n]` or `[batch, 2**n]`,
     normalised by the caller (`amplitude_state`); None for |0...0>.
-  reverse_pass: 'store' keeps the states for the reverse pass, 'recompute' computes them again from the last one, in
-    the memory of a few states whatever the depth, 'rerun' runs the circuit anew in the reverse pass, in parts of the
-    batch that fit the cache; 'auto' chooses by size (`choices.py`).
 
 With inputs or an initial state of rank 2 every result has the batch as its first axis, also where the circuit does
 not use the inputs.
@@ -27,26 +24,27 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from qjax.checks import check, check_choice
+from qjax.checks import check
 from qjax.quantum.circuits.angle import as_index
+from qjax.quantum.circuits.arguments import without_reverse_pass
 from qjax.quantum.circuits.binding import check_key, check_values
 from qjax.quantum.circuits.circuit import Circuit, as_circuit
-from qjax.quantum.engines.batch_last import call, shapes_of
-from qjax.quantum.engines.memory import check_fits, check_matrix_fits, fits
+from qjax.quantum.engines.batch_last import call
+from qjax.quantum.engines.memory import check_matrix_fits
 from qjax.quantum.engines.readouts import ExpectationReadout, ProbabilityReadout, Readout, StateReadout
-from qjax.quantum.engines.simulation import REVERSE_PASSES, Simulation
+from qjax.quantum.engines.simulation import Simulation
 from qjax.quantum.measure.observables import Observables, check_observables
 from qjax.quantum.measure.samples import check_shots, sample_indices
+from qjax.quantum.states.batch import shapes_of
 from qjax.types import Array, CircuitParams, Complex, Float, Int, Key
 
 
+@without_reverse_pass
 def state(
     circuit: Circuit,
     params: CircuitParams | None = None,
     inputs: Any = None,
     initial_state: Any = None,
-    *,
-    reverse_pass: str = "auto",
 ) -> Complex[Array, "*batch amplitudes"]:
     """Returns the final state, `[2**n]` or `[batch, 2**n]`; qubit 0 is the most significant bit of the index.
 
@@ -56,18 +54,17 @@ def state(
     >>> state(Circuit(2).append("h", 0).append("cx", (0, 1))).round(4)
     Array([0.7071+0.j, 0.    +0.j, 0.    +0.j, 0.7071+0.j], dtype=complex64)
     """
-    (real, imag), batched = run(circuit, params, inputs, initial_state, StateReadout(), reverse_pass)
+    (real, imag), batched = run(circuit, params, inputs, initial_state, StateReadout())
     return _batch_first(lax.complex(real, imag), batched)
 
 
+@without_reverse_pass
 def expectation(
     circuit: Circuit,
     params: CircuitParams | None = None,
     inputs: Any = None,
     observables: Observables = (),
     initial_state: Any = None,
-    *,
-    reverse_pass: str = "auto",
 ) -> Float[Array, "*batch observables"]:
     """Returns the exact expectation value of each observable, `[num_observables]` or `[batch, num_observables]`.
 
@@ -78,25 +75,23 @@ def expectation(
       observables: at least one, of any kinds, or one alone; "ZII" is the Pauli string of these letters, and
         `z_observables(n)` is Z on each qubit.
       initial_state: see the module.
-      reverse_pass: see the module.
 
     Raises:
       UserError: as for `state`, or an observable is of another type or number of qubits.
     """
     observables = check_observables(observables, as_circuit(circuit).num_qubits)
     readout = ExpectationReadout(observables)
-    (values,), batched = run(circuit, params, inputs, initial_state, readout, reverse_pass)
+    (values,), batched = run(circuit, params, inputs, initial_state, readout)
     return _batch_first(values, batched)
 
 
+@without_reverse_pass
 def probabilities(
     circuit: Circuit,
     params: CircuitParams | None = None,
     inputs: Any = None,
     qubits: int | Sequence[int] | None = None,
     initial_state: Any = None,
-    *,
-    reverse_pass: str = "auto",
 ) -> Float[Array, "*batch outcomes"]:
     """Returns the probability of each outcome of measuring `qubits`, `[2**k]` or `[batch, 2**k]`.
 
@@ -106,7 +101,6 @@ def probabilities(
       inputs: see the module.
       qubits: k of them, the first as the most significant bit of the outcome; None measures all in order.
       initial_state: see the module.
-      reverse_pass: see the module.
 
     Raises:
       UserError: as for `state`, or qubits are out of range or repeated.
@@ -117,7 +111,7 @@ def probabilities(
     distinct = len(set(kept)) == len(kept) > 0 and max(kept) < n
     check(distinct, "qubits", f"hold distinct integers in 0..{n - 1}, at least one", kept)
     readout = ProbabilityReadout(kept)
-    (probs,), batched = run(circuit, params, inputs, initial_state, readout, reverse_pass)
+    (probs,), batched = run(circuit, params, inputs, initial_state, readout)
     return _batch_first(probs, batched)
 
 
@@ -172,7 +166,6 @@ def run(
     inputs: Any,
     initial_state: Any,
     readout: Readout,
-    reverse_pass: str = "auto",
 ) -> tuple[tuple[Array, ...], bool]:
     """Returns what `readout` reads from the state, batch last, and whether there is a batch; else it has length 1.
 
@@ -182,21 +175,18 @@ def run(
       inputs: likewise.
       initial_state: likewise.
       readout: what is read from the state.
-      reverse_pass: see the module.
     """
-    check_choice("reverse_pass", reverse_pass, REVERSE_PASSES)
     check_values(circuit, params, inputs)
-    arrays, rows, dtype = _as_arrays(circuit, params or {}, inputs, initial_state)
+    arrays, rows, _ = _as_arrays(circuit, params or {}, inputs, initial_state)
     start = None if initial_state is None else _first_state(circuit.num_qubits, initial_state)
     sizes = {size for size, has in ((len(rows), rows.ndim == 2), (_width(start), np.ndim(initial_state) == 2)) if has}
     check(len(sizes) <= 1, "initial_state", "have the batch of the inputs", f"batches of {sorted(sizes)}")
     columns = rows.T if rows.ndim == 2 else rows[:, None]
     batch = max(sizes, default=1)
     given = () if start is None else (start.real, start.imag) if jnp.iscomplexobj(start) else (start,)
-    simulation = Simulation(circuit=circuit, readout=readout, given=len(given), reverse_pass=reverse_pass)
+    simulation = Simulation(circuit=circuit, readout=readout, given=len(given))
     operands = [*(x[..., None] for x in arrays.values()), columns, *given]
-    if not fits(circuit.num_qubits, batch, dtype):  # then it matters how many are held at once, which takes a while
-        check_fits(circuit.num_qubits, simulation.examples_at_once(shapes_of(operands)), dtype)
+    simulation.check_memory(shapes_of(operands))
     if batch == 0:  # no stage has to know of it
         empty = [jax.ShapeDtypeStruct((*x.shape[:-1], max(1, x.shape[-1])), x.dtype) for x in operands]
         shapes = jax.eval_shape(lambda *xs: simulation(*xs), *empty)

@@ -6,15 +6,15 @@ import cuda_emulation
 import jax
 import pytest
 
-from qjax.quantum.engines import simulation
+from qjax.quantum.engines.native import engine as native_engine
 from qjax.quantum.engines.native import whole_states
 from qjax.quantum.engines.native.cuda import device
 from qjax.quantum.engines.native.cuda import large_states as cuda_large
 from qjax.quantum.engines.native.cuda import launch_shape as cuda_shape
+from qjax.quantum.engines.simulation import Simulation
 
 # Tests of what is compiled for XLA, and of its costs: native code would take the place of all that.
 OF_XLA = {
-    "test_explain",
     "test_phase_table",
     "test_plan",
     "test_program",
@@ -49,13 +49,13 @@ def without_native_code(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
 @pytest.fixture
 def emulated(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """What can go to a GPU goes to one of three multiprocessors that have 16 KiB each."""
-    original = simulation.native_of
-    monkeypatch.setattr(simulation, "native_of", lambda *facts: original(*facts[:5], "cuda"))
+    task = Simulation.task
+    monkeypatch.setattr(Simulation, "task", lambda self, _, *facts: task(self, "cuda", *facts))
     monkeypatch.setattr(device, "gpu", lambda: (3, 2**14))
     monkeypatch.setattr(device, "launch", cuda_emulation.launch)
     for module in (whole_states, cuda_large):
         monkeypatch.setattr(module, "target", lambda _, *f, large=False, bits=0: f"{f[0]:d} {f[1]:d} {bits}")
-    for module in (simulation, whole_states):
+    for module in (native_engine, whole_states):
         monkeypatch.setattr(module, "native_pays", lambda *_: True)
     for name in ("RESIDENT_THREADS", "RESIDENT_THREADS_BACK"):
         monkeypatch.setattr(cuda_shape, name, getattr(request, "param", 64))
@@ -64,8 +64,6 @@ def emulated(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture
 def in_passes(emulated: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """No state is held whole; parts are small."""
-    monkeypatch.setattr(simulation, "native_of", lambda *_: None)
-    monkeypatch.setattr(simulation, "large_pays", lambda *_: True)
+    monkeypatch.setattr(native_engine, "native_pays", lambda *_: False)
+    monkeypatch.setattr(native_engine, "large_pays", lambda *_: True)
     monkeypatch.setattr(cuda_large, "coset_bits", lambda *_: (8, 0))
-    original = simulation.large_of
-    monkeypatch.setattr(simulation, "large_of", lambda *facts: original(*facts[:4], "cuda"))

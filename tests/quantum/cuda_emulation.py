@@ -95,7 +95,7 @@ ATOL = 1e-5
 
 def both(function: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
     """What comes of a simulation by the emulated kernels and by XLA's own code."""
-    with_auto, with_store = (jax.jit(lambda *xs, way=way: function(way, *xs)) for way in ("auto", "store"))
+    with_auto, with_store = (jax.jit(lambda *xs, way=way: function(way, *xs)) for way in ("auto", "XLA"))
     assert "callback" in with_auto.lower(*args).as_text()
     return with_auto(*args), with_store(*args)
 
@@ -115,7 +115,7 @@ def loss_of_values(circuit: Circuit, weights: Any) -> Any:
     """The function of a way, parameters and inputs that returns a weighted sum of Z, the values, and gradients."""
 
     def loss(way: Any, params: Any, inputs: Any) -> Any:
-        found = expectation(circuit, params, inputs, z_observables(circuit.num_qubits), reverse_pass=way)
+        found = by(way, expectation, circuit, params, inputs, z_observables(circuit.num_qubits))
         return (found * weights).sum(), found
 
     return lambda way, *xs: jax.value_and_grad(loss, (1, 2), has_aux=True)(way, *xs)
@@ -125,7 +125,7 @@ def loss_of_states(circuit: Circuit) -> Any:
     """The same for a sum over amplitudes, which are what it returns with it."""
 
     def loss(way: Any, params: Any, inputs: Any) -> Any:
-        found = state(circuit, params, inputs, reverse_pass=way)
+        found = by(way, state, circuit, params, inputs)
         return (jnp.real(found * (1 + 0.5j)) ** 3).sum(), jnp.real(found)
 
     return lambda way, *xs: jax.value_and_grad(loss, (1, 2), has_aux=True)(way, *xs)
@@ -137,11 +137,11 @@ def check_random_circuit(seed: int, batch: int, **sizes: int) -> None:
     strings = z_observables(case.circuit.num_qubits)
 
     def value(way: Any, params: Any, inputs: Any) -> Any:
-        return jnp.cos(expectation(case.circuit, params, inputs, strings, reverse_pass=way)).sum()
+        return jnp.cos(by(way, expectation, case.circuit, params, inputs, strings)).sum()
 
     found, expected = (
         run_compiled(jax.value_and_grad(lambda *xs, way=way: value(way, *xs), (0, 1)), params, inputs)
-        for way in ("auto", "store")
+        for way in ("auto", "XLA")
     )
     assert_alike(found, expected, 1e-4)
 

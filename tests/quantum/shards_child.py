@@ -1,6 +1,6 @@
 """Run by test_shards.py in a process with two CPU devices: loss and gradient by shard_map, the batch cut in two.
 
-Writes an .npz: for each way through the reverse pass, those of one device and those of two, with and without
+Writes an .npz: for each engine, those of one device and those of two, with and without
 the check of varying axes.
 """
 
@@ -9,11 +9,11 @@ from typing import Any
 
 import jax
 import numpy as np
+from by_engine import by
 from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, PartitionSpec
 
 from qjax.quantum import Circuit, Repeat, angle_encoding, expectation, input_angle, parameter, z_observables
-from qjax.quantum.engines import choices
 
 BATCH, N = 8, 2
 
@@ -27,13 +27,10 @@ def main(path: str) -> None:
     inputs = rng.normal(size=(BATCH, N)).astype(np.float32)
     mesh = jax.make_mesh((2,), ("d",), axis_types=(AxisType.Auto,))
     results = {}
-    for way in ("store", "recompute", "rerun"):
-        if way == "rerun":
-            choices.CHUNK_BYTES = 3 * 8 * 2**N  # parts of three examples
-        options: Any = {"reverse_pass": "auto" if way == "rerun" else way}
+    for way in ("auto", "XLA"):
 
-        def loss(p: Any, x: Any, options: Any = options) -> Any:
-            return (expectation(circuit, p, x, z_observables(N), **options) ** 2).sum()
+        def loss(p: Any, x: Any, way: Any = way) -> Any:
+            return (by(way, expectation, circuit, p, x, z_observables(N)) ** 2).sum()
 
         def on_each(p: Any, x: Any, checked: bool, loss: Any = loss) -> Any:
             value, gradient = jax.value_and_grad(loss)(p, x)

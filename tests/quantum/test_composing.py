@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from bound_circuits import dense_state
+from by_engine import by
 from random_circuits import run_compiled
 
 from qjax.quantum import (
@@ -81,9 +82,9 @@ def weighted(probabilities: np.ndarray, n: int) -> float:
     return float(probabilities @ ((1 - 2 * bits) @ np.arange(1, n + 1)))
 
 
-def loss(circuit: Circuit, params: Any, inputs: Any = None, reverse_pass: str = "auto") -> Any:
+def loss(circuit: Circuit, params: Any, inputs: Any = None, engine: str = "auto") -> Any:
     """The same of a circuit, for each row of inputs where there are some; other than 'auto' is XLA's own code."""
-    values = expectation(circuit, params, inputs, z_observables(circuit.num_qubits), reverse_pass=reverse_pass)
+    values = by(engine, expectation, circuit, params, inputs, z_observables(circuit.num_qubits))
     return values @ jnp.arange(1, circuit.num_qubits + 1, dtype=values.dtype)
 
 
@@ -168,8 +169,8 @@ def test_loops_have_gates_for_each_slice(batch: int, shared: bool) -> None:
 
 def test_explain_says_what_is_computed_in_float64() -> None:
     circuit = gates_of(3)["several"] + angle_encoding(3)
-    assert "8 examples at a time, complex float64 amplitudes" in explain(circuit, batch=8).native
-    assert "16 examples at a time, complex amplitudes" in explain(circuit, batch=9).native
+    assert "complex float64 amplitudes; 8 examples at a time" in explain(circuit, batch=8).stages[0]
+    assert "complex amplitudes; 16 examples at a time" in explain(circuit, batch=9).stages[0]
 
 
 def test_more_gates_than_a_vector_has_numbers() -> None:
@@ -193,7 +194,7 @@ def test_errors_of_deep_circuits_do_not_add_up() -> None:
     slopes = run_compiled(jax.grad(lambda p: loss(circuit, p)), params)
     with jax.enable_x64(True):
         exact = values_of(circuit, dtype=np.float64)
-        wanted, of_weights = run_compiled(jax.value_and_grad(lambda p: loss(circuit, p, reverse_pass="store")), exact)
+        wanted, of_weights = run_compiled(jax.value_and_grad(lambda p: loss(circuit, p, engine="XLA")), exact)
     np.testing.assert_allclose(found, wanted, atol=10 * ROUNDED, rtol=0)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=10 * ROUNDED, rtol=0), slopes, of_weights)
 
@@ -221,8 +222,7 @@ def test_transformations_compose() -> None:
     }
     for name, (transform, at) in transforms.items():
         found, wanted = (
-            run_compiled(transform(lambda p, way=way: loss(circuit, p, reverse_pass=way)), at)
-            for way in ("auto", "store")
+            run_compiled(transform(lambda p, way=way: loss(circuit, p, engine=way)), at) for way in ("auto", "XLA")
         )
         jax.tree.map(lambda a, b, n=name: np.testing.assert_allclose(a, b, atol=3e-5, err_msg=n), found, wanted)
 

@@ -225,5 +225,7 @@ def test_a_gpu_that_will_not_do_is_said(gpus: list[Any], message: str, monkeypat
 
 @pytest.mark.usefixtures("emulated")
 def test_explain_says_how_a_gpu_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["qjax.quantum.explain"], "native_platform", lambda: "cuda")
-    assert "no pass over the device's memory" in explain(classifier(3), batch=32).native
+    monkeypatch.setattr(sys.modules["qjax.quantum.explain"], "platform_here", lambda: "cuda")
+    told = explain(classifier(3), batch=32)
+    assert (told.engine, told.forward.passes) == ("native, whole states", 0)
+    assert "blocks of" in told.stages[0]

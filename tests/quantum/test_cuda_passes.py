@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from by_engine import by
 from cuda_emulation import (
     assert_alike,
     both,
@@ -82,7 +83,7 @@ def test_what_the_last_pass_reads_is_what_is_read_from_the_states(make: Callable
     sums = [PauliSum(tuple(zip(rng.normal(size=len(strings)).tolist(), strings, strict=True))), strings[0]]
 
     def value(way: Any, params: Any, inputs: Any) -> Any:
-        found = expectation(circuit, params, inputs, sums, reverse_pass=way)
+        found = by(way, expectation, circuit, params, inputs, sums)
         return (found**2).sum(), found
 
     gradient = lambda way, *xs: jax.value_and_grad(value, (1, 2), has_aux=True)(way, *xs)  # noqa: E731

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from by_engine import by
 from random_circuits import given_seeds, run_compiled
 
 from qjax.quantum import (
@@ -107,14 +108,14 @@ def both(circuit: Circuit, params: Any, inputs: Any, strings: Any = None) -> tup
     weights = np.random.default_rng(1).normal(size=(len(inputs), circuit.num_qubits))
 
     def loss(way: str, params: Any, inputs: Any) -> Any:
-        found = expectation(circuit, params, inputs, strings, reverse_pass=way)
+        found = by(way, expectation, circuit, params, inputs, strings)
         return (jnp.asarray(weights, found.dtype)[:, : found.shape[1]] * found**2).sum(), found
 
     def every(way: str, params: Any, inputs: Any) -> Any:
         gradient = jax.value_and_grad(lambda *xs: loss(way, *xs), (0, 1), has_aux=True)(params, inputs)
-        return gradient, state(circuit, params, inputs, reverse_pass=way)
+        return gradient, by(way, state, circuit, params, inputs)
 
-    return tuple(run_compiled(lambda *xs, way=way: every(way, *xs), params, inputs) for way in ("auto", "store"))
+    return tuple(run_compiled(lambda *xs, way=way: every(way, *xs), params, inputs) for way in ("auto", "XLA"))
 
 
 def assert_alike(found: Any, expected: Any, atol: float) -> None:

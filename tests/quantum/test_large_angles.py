@@ -67,9 +67,9 @@ def run_in_batches(function: Callable[[Any], Any], numbers: np.ndarray, batch: i
     return np.concatenate(found)[: len(numbers), 0]
 
 
-def value_and_slope(circuit: Circuit, reverse_pass: str = "auto") -> tuple[Any, Any]:
+def value_and_slope(circuit: Circuit, engine: str = "auto") -> tuple[Any, Any]:
     def value(x: Any) -> Any:
-        return expectation(circuit, None, x, Z1, reverse_pass=reverse_pass)
+        return by(engine, expectation, circuit, None, x, Z1)
 
     return value, jax.grad(lambda x: value(x).sum())
 
@@ -142,10 +142,10 @@ def test_sums_and_products_are_exact(numbers: list[float], scales: list[float], 
 # Circuits. ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("reverse_pass", ["auto", "store"], ids=["native", "plain"])
+@pytest.mark.parametrize("engine", ["auto", "XLA"], ids=["native", "plain"])
 @pytest.mark.parametrize("batch", BATCHES)
-def test_every_float32_alone_and_in_any_batch(batch: int, reverse_pass: str) -> None:
-    functions = [way(f) for way in WAYS.values() for f in value_and_slope(one_qubit(X), reverse_pass)]
+def test_every_float32_alone_and_in_any_batch(batch: int, engine: str) -> None:
+    functions = [way(f) for way in WAYS.values() for f in value_and_slope(one_qubit(X), engine)]
 
     @given(numbers=st.lists(any_float(32), min_size=16, max_size=16))
     @settings(max_examples=3, deadline=None)
@@ -158,26 +158,26 @@ def test_every_float32_alone_and_in_any_batch(batch: int, reverse_pass: str) -> 
     check()
 
 
-@pytest.mark.parametrize("reverse_pass", ["auto", "store"], ids=["native", "plain"])
+@pytest.mark.parametrize("engine", ["auto", "XLA"], ids=["native", "plain"])
 @pytest.mark.parametrize("batch", [1, 9])
 @given(numbers=st.lists(any_float(64), min_size=9, max_size=9))
 @settings(max_examples=5, deadline=None)
-def test_every_float64(numbers: list[float], batch: int, reverse_pass: str) -> None:
+def test_every_float64(numbers: list[float], batch: int, engine: str) -> None:
     with jax.enable_x64(True):
         known = np.array([*numbers, *(number for number, *_ in HARD[np.float64])])
         for function, expected in zip(
-            value_and_slope(one_qubit(X), reverse_pass), (np.cos(known), -np.sin(known)), strict=True
+            value_and_slope(one_qubit(X), engine), (np.cos(known), -np.sin(known)), strict=True
         ):
             np.testing.assert_allclose(run_in_batches(jax.jit(function), known, batch), expected, atol=2e-15)
 
 
-@pytest.mark.parametrize("reverse_pass", ["auto", "store"], ids=["native", "plain"])
+@pytest.mark.parametrize("engine", ["auto", "XLA"], ids=["native", "plain"])
 @pytest.mark.parametrize("batch", [1, 9])
 @pytest.mark.parametrize(("scale", "shift"), [(0.1, 0.3), (-2.0, 0.0), (np.pi, 1e9)], ids=str)
-def test_scaled_and_shifted_angles_are_exact(scale: float, shift: float, batch: int, reverse_pass: str) -> None:
+def test_scaled_and_shifted_angles_are_exact(scale: float, shift: float, batch: int, engine: str) -> None:
     known = np.append(SOME[np.abs(SOME) < 1e37], np.float32(1.2345e6))
     angles = [modulo(Fraction(scale) * Fraction(float(x)) + Fraction(shift)) for x in known]
-    value, slope = value_and_slope(one_qubit(scale * X + shift), reverse_pass)
+    value, slope = value_and_slope(one_qubit(scale * X + shift), engine)
     for way in WAYS.values():
         np.testing.assert_allclose(run_in_batches(way(value), known, batch), np.cos(angles), atol=4e-7)
     found = run_in_batches(jax.jit(slope), known, batch)
@@ -185,9 +185,9 @@ def test_scaled_and_shifted_angles_are_exact(scale: float, shift: float, batch: 
 
 
 @pytest.mark.parametrize("number", [-np.inf, np.nan])
-@pytest.mark.parametrize("reverse_pass", ["auto", "store"], ids=["native", "plain"])
+@pytest.mark.parametrize("engine", ["auto", "XLA"], ids=["native", "plain"])
 @pytest.mark.parametrize("batch", [2, 17])
-def test_an_infinite_angle_makes_nan_of_its_own_example(number: float, reverse_pass: str, batch: int) -> None:
+def test_an_infinite_angle_makes_nan_of_its_own_example(number: float, engine: str, batch: int) -> None:
     circuit = Circuit(3).append("h", 1)
     for layer in range(2):
         circuit = circuit.append("ry", 0, X).append("rz", 1, 0.3 * X).append("rzz", (0, 2), X * input_angle(1))
@@ -195,7 +195,7 @@ def test_an_infinite_angle_makes_nan_of_its_own_example(number: float, reverse_p
 
     def values(inputs: Any) -> Any:
         params = {"w": jnp.asarray([0.3, 1e8], jnp.float32)}
-        return expectation(circuit, params, inputs, z_observables(3), reverse_pass=reverse_pass)
+        return by(engine, expectation, circuit, params, inputs, z_observables(3))
 
     rng = np.random.default_rng(0)
     inputs = (rng.normal(size=(batch, 2)) * 10.0 ** rng.integers(0, 9, (batch, 2))).astype(np.float32)
@@ -228,8 +228,8 @@ LAYERS = {
 
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("batch", [1, 9])
-@pytest.mark.parametrize("reverse_pass", ["auto", "store"], ids=["native", "plain"])
-def test_gates_of_large_angles_are_those_in_float64(name: str, batch: int, reverse_pass: str) -> None:
+@pytest.mark.parametrize("engine", ["auto", "XLA"], ids=["native", "plain"])
+def test_gates_of_large_angles_are_those_in_float64(name: str, batch: int, engine: str) -> None:
     circuit = LAYERS[name]
     params = {
         key: np.resize([5000.3, -7e9, 123456.7], shape).astype(np.float32)
@@ -239,12 +239,12 @@ def test_gates_of_large_angles_are_those_in_float64(name: str, batch: int, rever
 
     def amplitudes(dtype: Any, way: str) -> np.ndarray:
         given = {key: jnp.asarray(array, dtype) for key, array in params.items()}
-        function = jax.jit(lambda p, x: state(circuit, p, x, reverse_pass=way))
+        function = jax.jit(lambda p, x: by(way, state, circuit, p, x))
         return np.asarray(function(given, jnp.asarray(inputs, dtype)))
 
     with jax.enable_x64(True):
-        expected = amplitudes(jnp.float64, "store")
-    np.testing.assert_allclose(amplitudes(jnp.float32, reverse_pass), expected, atol=1e-6)
+        expected = amplitudes(jnp.float64, "XLA")
+    np.testing.assert_allclose(amplitudes(jnp.float32, engine), expected, atol=1e-6)
 
 
 @pytest.mark.usefixtures("emulated")
@@ -258,7 +258,7 @@ def test_the_kernels_of_a_gpu_take_any_size() -> None:
     params = {"w": jnp.asarray(7.3e5, jnp.float32)}
 
     def loss(way: Any, params: Any, inputs: Any) -> Any:
-        found = expectation(circuit, params, inputs, z_observables(3), reverse_pass=way)
+        found = by(way, expectation, circuit, params, inputs, z_observables(3))
         return found.sum(), found
 
     pair = both(lambda way, *xs: jax.value_and_grad(loss, 1, has_aux=True)(way, *xs), params, jnp.asarray(known[:-1]))

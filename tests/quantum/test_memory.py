@@ -20,10 +20,11 @@ from qjax.quantum import (
 )
 from qjax.quantum.engines import choices as choices_module
 from qjax.quantum.engines import memory
-from qjax.quantum.engines.batch_last import shapes_of
+from qjax.quantum.engines.choose import choose
 from qjax.quantum.engines.memory import state_bytes
 from qjax.quantum.engines.readouts import ExpectationReadout
 from qjax.quantum.engines.simulation import Simulation
+from qjax.quantum.states.batch import shapes_of
 
 
 def case(n: int, batch: int, dtype: Any = jnp.float32) -> tuple[Circuit, Any, Any]:
@@ -32,10 +33,11 @@ def case(n: int, batch: int, dtype: Any = jnp.float32) -> tuple[Circuit, Any, An
     return circuit, params, jnp.ones((batch, n), dtype)
 
 
-def native_form(circuit: Circuit, params: Any, inputs: Any) -> Any:
+def bytes_of(circuit: Circuit, params: Any, inputs: Any) -> Any:
     simulation = Simulation(circuit=circuit, readout=ExpectationReadout(z_observables(circuit.num_qubits)))
     shapes = shapes_of([*(x[..., None] for x in params.values()), inputs.T])
-    return simulation.any_native_form("cpu", shapes)
+    task = simulation.task("cpu", shapes)
+    return lambda gradient: choose(task).bytes_held(task, gradient)
 
 
 @pytest.mark.parametrize("gradient", [False, True])
@@ -50,34 +52,30 @@ def test_the_native_code_holds_what_xla_plans_within_a_factor_of_two(
         run = lambda p, x: expectation(circuit, p, x, z_observables(n)).sum()  # noqa: E731
         function = jax.grad(run, (0, 1)) if gradient else run
         analysis: Any = jax.jit(function).lower(params, inputs).compile().memory_analysis()
-        estimate = native_form(circuit, params, inputs).bytes_held(gradient)
+        estimate = bytes_of(circuit, params, inputs)(gradient)
     assert 0.5 < estimate / analysis.temp_size_in_bytes < 2
 
 
-@pytest.mark.parametrize("use_native", [True, False])
-def test_a_batch_that_goes_through_in_parts_may_be_larger_than_the_memory(
-    use_native: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_the_engine_that_runs_can_hold_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     circuit, params, inputs = case(8, 1024)
-    monkeypatch.setattr(choices_module, "USE_NATIVE", use_native)
     expected = expectation(circuit, params, inputs, z_observables(8))
-    monkeypatch.setattr(memory, "device_bytes", lambda: memory.STATES_IN_USE * state_bytes(8, 512, np.float32))
+    monkeypatch.setattr(memory, "device_bytes", lambda: state_bytes(8, 512, np.float32))
     np.testing.assert_allclose(expectation(circuit, params, inputs, z_observables(8)), expected, atol=1e-6)
     zeros = Projector(8, tuple(range(8)), (0,))
-    several = lambda *xs: expectation(*xs, (zeros,))  # noqa: E731
-    for whole in (state, probabilities, *([several] if use_native else [])):  # what is read is as large as the states
-        with pytest.raises(UserError, match="`num_qubits` must be at most 7 with a batch of 1024 on this device"):
+    message = r"must leave a run within this device's memory of .* with a batch of 1024"
+    for whole in (state, probabilities, lambda *xs: expectation(*xs, (zeros,))):  # these read all states
+        with pytest.raises(UserError, match=message):
             whole(circuit, params, inputs)
-    first = jnp.zeros(256).at[0].set(1.0)
-    with pytest.raises(UserError, match="with a batch of 1024"):
-        expectation(circuit, params, inputs, z_observables(8), initial_state=first)
+    monkeypatch.setattr(choices_module, "USE_NATIVE", False)
+    with pytest.raises(UserError, match=message):  # XLA's engine holds all states
+        expectation(circuit, params, inputs, z_observables(8))
 
 
 def test_a_gradient_of_a_large_state_is_refused_where_the_native_code_cannot_hold_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     circuit, params, inputs = case(16, 1)
-    needed = native_form(circuit, params, inputs).bytes_held(True)
+    needed = bytes_of(circuit, params, inputs)(True)
     gradient = jax.jit(jax.grad(lambda p: expectation(circuit, p, inputs, z_observables(16)).sum()))
     monkeypatch.setattr(memory, "device_bytes", lambda: needed)
     assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(gradient(params)))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from bound_circuits import dense_state
+from by_engine import by
 from random_circuits import Case, given_seeds, random_case, random_values, run_compiled
 
 from qjax.quantum import (
@@ -33,6 +34,7 @@ from qjax.quantum.compile.relabelling import Frame, pivots
 from qjax.quantum.engines import choices as choices_module
 from qjax.quantum.engines import simulation
 from qjax.quantum.engines.choices import native_keeps
+from qjax.quantum.engines.native import engine as native_engine
 from qjax.quantum.engines.native import whole_states
 from qjax.quantum.engines.native.ir import jit
 from qjax.quantum.engines.native.table.entries import Table, pair_neighbours, table_of
@@ -255,14 +257,14 @@ def readouts(case: Case, rng: np.random.Generator) -> dict[str, Callable[..., An
     xyz = PauliString("".join(rng.choice(list("IXYZ"), n)))
 
     def amplitudes(p: Any, x: Any, r: str) -> Any:
-        found = state(circuit, p, x, reverse_pass=r)
+        found = by(r, state, circuit, p, x)
         return jnp.concatenate([found.real, found.imag], axis=1)
 
     return {
-        "strings": lambda p, x, r: expectation(circuit, p, x, (*z, total), reverse_pass=r),
-        "any observables": lambda p, x, r: expectation(circuit, p, x, (xyz, total), reverse_pass=r),
+        "strings": lambda p, x, r: by(r, expectation, circuit, p, x, (*z, total)),
+        "any observables": lambda p, x, r: by(r, expectation, circuit, p, x, (xyz, total)),
         "state": amplitudes,
-        "probabilities": lambda p, x, r: probabilities(circuit, p, x, [n - 1, *range(n - 1)], reverse_pass=r),
+        "probabilities": lambda p, x, r: by(r, probabilities, circuit, p, x, [n - 1, *range(n - 1)]),
     }
 
 
@@ -291,7 +293,7 @@ def check_random_circuit(seed: int) -> None:
             wanted = dense.run(case.num_qubits, case.reference_gates(params, row))
             np.testing.assert_allclose(found, wanted, atol=1e-10)
         for name, function in readouts(case, rng).items():
-            shape = jax.eval_shape(lambda p, x, f=function: f(p, x, "store"), params, inputs).shape
+            shape = jax.eval_shape(lambda p, x, f=function: f(p, x, "XLA"), params, inputs).shape
             weights = rng.normal(size=shape)
             own, other = (
                 run_compiled(
@@ -299,7 +301,7 @@ def check_random_circuit(seed: int) -> None:
                     params,
                     inputs,
                 )
-                for r in ("auto", "store")
+                for r in ("auto", "XLA")
             )
             jax.tree.map(lambda a, b, n=name: np.testing.assert_allclose(a, b, atol=1e-9, err_msg=n), own, other)
 
@@ -307,7 +309,7 @@ def check_random_circuit(seed: int) -> None:
 # Where it is used -------------------------------------------------------------------------------------------------
 
 
-def test_it_is_used_where_it_pays_and_no_other_way_is_asked_for() -> None:
+def test_it_is_used_where_it_pays() -> None:
     circuit = plain(3)
     params, inputs = values_of(circuit, 32)
     measure = lambda p, x, **more: expectation(circuit, p, x, z_observables(3), **more)  # noqa: E731
@@ -318,8 +320,7 @@ def test_it_is_used_where_it_pays_and_no_other_way_is_asked_for() -> None:
     for batch, expected in ((1, True), (3, False), (4, True)):
         own = values_of(large, batch)
         assert is_native(lambda p, x: expectation(large, p, x, z_observables(10)), *own) == expected
-    for way in ("store", "recompute"):
-        assert not is_native(lambda p, x, r=way: measure(p, x, reverse_pass=r), params, inputs)
+    assert not is_native(lambda p, x: by("XLA", measure, p, x), params, inputs)
     start = np.full(8, 8**-0.5, np.complex64)
     assert not is_native(lambda p, x: measure(p, x, initial_state=start), params, inputs)
 
@@ -334,13 +335,11 @@ def test_real_circuits_have_real_code(dtype: Any) -> None:
     np.testing.assert_allclose(found[0], wanted, atol=ATOL[dtype] / 4)
     own, other = (
         run_compiled(
-            jax.grad(
-                lambda p, x, r=r: (expectation(circuit, p, x, z_observables(4), reverse_pass=r) ** 2).sum(), (0, 1)
-            ),
+            jax.grad(lambda p, x, r=r: (by(r, expectation, circuit, p, x, z_observables(4)) ** 2).sum(), (0, 1)),
             params,
             inputs,
         )
-        for r in ("auto", "store")
+        for r in ("auto", "XLA")
     )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=10 * ATOL[dtype]), own, other)
 
@@ -350,11 +349,9 @@ def test_without_the_library_xla_does_it(monkeypatch: pytest.MonkeyPatch) -> Non
     params, inputs = values_of(circuit, 32)
     measure = lambda p, x: expectation(circuit, p, x, z_observables(3))  # noqa: E731
     found = run_compiled(measure, params, inputs)
-    whole_states.native_of.cache_clear()
-    monkeypatch.setattr(whole_states, "is_available", lambda: False)
+    monkeypatch.setattr(native_engine, "is_available", lambda: False)
     assert not is_native(lambda p, x: measure(p, x), params, inputs)
     np.testing.assert_allclose(run_compiled(lambda p, x: measure(p, x), params, inputs), found, atol=1e-6)
-    whole_states.native_of.cache_clear()
 
 
 def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -366,13 +363,14 @@ def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_explain_says_which_code_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     found = explain(plain(4), batch=32, observables=z_observables(4))
-    assert found.native.startswith("15 entries of the table, 4 passes over the states; 16 examples at a time")
-    assert f"native    {found.native}" in str(found)
+    assert found.engine == "native, whole states"
+    assert found.stages[0].startswith("complex amplitudes; 16 examples at a time")
+    assert f"engine    {found.engine}" in str(found)
     assert Explanation.from_json(found.to_json()) == found
-    assert explain(plain(4), batch=32, reverse_pass="store").native == ""
-    assert explain(plain(10), batch=3).native == ""
+    told = explain(plain(10), batch=3)
+    assert told.engine == "XLA"
+    assert [name for name, _ in told.refused] == ["native, whole states", "native, large states"]
     monkeypatch.setattr(choices_module, "USE_NATIVE", False)
-    assert explain(plain(4), batch=32).native == ""
 
 
 def test_code_is_compiled_once() -> None:
@@ -398,7 +396,7 @@ def test_derivatives_of_all_kinds_are_those_of_xlas_code() -> None:
         params, inputs = values_of(circuit, 5, np.float64)
 
         def loss(w: Any, x: Any, r: str) -> Any:
-            return jnp.sin(expectation(circuit, {"ansatz": w}, x, z_observables(3), reverse_pass=r)).sum()
+            return jnp.sin(by(r, expectation, circuit, {"ansatz": w}, x, z_observables(3))).sum()
 
         w, v = params["ansatz"], jnp.ones_like(params["ansatz"])
         ways: dict[str, Callable[[str], Any]] = {
@@ -409,12 +407,12 @@ def test_derivatives_of_all_kinds_are_those_of_xlas_code() -> None:
             "jacrev of vmap": lambda r: jax.jacrev(lambda x: loss(w, x, r))(inputs),
             "vmap of grad": lambda r: jax.vmap(jax.grad(loss), (None, 0, None))(w, inputs[:, None], r),
             "many cotangents": lambda r: jax.jacrev(
-                lambda p: expectation(circuit, {"ansatz": p}, inputs, z_observables(3), reverse_pass=r)
+                lambda p: by(r, expectation, circuit, {"ansatz": p}, inputs, z_observables(3))
             )(w),
             "vmap over weights": lambda r: jax.vmap(jax.grad(loss), (0, None, None))(jnp.stack([w, v]), inputs, r),
         }
         for name, way in ways.items():
-            own, other = (jax.jit(lambda r=r, f=way: f(r))() for r in ("auto", "store"))
+            own, other = (jax.jit(lambda r=r, f=way: f(r))() for r in ("auto", "XLA"))
             jax.tree.map(lambda a, b, n=name: np.testing.assert_allclose(a, b, atol=1e-10, err_msg=n), own, other)
 
 
@@ -426,10 +424,10 @@ def test_an_angle_that_is_loaded_in_each_repetition_has_one_cotangent(shared: bo
         params, inputs = values_of(circuit, 9, np.float64)
 
         def loss(p: Any, x: Any, r: str) -> Any:
-            return (expectation(circuit, p, x, z_observables(2), reverse_pass=r) ** 2).sum()
+            return (by(r, expectation, circuit, p, x, z_observables(2)) ** 2).sum()
 
         own, other = (
-            run_compiled(jax.grad(lambda p, x, r=r: loss(p, x, r), (0, 1)), params, inputs) for r in ("auto", "store")
+            run_compiled(jax.grad(lambda p, x, r=r: loss(p, x, r), (0, 1)), params, inputs) for r in ("auto", "XLA")
         )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), own, other)
 
@@ -440,10 +438,10 @@ def test_final_states_are_kept_or_made_again(keeps: bool, monkeypatch: pytest.Mo
         monkeypatch.setattr(module, "native_keeps", lambda *_: keeps)
     circuit = plain(4).append("ccx", (0, 1, 2)).append("rz", 1, input_angle(2))
     params, inputs = values_of(circuit, 40)
-    loss = lambda p, x, r: (expectation(circuit, p, x, z_observables(4), reverse_pass=r) ** 2).sum()  # noqa: E731
+    loss = lambda p, x, r: (by(r, expectation, circuit, p, x, z_observables(4)) ** 2).sum()  # noqa: E731
     found = jax.jit(jax.grad(lambda p, x: loss(p, x, "auto"), (0, 1)))
     assert ("tensor<32x40xf32>" in found.lower(params, inputs).as_text()) == keeps
-    wanted = jax.grad(lambda p, x: loss(p, x, "store"), (0, 1))(params, inputs)
+    wanted = jax.grad(lambda p, x: loss(p, x, "XLA"), (0, 1))(params, inputs)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found(params, inputs), wanted)
 
 

@@ -1,12 +1,30 @@
 """Arguments of public functions as arrays, with one clear error for what is none."""
 
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import numpy as np
 
 from qjax.checks import fail
 from qjax.types import Array
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def without_reverse_pass(function: Callable[P, T]) -> Callable[P, T]:
+    """Returns the function with a clear error for `reverse_pass`, an argument of earlier versions."""
+
+    @wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        if "reverse_pass" in kwargs:
+            expectation = "be left out: the engine decides it now, and `explain` says which one runs"
+            fail("reverse_pass", expectation, kwargs["reverse_pass"])
+        return function(*args, **kwargs)
+
+    return checked
 
 
 def as_array(argument: str, value: Any, dtype: Any = None) -> np.ndarray:

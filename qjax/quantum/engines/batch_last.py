@@ -24,9 +24,8 @@ from jax.interpreters import ad, batching, mlir
 from jax.sharding import NamedSharding, PartitionSpec
 
 from qjax.quantum.engines.choices import MAX_KEPT_PLANS, MAX_KEPT_PROGRAMS
+from qjax.quantum.states.batch import Shapes, batch_of, shapes_of, with_batch
 from qjax.types import Array
-
-Shapes = tuple[tuple[tuple[int, ...], Any], ...]
 
 
 @dataclass(frozen=True)
@@ -205,16 +204,6 @@ class Pullback(_Linear):
         return tuple(((*shape[:-1], full), dtype) for shape, dtype in own) if self.per_example else own
 
 
-def batch_of(arrays: Sequence[Array]) -> int:
-    """Returns the number of examples in arrays `[..., 1 or batch]`."""
-    return max((x.shape[-1] for x in arrays), default=1)
-
-
-def with_batch(array: Array, batch: int) -> Array:
-    """Returns the array as `[..., batch]`."""
-    return array if array.shape[-1] == batch else jnp.broadcast_to(array, (*array.shape[:-1], batch))
-
-
 def _like(outer: BatchLast, inner: BatchLast) -> BatchLast:
     """Returns the inner function, with results per example where the outer one has them."""
     return replace(inner, per_example=True) if outer.per_example and not inner.per_example else inner
@@ -270,11 +259,6 @@ def _compiled(function: BatchLast, kinds: tuple[tuple[Any, Any], ...], chosen: t
 def _traced_shapes(function: BatchLast, operands: Shapes) -> Shapes:
     arrays = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in operands]
     return tuple((x.shape, x.dtype) for x in jax.eval_shape(lambda *xs: function(*xs), *arrays))
-
-
-def shapes_of(operands: Sequence[Any]) -> Shapes:
-    """Returns shape and dtype of each array, traced or not."""
-    return tuple((tuple(x.shape), x.dtype) for x in operands)
 
 
 def _vary_alike(operands: Sequence[Array]) -> tuple[Array, ...]:

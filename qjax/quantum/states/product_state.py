@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 
 from qjax.quantum.compile.stages import ProductState
-from qjax.quantum.engines.batch_last import with_batch
 from qjax.quantum.engines.xla.planes import HIGHEST, Layout, join_planes, split_planes
 from qjax.quantum.states.angle_values import Values
 from qjax.quantum.states.barriers import stored
+from qjax.quantum.states.batch import with_batch
 from qjax.quantum.states.matrices import start_columns
 from qjax.types import Array
 

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from qjax.quantum.compile.compiler import Program
-from qjax.quantum.engines.batch_last import with_batch
 from qjax.quantum.engines.choices import MAX_NATIVE_COEFFICIENTS
 from qjax.quantum.engines.native.table.entries import LargeTable
 from qjax.quantum.engines.native.table.native_gates import Unsupported
@@ -21,6 +20,7 @@ from qjax.quantum.engines.readouts import Readout
 from qjax.quantum.engines.xla.plan import Plan, make_plan
 from qjax.quantum.engines.xla.planes import Layout, to_complex
 from qjax.quantum.states.angle_values import Values
+from qjax.quantum.states.batch import with_batch
 from qjax.types import Array
 
 
@@ -54,10 +54,12 @@ class Large(ABC):
         except Unsupported:
             return False
 
-    def __str__(self) -> str:
+    @property
+    def words(self) -> str:
+        """How the states are held, in plain words."""
         words = "complex" if self.table.is_complex else "real"
-        count, bits = len(self.passes), self.num_coset_bits
-        return f"{count} pass{'es' * (count != 1)} over the states, {words} amplitudes, in parts of 2**{bits}"
+        count = len(self.passes)
+        return f"{words} amplitudes; {count} pass{'es' * (count != 1)}, parts of 2**{self.num_coset_bits} amplitudes"
 
     def bytes_held(self, gradient: bool) -> int:
         """Returns an estimate of the bytes that are held at once, arguments and results left out.

@@ -12,7 +12,6 @@ import numpy as np
 from jax import lax
 
 from qjax.quantum.circuits.circuit import Circuit
-from qjax.quantum.engines.batch_last import with_batch
 from qjax.quantum.engines.choices import MAX_KEPT_PLANS, native_keeps, native_pays, native_workers
 from qjax.quantum.engines.native.cpu.shared_layers import Givens, givens_of
 from qjax.quantum.engines.native.cuda import device, scaled_gates
@@ -21,7 +20,6 @@ from qjax.quantum.engines.native.cuda.launch_shape import Shape, demands, shape_
 from qjax.quantum.engines.native.ir.jit import is_available, target
 from qjax.quantum.engines.native.table.entries import Table, pair_neighbours, table_of
 from qjax.quantum.engines.native.table.layout import (
-    KIND,
     MAKER_KINDS,
     PLACES,
     START,
@@ -32,6 +30,7 @@ from qjax.quantum.engines.native.table.layout import (
 )
 from qjax.quantum.engines.native.table.z_strings import combined, strings_of
 from qjax.quantum.engines.readouts import Readout, StateReadout
+from qjax.quantum.states.batch import with_batch
 from qjax.types import Array
 
 _MAKE_STATES = (*MAKER_KINDS, START)
@@ -75,22 +74,18 @@ class Native:
             rows += self.table.num_kept
         return rows * self.batch * self.dtype.itemsize + self._scratch_bytes(gradient)
 
-    def __str__(self) -> str:
+    @property
+    def words(self) -> str:
+        """How the states are held, in plain words."""
         words = "complex" if self.table.is_complex else "real"
         if self.platform == "cuda":
             shape = self._shape(False)
             assert shape is not None
-            count = len(self.table.gates_back)
-            return (
-                f"{count} entries of the table, no pass over the device's memory; {words} amplitudes, "
-                f"{shape.blocks} blocks of {shape.lanes * shape.groups} threads for {shape.lanes} at a time"
-            )
-        lanes, threads, words = self._num_lanes, self._num_workers, f"{words}{' float64' * self._is_wide}"
-        passes = 1 + int(np.sum(~np.isin(self._gates[:, KIND], _MAKE_STATES)))  # the first makes the states
-        return (
-            f"{len(self._gates)} entries of the table, {passes} passes over the states; {lanes} examples at a time, "
-            f"{words} amplitudes, {threads} thread{'s' * (threads > 1)}"
-        )
+            threads = f"{shape.blocks} blocks of {shape.lanes * shape.groups} threads"
+            return f"{words} amplitudes; {threads}, {shape.lanes} examples at a time each"
+        words, count = f"{words}{' float64' * self._is_wide}", self._num_workers
+        threads = f"{count} thread{'s' * (count > 1)}"
+        return f"{words} amplitudes; {self._num_lanes} examples at a time, {threads}"
 
     def run(self, shared: Array, own: Array, keep: bool = False) -> tuple[tuple[Array, ...], Array]:
         """Returns what is read, each `[..., batch]`, and the final states as `pull_back` wants them.

@@ -165,7 +165,7 @@ def unitaries_of(sources: Sequence[Any]) -> list[Unitary]:
 
 
 def _plan_of_unitary(unitary: Unitary) -> Plan:
-    from qjax.quantum.engines.simulation import plan_of
+    from qjax.quantum.engines.xla.old_engine import plan_of
 
     return plan_of(unitary.circuit, 1, frozenset(), 2**unitary.circuit.num_qubits)
 
@@ -316,7 +316,7 @@ def peak_bytes(
       gradient: whether the reverse pass follows.
       reverse_pass: see `simulate.py`.
     """
-    from qjax.quantum.engines.simulation import plan_of
+    from qjax.quantum.engines.xla.old_engine import plan_of
 
     batched = frozenset({"inputs"} if batch > 1 else ())
     plan = plan_of(what, 0, batched, batch) if isinstance(what, Circuit) else what

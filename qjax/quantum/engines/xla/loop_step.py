@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from qjax.quantum.engines.batch_last import with_batch
 from qjax.quantum.engines.xla.passes import Pass, is_shared, passes_of, pull_pass, run_pass
 from qjax.quantum.engines.xla.planes import Layout
 from qjax.quantum.engines.xla.search_loop import is_search, repeat_search
 from qjax.quantum.engines.xla.steps import Step, Tensors
+from qjax.quantum.states.batch import with_batch
 from qjax.types import Array
 
 # Of each step: None, a state, or what a loop has saved.

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 
 from qjax.quantum.circuits.angle import Angle
 from qjax.quantum.circuits.operation import Operation
-from qjax.quantum.engines.batch_last import with_batch
 from qjax.quantum.engines.xla.planes import Layout, from_complex, to_complex
 from qjax.quantum.engines.xla.steps import Tensors
 from qjax.quantum.states.angle_values import Values
 from qjax.quantum.states.apply import apply_operation
 from qjax.quantum.states.barriers import barrier
+from qjax.quantum.states.batch import with_batch
 from qjax.types import Array
 
 

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from qjax.quantum.circuits.circuit import Circuit
-from qjax.quantum.engines.batch_last import batch_of, call
+from qjax.quantum.engines.batch_last import call
 from qjax.quantum.engines.readouts import StateReadout
 from qjax.quantum.states.angle_values import Values
+from qjax.quantum.states.batch import batch_of
 from qjax.types import Array
 
 

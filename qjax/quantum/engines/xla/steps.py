@@ -15,7 +15,6 @@ import numpy as np
 from jax import lax
 
 from qjax.quantum.circuits.operation import Operation
-from qjax.quantum.engines.batch_last import with_batch
 from qjax.quantum.engines.xla.phase_table import PhaseTable
 from qjax.quantum.engines.xla.planes import (
     HIGHEST,
@@ -34,6 +33,7 @@ from qjax.quantum.engines.xla.trigonometry import cos_sin
 from qjax.quantum.states.angle_values import Values
 from qjax.quantum.states.apply import apply_operation
 from qjax.quantum.states.barriers import barrier, stored
+from qjax.quantum.states.batch import with_batch
 from qjax.quantum.states.matrices import constant_phases
 from qjax.quantum.states.row_numbers import source_rows
 from qjax.types import Array

@@ -11,7 +11,6 @@ import numpy as np
 
 from qjax.quantum.compile.compiler import Program
 from qjax.quantum.compile.stages import Permutation
-from qjax.quantum.engines.batch_last import with_batch
 from qjax.quantum.engines.choices import CUDA_TILES, MIN_CUDA_COSET_BITS, coset_bits
 from qjax.quantum.engines.native.cuda import device, scaled_gates
 from qjax.quantum.engines.native.cuda.grouping import Pieces, pieces_of
@@ -26,6 +25,7 @@ from qjax.quantum.engines.readouts import Readout
 from qjax.quantum.engines.xla.loop_step import run
 from qjax.quantum.engines.xla.plan import Plan, make_plan
 from qjax.quantum.engines.xla.planes import from_complex, to_complex
+from qjax.quantum.states.batch import with_batch
 from qjax.types import Array
 
 

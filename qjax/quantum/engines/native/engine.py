@@ -1,0 +1,165 @@
+"""The engines of native code: whole states, which stay in the cache, and large ones, pass by pass."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from qjax.quantum.compile.relabelling import Frame
+from qjax.quantum.engines import choices
+from qjax.quantum.engines.base import Description, Engine, Task, Work, nothing_saved
+from qjax.quantum.engines.choices import large_pays, native_keeps, native_pays
+from qjax.quantum.engines.native.cuda import device
+from qjax.quantum.engines.native.ir.jit import is_available
+from qjax.quantum.engines.native.large import large_of
+from qjax.quantum.engines.native.large_states import Large
+from qjax.quantum.engines.native.table.coefficients import coefficients
+from qjax.quantum.engines.native.table.entries import Table
+from qjax.quantum.engines.native.table.layout import FORMS, KIND
+from qjax.quantum.engines.native.whole_states import Native, native_of
+from qjax.quantum.states.batch import with_batch
+from qjax.types import Array
+
+
+def _no_code(task: Task) -> str:
+    """Returns why no native code runs on the task's platform; '' where it does."""
+    if not choices.USE_NATIVE:
+        return "QJAX_NATIVE=0 switches native code off"
+    if task.platform not in ("cpu", "cuda"):
+        return f"there is none for {task.platform}"
+    if not is_available():
+        return "it needs llvmlite, and a 64-bit POSIX system"
+    if task.platform == "cuda" and device.gpu() is None:
+        return "it needs an NVIDIA GPU of compute capability 7.0 or later, and the driver of CUDA 12 or later"
+    return "a first state is given" if task.given else ""
+
+
+def _description(words: str, table: Table, task: Task, passes: int) -> Description:
+    """Returns what native code does: the entries of its table by kind, and their operations.
+
+    The way back undoes each gate on state and cotangent and takes the sums for its numbers: three times the work.
+    """
+    counts, size = Counter(table.gates_back[:, KIND].tolist()), task.batch << task.num_qubits
+    made = {
+        "rotation": "matrices made from an angle of each example",
+        "column": "columns made of such a matrix and what all examples share",
+        "start": "columns whose product is the first state",
+    }
+    stages, flops = [words], 0.0
+    for kind, count in counts.items():
+        name, qubits, controls = FORMS[kind]
+        under = f" under {controls} control{'s' * (controls > 1)}" if controls else ""
+        stages.append(f"{count} {made.get(name, f'{name} gates on {qubits} qubits{under}')}")
+        terms = {"dense": 2**qubits, "diagonal": 1, "start": 1}.get(name, 0)
+        each = 8 * terms - 2 if table.is_complex else 2 * terms - 1
+        flops += max(0, each) * count * size / 2**controls
+    if table.frame != Frame(task.num_qubits):
+        stages.append("X, CX and SWAP relabel the rows, at no cost")
+    moved = int(2 * passes * (1 + table.is_complex) * size * task.dtype.itemsize)
+    return Description(tuple(stages), Work(passes, moved, int(flops)), Work(2 * passes, 2 * moved, int(3 * flops)))
+
+
+class WholeStates(Engine):
+    """Native code that takes a few examples at a time through the whole circuit, their states in the cache."""
+
+    name = "native, whole states"
+
+    def refusal(self, task: Task) -> str:
+        missing = _no_code(task)
+        if missing:
+            return missing
+        if not native_pays(task.platform, task.num_qubits, task.batch):
+            return f"a batch of {task.batch} with {task.num_qubits} qubits does not suit it"
+        found = self._plan(task)
+        if found is None:
+            return "the circuit has a gate that it lacks"
+        return "" if found.pays else "its working memory would not fit"
+
+    def bytes_held(self, task: Task, gradient: bool) -> int:
+        return self._native(task).bytes_held(gradient)
+
+    def describe(self, task: Task) -> Description:
+        native = self._native(task)
+        return _description(native.words, native.table, task, 0)
+
+    def rows_saved(self, task: Task) -> int:
+        table = self._native(task).table
+        kept = native_keeps(task.num_qubits, task.batch, task.dtype, table.work)
+        return table.num_kept if kept else 0
+
+    def forward(self, task: Task, operands: Sequence[Array], rows: int) -> tuple[tuple[Array, ...], Array]:
+        native = self._native(task)
+        return native.run(*coefficients(native.table.level, task.values(operands)), rows > 0)
+
+    def backward(
+        self, task: Task, operands: Sequence[Array], saved: Array, cotangents: Sequence[Array], per_example: bool
+    ) -> tuple[Array, ...]:
+        task, operands = task.widened(operands) if per_example else (task, tuple(operands))
+        native = self._native(task)
+        numbers, pull = jax.vjp(lambda *xs: coefficients(native.table.level, task.values(xs)), *operands)
+        return tuple(pull(native.pull_back(*numbers, saved, cotangents)))
+
+    def _plan(self, task: Task) -> Native | None:
+        readout: Any = task.readout  # a protocol has no hash for mypy
+        return native_of(task.circuit, readout, task.batched, task.batch, task.dtype, task.platform)
+
+    def _native(self, task: Task) -> Native:
+        found = self._plan(task)
+        assert found is not None, "the engine refuses this task"
+        return found
+
+
+class LargeStates(Engine):
+    """Native code that goes over large states pass by pass, a part that fits the cache after the other."""
+
+    name = "native, large states"
+
+    def refusal(self, task: Task) -> str:
+        missing = _no_code(task)
+        if missing:
+            return missing
+        if not large_pays(task.platform, task.num_qubits, task.batch):
+            return f"a batch of {task.batch} with {task.num_qubits} qubits does not suit it"
+        found = self._plan(task)
+        return "" if found is not None and found.pays else "the circuit has a gate that it lacks"
+
+    def bytes_held(self, task: Task, gradient: bool) -> int:
+        return self._large(task).bytes_held(gradient)
+
+    def describe(self, task: Task) -> Description:
+        large = self._large(task)
+        return _description(large.words, large.table, task, len(large.passes))
+
+    def rows_saved(self, task: Task) -> int:
+        return self._large(task).table.num_kept
+
+    def forward(self, task: Task, operands: Sequence[Array], rows: int) -> tuple[tuple[Array, ...], Array]:
+        large, values = self._large(task), task.values(operands)
+        made = large.begin(values), *coefficients(large.table.level, values)
+        results, final = large.run_and_read(task.readout, *made, rows > 0)
+        return results, nothing_saved(task.batch, task.dtype) if final is None or not rows else final
+
+    def backward(
+        self, task: Task, operands: Sequence[Array], saved: Array, cotangents: Sequence[Array], per_example: bool
+    ) -> tuple[Array, ...]:
+        task, operands = task.widened(operands) if per_example else (task, tuple(operands))
+        large = self._large(task)
+
+        def numbers(*operands: Array) -> Any:
+            values = task.values(operands)
+            return large.begin(values), coefficients(large.table.level, values)
+
+        (tensors, made), pull = jax.vjp(numbers, *operands)
+        final = saved if saved.shape[0] else large.run(tensors, *made)
+        known = tuple(with_batch(x, task.batch) for x in cotangents)
+        first, *sums = large.pull_back_read(task.readout, with_batch(final, task.batch), known, *made)
+        return tuple(pull((large.pull_back_first(tensors, first), tuple(sums))))
+
+    def _plan(self, task: Task) -> Large | None:
+        return large_of(task.circuit, task.batched, task.batch, task.dtype, task.platform)
+
+    def _large(self, task: Task) -> Large:
+        found = self._plan(task)
+        assert found is not None, "the engine refuses this task"
+        return found
