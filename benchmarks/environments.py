@@ -41,7 +41,6 @@ class Peer:
 _PENNYLANE = ("pennylane", "pennylane-lightning", "jax<0.11", "optax")
 PEERS = {
     "qjax": Peer("benchmarks.peers.qjax_", "", gpu=("jax[cuda12]",)),
-    "qjax, recomputed": Peer("benchmarks.peers.qjax_", "", function="forms_recomputed", workloads=("W2",)),
     "tensorcircuit-ng": Peer(
         "benchmarks.peers.tensorcircuit_",
         "tensorcircuit",

@@ -1,10 +1,6 @@
-"""qjax, this project.
-
-Two helpers at the end name what of qjax's interface the benchmark uses: `gradient_method` and `grover_gates`.
-"""
+"""qjax, this project: its public names only."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -12,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.peers import jax_common
-from benchmarks.peers.base import Form, Run, Unsupported, versions_of
+from benchmarks.peers.base import Form, Run, versions_of
 from benchmarks.peers.jax_common import backend as backend
 from benchmarks.peers.jax_common import warm_up as warm_up
 from benchmarks.workloads import Case, Layer, Op, Ref
@@ -26,18 +22,6 @@ def versions() -> dict[str, str]:
 
 
 def forms(case: Case) -> dict[str, Form]:
-    """The plain interface; where memory counts, the states of the forward pass stored, too."""
-    return _forms(case, "auto", "stored")
-
-
-def forms_recomputed(case: Case) -> dict[str, Form]:
-    """As `forms`, with the states of the forward pass recomputed backwards; asked for where memory is measured."""
-    if not case.memory:
-        raise Unsupported("a form of qjax for the workloads that measure memory")
-    return _forms(case, "recomputed")
-
-
-def _forms(case: Case, *methods: str) -> dict[str, Form]:
     if case.kind == "state":
         return {"state": _state}
     if case.workload == "W9":
@@ -46,9 +30,7 @@ def _forms(case: Case, *methods: str) -> dict[str, Form]:
         return {"reflections": _compiled_search, "search": _whole_search}
     if case.kind == "grover_gates":
         return {"gates": _compiled_search}
-    if case.memory:
-        return {method: lambda case, method=method: _loss(case, method) for method in methods}
-    return {"expectation": lambda case: _loss(case, "auto")}
+    return {"expectation": _loss}
 
 
 def circuit_of(case: Case) -> Circuit:
@@ -82,14 +64,14 @@ def observables_of(case: Case, as_loss: bool) -> tuple[Any, ...]:
     return tuple(PauliString(word) for word in words)
 
 
-def _loss(case: Case, method: str) -> Run:
+def _loss(case: Case) -> Run:
     circuit = circuit_of(case)
     reduced = case.kind in ("gradient", "gradient_inputs", "accuracy")
     observables = observables_of(case, reduced)
 
     def measured(weights: Any, inputs: Any, _: Any) -> Any:
         params = {"w": weights.reshape(case.num_layers, -1)} if case.num_layers else None
-        out = gradient_method(method)(circuit, params, inputs, observables)
+        out = quantum.expectation(circuit, params, inputs, observables)
         out = out if inputs is not None else out[None]
         return out[:, 0] if reduced else out
 
@@ -120,15 +102,6 @@ def _whole_search(case: Case) -> Run:
 
     call()
     return Run(call, lambda out: {"probability": np.asarray(out)[-1]})
-
-
-# What of qjax's interface is used --------------------------------------------------------------------------------
-
-
-def gradient_method(method: str) -> Callable[..., jax.Array]:
-    """Returns qjax's `expectation`, the states of the forward pass 'stored', 'recomputed' or as it is by itself."""
-    reverse_pass = {"stored": "store", "recomputed": "recompute", "auto": "auto"}[method]
-    return partial(quantum.expectation, reverse_pass=reverse_pass)
 
 
 def grover_gates(case: Case) -> Callable[[], jax.Array]:
