@@ -24,11 +24,14 @@ TITLES = {
     "W7": "Largest error against complex128",
     "W8": "Circuits that no one tuned for, value and gradient of weights and inputs; a batch",
     "W9": "Grover's search, optimal number of iterations; qjax by reflections, peers by gates",
+    "W10": "Given states: 3 layers of RX RY RZ and a CNOT ring on them; the matrix of that circuit",
+    "W11": "Dense diagonals and chemistry; gradients unless it says forward",
+    "W13": "Inputs loaded again in each of 4 layers, RY RZ and a ring of CZ, CX or RZZ; a batch",
 }
 _WORDS = {
     r"^step ": "",
-    r"^brick ": "brick wall, ",
-    r"^QAOA ": "QAOA, ",
+    r"^brick ": "brick wall ",
+    r"^(\D+) n=": r"\1: n=",
     r"n=(\d+)": r"\1 qubits,",
     r"b=(\d+)": r"batch \1,",
     r"L=(\d+)": r"\1 layers,",
