@@ -32,7 +32,7 @@ from benchmarks.workloads import NAMES, Case, cases
 ROOT = Path(__file__).resolve().parents[1]
 
 TOLERANCE = 1e-4
-GPU_PEERS, GPU_WORKLOADS = ("qjax", "qjax, recomputed", "tensorcircuit-ng"), ("W1", "W2")
+GPU_PEERS, GPU_WORKLOADS = ("qjax", "tensorcircuit-ng"), ("W1", "W2")
 
 
 def main() -> int:
@@ -90,7 +90,7 @@ def _arguments() -> argparse.Namespace:
     args.rounds = args.rounds or (1 if args.quick else 3)
     args.seconds = args.seconds or (0.5 if args.quick else 3.0)
     args.timeout = args.timeout or (120 if args.quick else 600)
-    # The two forms of qjax go together.
+    # Two forms of one peer go together.
     args.peers = tuple(p for p in PEERS if p in args.peers or ("," in p and p.split(",")[0] in args.peers))
     if args.device == "gpu":
         args.peers = tuple(p for p in args.peers if p in GPU_PEERS)
@@ -245,7 +245,7 @@ class Book:
     def merged(self, places: report.Places) -> list[dict[str, Any]]:
         """Returns this run's entries, and those of earlier runs for what this one did not run."""
         facts = describe()
-        stamp = {key: facts[key] for key in ("commit", "date", "processor")}
+        stamp = {key: facts[key] for key in ("commit", "date", "processor")} | {"command": _command()}
         mine = [entry | stamp for entry in self.entries.values()]
         kept = [e for e in report.read(places) if (e["cores"], e["case"], e["peer"]) not in self.entries]
         return kept + mine

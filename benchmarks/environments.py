@@ -11,6 +11,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.workloads import NAMES
+
 ROOT = Path(__file__).resolve().parents[1]
 PLACE = ROOT / ".bench"
 INSTALL_SECONDS = 1800
@@ -33,7 +35,7 @@ class Peer:
     environment: str
     requirements: tuple[str, ...] = ()
     function: str = "forms"
-    workloads: tuple[str, ...] = ("W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9")
+    workloads: tuple[str, ...] = NAMES
     gpu: tuple[str, ...] = ()
 
 
@@ -41,12 +43,11 @@ class Peer:
 _PENNYLANE = ("pennylane", "pennylane-lightning", "jax<0.11", "optax")
 PEERS = {
     "qjax": Peer("benchmarks.peers.qjax_", "", gpu=("jax[cuda12]",)),
-    "qjax, recomputed": Peer("benchmarks.peers.qjax_", "", function="forms_recomputed", workloads=("W2",)),
     "tensorcircuit-ng": Peer(
         "benchmarks.peers.tensorcircuit_",
         "tensorcircuit",
         ("tensorcircuit-ng", "jax", "optax"),
-        workloads=("W1", "W2", "W4", "W6", "W7", "W8"),
+        workloads=("W1", "W2", "W4", "W6", "W7", "W8", "W10", "W11", "W13"),
         gpu=("jax[cuda12]",),
     ),
     "tensorcircuit-ng, gates as written": Peer(
@@ -58,15 +59,26 @@ PEERS = {
         gpu=("jax[cuda12]",),
     ),
     "default.qubit": Peer(
-        "benchmarks.peers.pennylane_", "pennylane", _PENNYLANE, workloads=("W1", "W2", "W4", "W6", "W7", "W8")
+        "benchmarks.peers.pennylane_",
+        "pennylane",
+        _PENNYLANE,
+        workloads=("W1", "W2", "W4", "W6", "W7", "W8", "W10", "W13"),
     ),
     "lightning.qubit": Peer(
-        "benchmarks.peers.lightning_", "pennylane", _PENNYLANE, workloads=("W1", "W2", "W3", "W5", "W7", "W8", "W9")
+        "benchmarks.peers.lightning_",
+        "pennylane",
+        _PENNYLANE,
+        workloads=("W1", "W2", "W3", "W5", "W7", "W8", "W9", "W10", "W11", "W13"),
     ),
     "qujax": Peer(
         "benchmarks.peers.qujax_", "qujax", ("qujax", "jax", "optax"), workloads=("W1", "W2", "W4", "W6", "W7", "W8")
     ),
-    "qulacs": Peer("benchmarks.peers.qulacs_", "qulacs", ("qulacs",), workloads=("W1", "W2", "W3", "W5", "W8", "W9")),
+    "qulacs": Peer(
+        "benchmarks.peers.qulacs_",
+        "qulacs",
+        ("qulacs",),
+        workloads=("W1", "W2", "W3", "W5", "W8", "W9", "W11", "W13"),
+    ),
     "qsim": Peer("benchmarks.peers.qsim_", "qsim", ("qsimcirq",), workloads=("W1", "W3", "W5", "W7", "W9")),
     "Aer": Peer("benchmarks.peers.aer_", "aer", ("qiskit-aer",), workloads=("W1", "W3", "W5", "W7", "W9")),
     "TorchQuantum": Peer(

@@ -49,4 +49,6 @@ def _commit() -> str:
         return done.stdout.strip()
 
     commit = git("rev-parse", "--short", "HEAD") or "unknown"
-    return commit + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+    # Pages and the results themselves, which a run writes, do not change what is measured.
+    pages = (":!*.md", ":!benchmarks/results*")
+    return commit + ("+changes" if git("status", "--porcelain", "--untracked-files=no", "--", ".", *pages) else "")

@@ -7,11 +7,12 @@ from functools import cache
 
 import numpy as np
 
-from benchmarks.matrices import gate_matrix
+from benchmarks.matrices import PAULIS, gate_matrix
 from benchmarks.workloads import Case, Op, Ref
 
 # Above these the reference takes too long, and values are compared with qjax's alone.
 MAX_QUBITS, MAX_WORK = 16, 2**33
+STEP = 1e-3  # of the central differences of a gate's matrix
 
 
 def is_affordable(case: Case) -> bool:
@@ -31,6 +32,9 @@ def run(case: Case) -> dict[str, np.ndarray]:
     if case.kind == "state":
         psi = _final_state(case, None)
         return {"amplitudes": psi.reshape(-1)[case.amplitude_indices] * 2 ** (case.num_qubits / 2)}
+    if case.kind == "unitary":
+        columns = [_final_state(case, row).reshape(-1) for row in np.eye(2**case.num_qubits)]
+        return {"matrix": np.stack(columns, axis=1)}
     rows = [None] if case.inputs is None else list(case.inputs)
     signs = _observable_diagonals(case)
     if case.kind == "expectation":
@@ -58,18 +62,33 @@ def _value(angle: Ref | float, weights: np.ndarray, row: np.ndarray | None) -> f
     return angle.scale * float(weights[angle.index] if angle.kind == "w" else row[angle.index])
 
 
-def _matrix(op: Op, case: Case, row: np.ndarray | None, nudge: tuple[int, float] | None = None) -> np.ndarray:
+def _apply(psi: np.ndarray, op: Op, case: Case, row: np.ndarray | None, back: bool = False) -> np.ndarray:
+    """Returns the gate, or its inverse, applied to the state."""
     angles = [_value(angle, case.weights, row) for angle in op.angles]
-    if nudge:
-        angles[nudge[0]] += nudge[1]
-    return np.asarray(gate_matrix(np, op.gate, tuple(np.asarray(a) for a in angles)), np.complex128)
+    if op.gate == "pauli":
+        return _apply_pauli(psi, op, -angles[0] if back else angles[0])
+    matrix = _matrix(op.gate, angles)
+    return apply(psi, matrix.conj().T if back else matrix, op.qubits)
+
+
+def _apply_pauli(psi: np.ndarray, op: Op, angle: float) -> np.ndarray:
+    moved = psi
+    for letter, q in zip(op.letters, op.qubits, strict=True):
+        moved = apply(moved, PAULIS[letter.lower()], (q,))
+    return np.cos(angle / 2) * psi - 1j * np.sin(angle / 2) * moved
+
+
+def _matrix(gate: str, angles: list[float]) -> np.ndarray:
+    return np.asarray(gate_matrix(np, gate, tuple(np.asarray(a) for a in angles)), np.complex128)
 
 
 def _final_state(case: Case, row: np.ndarray | None) -> np.ndarray:
     psi = np.zeros((2,) * case.num_qubits, np.complex128)
     psi[(0,) * case.num_qubits] = 1
+    if case.inputs_are == "states":
+        psi = row.reshape(psi.shape).astype(np.complex128)
     for op in case.operations:
-        psi = apply(psi, _matrix(op, case, row), op.qubits)
+        psi = _apply(psi, op, case, row)
     return psi
 
 
@@ -84,28 +103,33 @@ def _gradient(case: Case, row: np.ndarray | None, diagonal: np.ndarray) -> tuple
     """Returns the value, and the gradients `[num_weights]` and `[num_inputs]`, of one example.
 
     The derivative of a gate's matrix is a central difference of the matrix alone: every entry is a sum of sines and
-    cosines of at most twice the angle, so that the step 1e-3 with Richardson's correction is exact to 1e-12.
+    cosines of at most twice the angle, so that `STEP` with Richardson's correction is exact to 1e-12.
     """
     psi = _final_state(case, row)
     costate = diagonal.reshape(psi.shape) * psi
     value = float(np.vdot(psi, costate).real)
     grads = {"w": np.zeros(len(case.weights)), "x": np.zeros(case.num_inputs)}
     for op in reversed(case.operations):
-        back = _matrix(op, case, row).conj().T
-        psi = apply(psi, back, op.qubits)
+        psi = _apply(psi, op, case, row, back=True)
         for place, angle in enumerate(op.angles):
             if isinstance(angle, Ref):
-                moved = apply(psi, _derivative(op, case, row, place), op.qubits)
+                moved = _apply_derivative(psi, op, case, row, place)
                 grads[angle.kind][angle.index] += 2 * angle.scale * float(np.vdot(costate, moved).real)
-        costate = apply(costate, back, op.qubits)
+        costate = _apply(costate, op, case, row, back=True)
     return value, grads["w"], grads["x"]
 
 
-def _derivative(op: Op, case: Case, row: np.ndarray | None, place: int, step: float = 1e-3) -> np.ndarray:
-    def slope(h: float) -> np.ndarray:
-        return (_matrix(op, case, row, (place, h)) - _matrix(op, case, row, (place, -h))) / (2 * h)
+def _apply_derivative(psi: np.ndarray, op: Op, case: Case, row: np.ndarray | None, place: int) -> np.ndarray:
+    """Returns the derivative of the gate for one of its angles, applied to the state."""
+    angles = [_value(angle, case.weights, row) for angle in op.angles]
+    if op.gate == "pauli":
+        return _apply_pauli(psi, op, angles[0] + np.pi) / 2
 
-    return (4 * slope(step) - slope(2 * step)) / 3
+    def slope(h: float) -> np.ndarray:
+        above, below = ([a + h * sign * (k == place) for k, a in enumerate(angles)] for sign in (1, -1))
+        return (_matrix(op.gate, above) - _matrix(op.gate, below)) / (2 * h)
+
+    return apply(psi, (4 * slope(STEP) - slope(2 * STEP)) / 3, op.qubits)
 
 
 def _grover(case: Case) -> float:

@@ -1,6 +1,7 @@
 """The report: tables for a person in RESULTS.md, between two marker lines, every number in JSON, and a plot."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,18 +9,35 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import plot
+from benchmarks.workloads import cases
+
 BEGIN = "<!-- bench on {}: everything down to the end mark is written by scripts/bench -->"
 END = "<!-- bench on {}: end -->"
 TITLES = {
-    "W1": "W1: angle encoding, 3 layers of RX RY RZ and a CNOT ring, every Z; a batch",
-    "W2": "W2: value and gradient of a chain of ZZ over layers of RY RZ and a CNOT ring; one state",
-    "W3": "W3: Grover's search, 50 iterations; qjax by the gates or by `algorithms.grover.search`",
-    "W4": "W4: tracing and compiling a value and gradient",
-    "W5": "W5: one random circuit, forward",
-    "W6": "W6: one training step, [512, 384] features",
-    "W7": "W7: largest error against complex128",
-    "W8": "W8: circuits that no one tuned for, value and gradient of weights and inputs; a batch",
-    "W9": "W9: Grover's search, as many iterations as are best; qjax by reflections, the peers gate by gate",
+    "W1": "Angle encoding, 3 layers of RX RY RZ and a CNOT ring, Z of every qubit; a batch",
+    "W2": "Layers of RY RZ and a CNOT ring, a chain of ZZ, value and gradient; one state",
+    "W3": "Grover's search, 50 iterations; qjax by gates or by `algorithms.grover.search`",
+    "W4": "Tracing and compiling a value and gradient",
+    "W5": "One random circuit, forward",
+    "W6": "One training step of a hybrid model, features [512, 384]",
+    "W7": "Largest error against complex128",
+    "W8": "Circuits that no one tuned for, value and gradient of weights and inputs; a batch",
+    "W9": "Grover's search, optimal number of iterations; qjax by reflections, peers by gates",
+    "W10": "Given states: 3 layers of RX RY RZ and a CNOT ring on them; the matrix of that circuit",
+    "W11": "Dense diagonals and chemistry; gradients unless it says forward",
+    "W13": "Inputs loaded again in each of 4 layers, RY RZ and a ring of CZ, CX or RZZ; a batch",
+}
+_WORDS = {
+    r"^step ": "",
+    r"^brick ": "brick wall ",
+    r"^(\D+) n=": r"\1: n=",
+    r"n=(\d+)": r"\1 qubits,",
+    r"b=(\d+)": r"batch \1,",
+    r"L=(\d+)": r"\1 layers,",
+    r"depth=(\d+)": r"depth \1,",
+    r"grad w,x": "gradient of weights and inputs",
+    r"grad w": "gradient of weights",
 }
 Entry = dict[str, Any]
 
@@ -52,8 +70,9 @@ def read(places: Places) -> list[Entry]:
 def write(places: Places, entries: list[Entry], machine: dict[str, str], command: str) -> None:
     """Writes numbers, tables and plot; text outside the two marks stays as it is."""
     places.folder.mkdir(parents=True, exist_ok=True)
-    order = {name: i for i, name in enumerate(TITLES)}
-    entries = sorted(entries, key=lambda e: (order[e["workload"]], e["cores"]))  # stable: cases stay in order
+    order = {case.name: i for i, case in enumerate(cases(gpu=True))}
+    workloads, last = list(TITLES), len(order)
+    entries = sorted(entries, key=lambda e: (workloads.index(e["workload"]), e["cores"], order.get(e["case"], last)))
     text = json.dumps({"machine": machine, "command": command, "entries": entries}, indent=1)
     places.numbers.write_text(text + "\n")
     begin, end = BEGIN.format(places.device), END.format(places.device)
@@ -114,12 +133,12 @@ def ratio_of(entry: Entry, ours: Entry | None) -> float | None:
 # Tables ----------------------------------------------------------------------------------------------------------
 
 
-def _section(entries: list[Entry], machine: dict[str, str], command: str, plot: str) -> list[str]:
+def _section(entries: list[Entry], machine: dict[str, str], command: str, picture: str) -> list[str]:
     facts = ", ".join(f"{name} {value}" for name, value in machine.items() if name not in ("commit", "date"))
     out = [
         "## qjax beside its peers" + (" on a GPU" if entries[0]["device"] == "gpu" else ""),
         "",
-        f"`{command}` on {machine['date']}, commit {machine['commit']}. Machine: {facts}.",
+        f"Latest run: `{command}` on {machine['date']}, commit {machine['commit']}. Machine: {facts}.",
         "",
         "Every measurement is a process of its own on one pinned core, or on all cores with as many threads; median",
         "of the calls of all rounds, warm-up and compilation excluded. The figure in brackets is the peer's time",
@@ -127,18 +146,23 @@ def _section(entries: list[Entry], machine: dict[str, str], command: str, plot: 
         "within 1e-4 with qjax's and, where that can be had, with a complex128 reference. Every peer runs in the",
         "fastest of the forms that its file in `benchmarks/peers` lists.",
         "",
-        f"![time of each peer over the time of qjax]({plot})",
+        f"![time of each peer over the time of qjax]({picture})",
     ]
     for workload, title in TITLES.items():
         mine = [e for e in entries if e["workload"] == workload]
         for cores in sorted({e["cores"] for e in mine}):
             part = [e for e in mine if e["cores"] == cores]
-            stamps = sorted({", ".join(e[key] for key in ("commit", "date", "processor") if key in e) for e in part})
             text = "one core" if cores == "1" else "all cores"
-            out += ["", f"### {title}; {text}", "", f"Commit, date and processor: {'; '.join(stamps)}.", ""]
+            stamps = "; ".join(sorted(set(map(_stamp, part))))
+            out += ["", f"### {workload}: {title}; {text}", "", f"From {stamps}.", ""]
             out += _accuracy(part) if workload == "W7" else _times(part)
             out += _memory(part) + _share(part) + _floor(part)
     return out + _forms(entries) + _reasons(entries) + _versions(entries)
+
+
+def _stamp(entry: Entry) -> str:
+    shown = {"command": "`{}`", "commit": "commit {}", "date": "{}", "processor": "{}"}
+    return ", ".join(text.format(entry[key]) for key, text in shown.items() if key in entry)
 
 
 def _grid(part: list[Entry], cell: Callable[[Entry, Entry | None], str]) -> list[str]:
@@ -146,7 +170,7 @@ def _grid(part: list[Entry], cell: Callable[[Entry, Entry | None], str]) -> list
     peers = [
         p for p in dict.fromkeys(e["peer"] for e in part) if any(e["peer"] == p and e["status"] == "ok" for e in part)
     ]
-    peers.sort(key=lambda name: not name.startswith("qjax"))
+    peers.sort(key=["qjax", *plot.STYLES].index)
     table = {(e["case"], e["peer"]): e for e in part}
     out = [f"| case | {' | '.join(peers)} |", "|---" * (len(peers) + 1) + "|"]
     for case in dict.fromkeys(e["case"] for e in part):
@@ -265,10 +289,10 @@ def _forms(entries: list[Entry]) -> list[str]:
         if entry["status"] == "ok" and len(entry["forms"]) > 1:
             where = entry["case"] + ("" if entry["cores"] == "1" else " (all cores)")
             found.setdefault(entry["peer"], {}).setdefault(entry["form"], []).append(where)
-    out = ["", "### Fastest form of each peer that has several", ""]
+    out = ["", "<details><summary>Fastest form of each peer that has several</summary>", ""]
     for peer, forms in found.items():
         out += [f"- {peer}: " + "; ".join(f"'{form}' in {', '.join(where)}" for form, where in forms.items())]
-    return out if found else []
+    return [*out, "", "</details>"] if found else []
 
 
 def _reasons(entries: list[Entry]) -> list[str]:
@@ -295,35 +319,34 @@ def _versions(entries: list[Entry]) -> list[str]:
 
 def _plot(entries: list[Entry], path: Path) -> None:
     """Draws, for each case, every peer's time over qjax's: one panel for each number of cores."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    timed = [e for e in entries if time_of(e) is not None and not e["peer"].startswith("qjax")]
-    if not timed:
-        return
-    kinds = sorted({e["cores"] for e in timed})
-    names = list(dict.fromkeys(e["case"] for e in timed))
-    peers = list(dict.fromkeys(e["peer"] for e in timed))
-    height = 1.5 + 0.24 * len(names)
-    figure, axes = plt.subplots(1, len(kinds), figsize=(6 * len(kinds) + 2, height), sharey=True, squeeze=False)
     table = {(e["cores"], e["case"], e["peer"]): e for e in entries}
-    for axis, cores in zip(axes[0], kinds, strict=True):
-        for peer, marker in zip(peers, "osD^v<>Pp*Xh", strict=False):
-            points = []
-            for row, case in enumerate(names):
-                entry, ours = table.get((cores, case, peer)), table.get((cores, case, "qjax"))
-                ratio = ratio_of(entry, ours) if entry else None
-                points += [(ratio, row)] if ratio else []
-            if points:
-                axis.plot(*zip(*points, strict=True), marker, label=peer, markersize=5, alpha=0.8)
-        axis.axvline(1, color="black", linewidth=1)
-        axis.set(xscale="log", xlabel="time over qjax's", title="one core" if cores == "1" else "all cores")
-        axis.grid(axis="both", alpha=0.3)
-    axes[0][0].set_yticks(range(len(names)), names, fontsize=8)
-    axes[0][0].invert_yaxis()
-    axes[0][-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
-    figure.tight_layout()
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+    panels: list[plot.Panel] = []
+    for cores in sorted({e["cores"] for e in entries}):
+        groups = []
+        for workload, title in TITLES.items():
+            rows: list[plot.Row] = []
+            for case in dict.fromkeys(
+                e["case"] for e in entries if e["workload"] == workload and e["cores"] == cores
+            ):
+                entries_of = {peer: table.get((cores, case, peer)) for peer in plot.STYLES}
+                ratios = {p: ratio_of(e, table.get((cores, case, "qjax"))) for p, e in entries_of.items() if e}
+                rows.append((in_words(case), {peer: ratio for peer, ratio in ratios.items() if ratio}))
+            if any(found for _, found in rows):
+                groups.append((f"{workload}  {title}".replace("`", ""), [row for row in rows if row[1]]))
+        panels += [("One core" if cores == "1" else "All cores", groups)] if groups else []
+    if panels:
+        plot.draw(panels, path)
+
+
+def in_words(case: str) -> str:
+    """Returns the name of a case as words: 'W1 n=8 b=32 grad w' as '8 qubits, batch 32, gradient of weights'."""
+    text = case.split(" ", 1)[1]
+    for pattern, words in _WORDS.items():
+        text = re.sub(pattern, words, text)
+    return re.sub(r"[, ]*, *", ", ", text).strip(", ")
+
+
+if __name__ == "__main__":  # writes tables and plot again from the numbers
+    where = Places(Path(__file__).resolve().parent, "cpu")
+    kept = json.loads(where.numbers.read_text())
+    write(where, kept["entries"], kept["machine"], kept["command"])

@@ -160,21 +160,21 @@ def _race(rivals: list[dict[str, Any]]) -> None:
 def _first_call(run: Any) -> tuple[Any, int]:
     """Returns what the first call gives, and by how many bytes the process's memory grew above what it had before."""
     gc.collect()
-    before = _reset_peak()
+    before = reset_peak()
     answer = run.call()
-    return answer, max(0, _peak() - before)
+    return answer, max(0, peak_of_memory() - before)
 
 
-def _reset_peak() -> int:
+def reset_peak() -> int:
     """Makes the kernel forget the peak of this process's memory; returns the bytes it has now."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
-        return _peak()  # growth of the peak is all that can be seen here
+        return peak_of_memory()  # growth of the peak is all that can be seen here
     return _status("VmRSS")
 
 
-def _peak() -> int:
+def peak_of_memory() -> int:
     found = _status("VmHWM")
     return found or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 SEED = 20240229
-NAMES = ("W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9")
+# W12 (distinct gates) is measured by `first_calls.py`.
+NAMES = ("W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9", "W10", "W11", "W13")
 NUM_FEATURES, NUM_CLASSES = 384, 2
 NUM_DRAWS = 24  # of the weights of W7
 
@@ -29,11 +30,15 @@ class Ref:
 
 @dataclass(frozen=True)
 class Op:
-    """A gate on qubits; its angles are numbers or `Ref`s."""
+    """A gate on qubits; its angles are numbers or `Ref`s.
+
+    The gate 'pauli' is exp(-i t P / 2) for the product P of the `letters` X, Y and Z, one for each qubit.
+    """
 
     gate: str
     qubits: tuple[int, ...]
     angles: tuple[Ref | float, ...] = ()
+    letters: str = ""
 
 
 Layer = tuple[Op, ...]
@@ -44,10 +49,11 @@ class Case:
     """One thing to run.
 
     Attributes:
-      workload: 'W1' to 'W9'.
+      workload: 'W1' to 'W13'.
       name: unique; what tables call it.
       kind: 'expectation', 'gradient' (of the weights), 'gradient_inputs' (of weights and inputs), 'state', 'grover',
-        'grover_gates', 'step' (a training step), or 'accuracy' (expectation and gradient, not timed).
+        'grover_gates', 'step' (a training step), 'unitary' (the circuit's matrix), or 'accuracy' (expectation and
+        gradient, not timed).
       num_qubits: n.
       encoding: the operations before the layers.
       layer: the operations of the first layer; layer l has its weights `l * num_layer_weights` further on, and the
@@ -61,6 +67,8 @@ class Case:
       memory: whether to measure the peak of memory too.
       compile_only: whether the time asked for is that of tracing and compiling.
       num_iterations, marked: of Grover's search.
+      inputs_are: 'angles'; 'states', the amplitudes that each example starts from; or 'zz map', the angles of
+        `zz_map` for n random features.
     """
 
     workload: str
@@ -79,6 +87,7 @@ class Case:
     compile_only: bool = False
     num_iterations: int = 0
     marked: int = 0
+    inputs_are: str = "angles"
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -92,6 +101,8 @@ class Case:
 
     @cached_property
     def num_inputs(self) -> int:
+        if self.inputs_are == "states":
+            return 2**self.num_qubits
         used = (a.index + 1 for op in self.operations for a in op.angles if isinstance(a, Ref) and a.kind == "x")
         return max(used, default=0)
 
@@ -107,9 +118,18 @@ class Case:
 
     @cached_property
     def inputs(self) -> np.ndarray | None:
-        """`[batch, num_inputs]` float64, uniform in (-pi, pi); None without a batch."""
+        """`[batch, num_inputs]` float64; angles are uniform in (-pi, pi). None without a batch."""
+        if not self.batch:
+            return None
         rng = np.random.default_rng((self.seed, 1))
-        return rng.uniform(-np.pi, np.pi, (self.batch, self.num_inputs)) if self.batch else None
+        if self.inputs_are == "states":
+            drawn = rng.normal(size=(self.batch, self.num_inputs))
+            return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+        if self.inputs_are == "zz map":
+            x = rng.uniform(-np.pi, np.pi, (self.batch, self.num_qubits))
+            products = [2 * (np.pi - x[:, i]) * (np.pi - x[:, j]) for i, j in all_pairs(self.num_qubits)]
+            return np.concatenate([2 * x, np.stack(products, axis=1)], axis=1)
+        return rng.uniform(-np.pi, np.pi, (self.batch, self.num_inputs))
 
     @cached_property
     def amplitude_indices(self) -> np.ndarray:
@@ -137,7 +157,7 @@ def shift(layer: Layer, places: int) -> Layer:
         weight = isinstance(angle, Ref) and angle.kind == "w"
         return Ref("w", angle.index + places, angle.scale) if weight else angle
 
-    return tuple(Op(op.gate, op.qubits, tuple(map(move, op.angles))) for op in layer)
+    return tuple(replace(op, angles=tuple(map(move, op.angles))) for op in layer)
 
 
 def without_u(case: Case) -> Case:
@@ -162,9 +182,13 @@ def rotations(num_qubits: int, gates: tuple[str, ...]) -> Layer:
     return tuple(Op(gate, (q,), (Ref("w", k * q + j),)) for q in range(num_qubits) for j, gate in enumerate(gates))
 
 
-def ring(num_qubits: int) -> Layer:
-    """Returns CNOTs from each qubit to the next, the last to the first."""
-    return tuple(Op("cx", (q, (q + 1) % num_qubits)) for q in range(num_qubits))
+def ring(num_qubits: int, gate: str = "cx") -> Layer:
+    """Returns a gate without angles from each qubit to the next, the last to the first."""
+    return tuple(Op(gate, (q, (q + 1) % num_qubits)) for q in range(num_qubits))
+
+
+def all_pairs(num_qubits: int) -> list[tuple[int, int]]:
+    return [(i, j) for i in range(num_qubits) for j in range(i + 1, num_qubits)]
 
 
 def random_coefficients(count: int) -> tuple[float, ...]:
@@ -221,10 +245,10 @@ def random_circuit(name: str, n: int, depth: int) -> Case:
     return Case("W5", name, "state", n, encoding=tuple(operations), num_layers=0)
 
 
-def qaoa(name: str, n: int, batch: int, reps: int = 4) -> Case:
-    """W8: QAOA of a weighted random graph, `batch` starting points at once: every angle is an input."""
+def qaoa(workload: str, name: str, n: int, batch: int, reps: int = 4, density: float = 0.4) -> Case:
+    """W8, W11: QAOA of a weighted random graph, `batch` starting points at once: every angle is an input."""
     rng = np.random.default_rng((SEED, 6))
-    edges = [(i, j) for i in range(n) for j in range(i + 1, n) if rng.random() < 0.4]
+    edges = [pair for pair in all_pairs(n) if rng.random() < density]
     strengths = rng.normal(size=len(edges))
     operations = [Op("h", (q,)) for q in range(n)]
     for step in range(reps):
@@ -232,7 +256,7 @@ def qaoa(name: str, n: int, batch: int, reps: int = 4) -> Case:
             operations.append(Op("rzz", edge, (Ref("x", 2 * step, float(strength)),)))
         operations += [Op("rx", (q,), (Ref("x", 2 * step + 1),)) for q in range(n)]
     return Case(
-        "W8",
+        workload,
         name,
         "gradient_inputs",
         n,
@@ -269,6 +293,131 @@ def brick_wall(name: str, n: int, batch: int, reps: int = 3) -> Case:
         coefficients=random_coefficients(n),
         batch=batch,
     )
+
+
+def given_states(name: str, n: int, batch: int) -> Case:
+    """W10: 3 layers of RX RY RZ and a CNOT ring on states that are given; the matrix of that circuit without them."""
+    return replace(
+        classifier("W10", name, "gradient" if batch else "unitary", n, batch), encoding=(), inputs_are="states"
+    )
+
+
+def zz_map(name: str, kind: str, n: int, batch: int, reps: int = 2) -> Case:
+    """W11: the ZZ feature map of all pairs, then a layer of RY and a CNOT ring, <Z> of every qubit."""
+    pairs = all_pairs(n)
+    once = [Op("h", (q,)) for q in range(n)] + [Op("rz", (q,), (Ref("x", q),)) for q in range(n)]
+    once += [Op("rzz", pair, (Ref("x", n + k),)) for k, pair in enumerate(pairs)]
+    return Case(
+        "W11",
+        name,
+        kind,
+        n,
+        encoding=tuple(once * reps),
+        layer=rotations(n, ("ry",)) + ring(n),
+        num_layer_weights=n,
+        observables=tuple((q,) for q in range(n)),
+        coefficients=random_coefficients(n),
+        batch=batch,
+        inputs_are="zz map",
+    )
+
+
+def uccsd(name: str, n: int, num_electrons: int) -> Case:
+    """W11: UCCSD by Jordan-Wigner, each excitation as the Pauli rotations that make it up; n = 12, 4 electrons: LiH.
+
+    Spin orbitals alternate between the two spins; excitations keep the spin. The cost is a random sum of Z and ZZ, as
+    the molecule's own needs integrals that a chemistry package computes.
+    """
+    occupied, empty = range(num_electrons), range(num_electrons, n)
+    singles = [(i, a) for i in occupied for a in empty if (i - a) % 2 == 0]
+    doubles = [
+        (i, j, a, b)
+        for i, j in all_pairs(num_electrons)
+        for a in empty
+        for b in range(a + 1, n)
+        if sorted((i % 2, j % 2)) == sorted((a % 2, b % 2))
+    ]
+    operations = [Op("x", (q,)) for q in occupied]
+    for k, (i, a) in enumerate(singles):
+        for letters, sign in (("XY", -1.0), ("YX", 1.0)):
+            operations.append(_pauli({i: letters[0], a: letters[1]}, [(i, a)], Ref("w", k, sign)))
+    for k, (i, j, a, b) in enumerate(doubles, len(singles)):
+        for letters, sign in _DOUBLE.items():
+            ends = dict(zip((i, j, a, b), letters, strict=True))
+            operations.append(_pauli(ends, [(i, j), (a, b)], Ref("w", k, sign / 4)))
+    observables = (*((q,) for q in range(n)), *all_pairs(n))
+    return Case(
+        "W11",
+        name,
+        "gradient",
+        n,
+        layer=tuple(operations),
+        num_layer_weights=len(singles) + len(doubles),
+        observables=observables,
+        coefficients=random_coefficients(len(observables)),
+    )
+
+
+# A double excitation, exp(t (T - T^dagger)), is the product of exp(-i sign t / 8 P) over these P (Romero et al.).
+_DOUBLE = dict.fromkeys(("XXXY", "XXYX", "XYYY", "YXYY"), -1.0) | dict.fromkeys(("XYXX", "YXXX", "YYXY", "YYYX"), 1.0)
+
+
+def _pauli(ends: dict[int, str], between: list[tuple[int, int]], angle: Ref) -> Op:
+    """Returns the rotation of the letters at the `ends`, with Z on the qubits between each pair."""
+    places = dict(ends) | {q: "Z" for low, high in between for q in range(low + 1, high)}
+    return Op("pauli", tuple(sorted(places)), (angle,), "".join(places[q] for q in sorted(places)))
+
+
+def reuploading(name: str, n: int, batch: int, entangler: str, reps: int = 4) -> Case:
+    """W13: in each layer RX of the inputs, RY RZ of weights, and a ring of CZ, CX or RZZ; gradient of the weights."""
+    loads = tuple(Op("rx", (q,), (Ref("x", q),)) for q in range(n))
+    turns = rotations(n, ("ry", "rz"))
+    pairs = [op.qubits for op in ring(n)]
+    entangled = tuple(Op("rzz", pair, (Ref("w", 2 * n + k),)) for k, pair in enumerate(pairs))
+    trained = entangler == "rzz"
+    return Case(
+        "W13",
+        name,
+        "gradient",
+        n,
+        layer=loads + turns + (entangled if trained else ring(n, entangler)),
+        num_layers=reps,
+        num_layer_weights=(3 if trained else 2) * n,
+        observables=tuple((q,) for q in range(n)),
+        coefficients=random_coefficients(n),
+        batch=batch,
+    )
+
+
+# name -> (qubits, angles): kinds of W12.
+KINDS = (
+    dict.fromkeys(("x", "y", "z", "h", "s", "sdg", "t", "tdg", "sx", "sxdg"), (1, 0))
+    | dict.fromkeys(("p", "rx", "ry", "rz"), (1, 1))
+    | {"r": (1, 2), "u": (1, 3), "cu": (2, 4)}
+    | dict.fromkeys(("cx", "cy", "cz", "ch", "cs", "csdg", "csx", "swap", "iswap", "dcx", "ecr"), (2, 0))
+    | dict.fromkeys(("cp", "crx", "cry", "crz", "rxx", "ryy", "rzz", "rzx"), (2, 1))
+    | dict.fromkeys(("xx_plus_yy", "xx_minus_yy"), (2, 2))
+    | dict.fromkeys(("ccx", "ccz", "cswap", "rccx"), (3, 0))
+)
+
+
+def distinct_gates(n: int, num_gates: int, seed: int = SEED, trained: bool = False) -> Case:
+    """W12: random gates of all kinds on random qubits, no two with the same angles; or each angle a weight."""
+    rng, names = np.random.default_rng((seed, 7)), list(KINDS)
+    operations: list[Op] = []
+    count = 0
+    for kind in rng.integers(len(names), size=num_gates).tolist():
+        qubits, angles = KINDS[names[kind]]
+        drawn: tuple[Ref | float, ...] = tuple(rng.uniform(-np.pi, np.pi, angles).tolist())
+        if trained:
+            drawn = tuple(Ref("w", count + k) for k in range(angles))
+        count += angles
+        operations.append(Op(names[kind], tuple(rng.choice(n, qubits, replace=False).tolist()), drawn))
+    case = Case("W12", f"W12 n={n} gates={num_gates}", "state", n, num_layers=0, seed=seed)
+    if not trained:
+        return replace(case, encoding=tuple(operations))
+    readout: dict[str, Any] = {"observables": ((0,),), "coefficients": (1.0,), "kind": "gradient"}
+    return replace(case, layer=tuple(operations), num_layers=1, num_layer_weights=count, **readout)
 
 
 def _w1(quick: bool) -> list[Case]:
@@ -322,7 +471,7 @@ def _w7(quick: bool) -> list[Case]:
 def _w8(quick: bool) -> list[Case]:
     sizes = [(6, 8), (5, 10)] if quick else [(10, 64), (9, 100)]
     (n1, b1), (n2, b2) = sizes
-    return [qaoa(f"W8 QAOA n={n1} b={b1}", n1, b1), brick_wall(f"W8 brick n={n2} b={b2}", n2, b2)]
+    return [qaoa("W8", f"W8 QAOA n={n1} b={b1}", n1, b1), brick_wall(f"W8 brick n={n2} b={b2}", n2, b2)]
 
 
 def _w9(quick: bool) -> list[Case]:
@@ -332,8 +481,28 @@ def _w9(quick: bool) -> list[Case]:
     return [Case("W9", name, "grover_gates", n, num_layers=0, num_iterations=iterations, marked=marked)]
 
 
+def _w10(quick: bool) -> list[Case]:
+    n, batch = (4, 16) if quick else (8, 512)
+    sizes = [4] if quick else [8, 10]
+    matrices = [given_states(f"W10 unitary n={n}", n, 0) for n in sizes]
+    return [given_states(f"W10 given states n={n} b={batch} grad w", n, batch), *matrices]
+
+
+def _w11(quick: bool) -> list[Case]:
+    n, b1, b2, reps = (6, 4, 4, 2) if quick else (12, 64, 16, 10)
+    kinds = {"expectation": "forward", "gradient_inputs": "grad w,x"}
+    maps = [zz_map(f"W11 ZZ map n={n} b={b1} {text}", kind, n, b1) for kind, text in kinds.items()]
+    dense = qaoa("W11", f"W11 dense QAOA n={n} b={b2}", n, b2, reps, density=1.0)
+    return [*maps, dense, uccsd(f"W11 UCCSD n={n}", n, 2 if quick else 4)]
+
+
+def _w13(quick: bool) -> list[Case]:
+    n, batch = (4, 16) if quick else (8, 512)
+    return [reuploading(f"W13 {g.upper()} n={n} b={batch} grad w", n, batch, g) for g in ("cz", "cx", "rzz")]
+
+
 _MAKERS: dict[str, Callable[[bool], list[Case]]] = dict(
-    zip(NAMES, (_w1, _w2, _w3, _w4, _w5, _w6, _w7, _w8, _w9), strict=True)
+    zip(NAMES, (_w1, _w2, _w3, _w4, _w5, _w6, _w7, _w8, _w9, _w10, _w11, _w13), strict=True)
 )
 
 

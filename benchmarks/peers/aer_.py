@@ -16,8 +16,12 @@ from qiskit.circuit import ParameterVector
 from qiskit.quantum_info import Pauli
 from qiskit_aer import AerSimulator
 
+from benchmarks.matrices import gate_matrix
 from benchmarks.peers.base import Form, Run, Unsupported, rows_of, values_of, versions_of
 from benchmarks.workloads import Case, Ref
+
+# What Aer does not run as it is.
+_AS_MATRICES = {"ch", "cs", "csdg", "iswap", "dcx", "xx_plus_yy", "xx_minus_yy", "rccx"}
 
 
 def versions() -> dict[str, str]:
@@ -59,7 +63,12 @@ def _circuit(case: Case, inputs: Any = None) -> QuantumCircuit:
             inputs[a.index] if isinstance(a, Ref) and a.kind == "x" else float(values_of(op, case.weights, None)[i])
             for i, a in enumerate(op.angles)
         ]
-        getattr(circuit, op.gate)(*angles, *(n - 1 - q for q in op.qubits))
+        places = [n - 1 - q for q in op.qubits]
+        if op.gate in _AS_MATRICES:
+            matrix = gate_matrix(np, op.gate, tuple(np.asarray(a) for a in angles))
+            circuit.unitary(matrix, places[::-1])
+        else:
+            getattr(circuit, op.gate)(*angles, *places)
     return circuit
 
 

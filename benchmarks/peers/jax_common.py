@@ -36,6 +36,12 @@ def state_run(case: Case, state: State, chunk: int = 0) -> Run:
       state: (weights `[num_weights]`, inputs of one example `[num_inputs]` or None) -> `[2**n]` or `[2] * n`.
       chunk: examples at a time, a divisor of the batch; 0 for all at once.
     """
+    if case.kind == "unitary":  # the columns are what the circuit makes of each basis state
+        weights, basis = jnp.asarray(case.weights, jnp.float32), jnp.eye(2**case.num_qubits, dtype=jnp.complex64)
+        of_basis = jax.vmap(lambda weights, row: state(weights, row).reshape(-1), (None, 0), 1)
+        run = compile_run(of_basis, weights, basis)
+        run.result = lambda out: {"matrix": np.asarray(out)}
+        return run
     signs = jnp.asarray(signs_of(case), jnp.float32) if case.kind in ("expectation", "step") else None
     diagonal = jnp.asarray(diagonal_of(case), jnp.float32) if signs is None and case.observables else None
 

@@ -15,7 +15,7 @@ from pennylane.tape import QuantumScript
 
 from benchmarks.peers.base import Form, Result, Run, Unsupported, gradient_result, rows_of, values_of, versions_of
 from benchmarks.peers.pennylane_ import GATES
-from benchmarks.workloads import Case, Ref, without_u
+from benchmarks.workloads import Case, Op, Ref, without_u
 
 
 def versions() -> dict[str, str]:
@@ -25,6 +25,8 @@ def versions() -> dict[str, str]:
 def forms(case: Case) -> dict[str, Form]:
     if case.kind == "grover":
         raise Unsupported("no reflections; the search gate by gate is run instead")
+    if case.kind == "unitary":
+        raise Unsupported("no matrix of a circuit")
     if case.kind == "step":
         raise Unsupported("no gradient inside a jitted JAX step without leaving it for every example")
     if case.compile_only:
@@ -41,7 +43,20 @@ def _device(case: Case) -> Any:
 
 
 def _operations(case: Case, weights: Any, row: Any) -> list[Any]:
-    return [GATES[op.gate](*values_of(op, weights, row), wires=op.qubits) for op in case.operations]
+    out = [qml.StatePrep(row, wires=range(case.num_qubits))] if case.inputs_are == "states" else []
+    for op in case.operations:
+        values = values_of(op, weights, row)
+        out += _pauli(op, values[0]) if op.gate == "pauli" else [GATES[op.gate](*values, wires=op.qubits)]
+    return out
+
+
+def _pauli(op: Op, angle: Any) -> list[Any]:
+    """A Pauli rotation as changes of basis around MultiRZ: the adjoint derivative of `PauliRot` is 0 on tapes."""
+    places = list(zip(op.letters, op.qubits, strict=True))
+    into = [qml.adjoint(qml.S(q)) for x, q in places if x == "Y"]
+    back = [qml.S(q) for x, q in places if x == "Y"]
+    swap = [qml.Hadamard(q) for x, q in places if x != "Z"]
+    return [*into, *swap, qml.MultiRZ(angle, wires=op.qubits), *swap, *back]
 
 
 def _word(places: tuple[int, ...]) -> Any:
@@ -50,7 +65,7 @@ def _word(places: tuple[int, ...]) -> Any:
 
 def _trainable(case: Case) -> list[int]:
     """Positions, among all parameters of a tape, of the angles that are differentiated."""
-    out, place = [], 0
+    out, place = [], int(case.inputs_are == "states")  # the state that is prepared is the first parameter
     for op in case.operations:
         for angle in op.angles:
             if isinstance(angle, Ref):

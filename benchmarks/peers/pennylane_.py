@@ -22,6 +22,7 @@ from benchmarks.workloads import Case, Layer
 SCAN_FROM = 16
 GATES = {
     "h": qml.Hadamard,
+    "x": qml.PauliX,
     "rx": qml.RX,
     "ry": qml.RY,
     "rz": qml.RZ,
@@ -45,12 +46,12 @@ def forms(case: Case) -> dict[str, Form]:
     found: dict[str, Form] = {}
     if case.num_layers < SCAN_FROM:
         found["merged"] = lambda case: jax_common.state_run(case, _unrolled(case, "merged"))
-        if case.batch:
+        if case.batch and case.inputs_are == "angles":
             found["merged with the encoding"] = lambda case: jax_common.state_run(
                 case, _unrolled(case, "encoding too")
             )
             found["merged, broadcast"] = _broadcast
-        for chunk in jax_common.chunks_of(case)[1:]:
+        for chunk in jax_common.chunks_of(case)[1:] if case.inputs_are == "angles" else ():
             found[f"merged with the encoding, chunks of {chunk}"] = lambda case, chunk=chunk: jax_common.state_run(
                 case, _unrolled(case, "encoding too"), chunk
             )
@@ -79,6 +80,8 @@ def _qnode(function: Any, num_qubits: int) -> Any:
 
 def _unrolled(case: Case, merge: str) -> Any:
     def circuit(weights: Any, row: Any) -> Any:
+        if case.inputs_are == "states":
+            qml.StatePrep(row, wires=range(case.num_qubits), validate_norm=False)
         _apply(case.operations, weights, row, merge)
         return qml.state()
 

@@ -1,10 +1,6 @@
-"""qjax, this project.
-
-Two helpers at the end name what of qjax's interface the benchmark uses: `gradient_method` and `grover_gates`.
-"""
+"""qjax, this project: its public names only."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -12,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.peers import jax_common
-from benchmarks.peers.base import Form, Run, Unsupported, versions_of
+from benchmarks.peers.base import Form, Run, versions_of
 from benchmarks.peers.jax_common import backend as backend
 from benchmarks.peers.jax_common import warm_up as warm_up
 from benchmarks.workloads import Case, Layer, Op, Ref
 from qjax import quantum
 from qjax.algorithms.grover import search
-from qjax.quantum import Circuit, PauliString, PauliSum, Repeat, input_angle, operation, parameter
+from qjax.quantum import Circuit, PauliString, PauliSum, Repeat, input_angle, operation, parameter, pauli_rotation
 
 
 def versions() -> dict[str, str]:
@@ -26,18 +22,6 @@ def versions() -> dict[str, str]:
 
 
 def forms(case: Case) -> dict[str, Form]:
-    """The plain interface; where memory counts, the states of the forward pass stored, too."""
-    return _forms(case, "auto", "stored")
-
-
-def forms_recomputed(case: Case) -> dict[str, Form]:
-    """As `forms`, with the states of the forward pass recomputed backwards; asked for where memory is measured."""
-    if not case.memory:
-        raise Unsupported("a form of qjax for the workloads that measure memory")
-    return _forms(case, "recomputed")
-
-
-def _forms(case: Case, *methods: str) -> dict[str, Form]:
     if case.kind == "state":
         return {"state": _state}
     if case.workload == "W9":
@@ -46,9 +30,36 @@ def _forms(case: Case, *methods: str) -> dict[str, Form]:
         return {"reflections": _compiled_search, "search": _whole_search}
     if case.kind == "grover_gates":
         return {"gates": _compiled_search}
-    if case.memory:
-        return {method: lambda case, method=method: _loss(case, method) for method in methods}
-    return {"expectation": lambda case: _loss(case, "auto")}
+    return {"unitary": _unitary} if case.kind == "unitary" else {"expectation": _loss}
+
+
+def first_forms(case: Case) -> dict[str, Form]:
+    """Forms in which nothing is compiled before the first call; for W12."""
+    if case.kind == "gradient":
+        return {"under jit": _first_gradient}
+    return {
+        "eagerly": lambda case: _first_state(case, lambda f: f),
+        "under jit": lambda case: _first_state(case, jax.jit),
+    }
+
+
+def _first_state(case: Case, transformed: Callable[[Any], Any]) -> Run:
+    circuit, scale = circuit_of(case), 2 ** (case.num_qubits / 2)
+    function = transformed(lambda: quantum.state(circuit))
+    return Run(
+        lambda: jax.block_until_ready(function()),
+        lambda out: {"amplitudes": np.asarray(out)[case.amplitude_indices] * scale},
+    )
+
+
+def _first_gradient(case: Case) -> Run:
+    circuit, weights = circuit_of(case), jnp.asarray(case.weights, jnp.float32)
+    (loss,) = observables_of(case, as_loss=True)
+    function = jax.jit(jax.value_and_grad(lambda w: quantum.expectation(circuit, _params(case, w), None, loss)[0]))
+    return Run(
+        lambda: jax.block_until_ready(function(weights)),
+        lambda out: {"value": np.asarray(out[0]), "weights": np.asarray(out[1])},
+    )
 
 
 def circuit_of(case: Case) -> Circuit:
@@ -68,6 +79,8 @@ def _operations(layer: Layer) -> tuple[Any, ...]:
         return made if value.scale == 1.0 else value.scale * made
 
     def make(op: Op) -> Any:
+        if op.gate == "pauli":
+            return pauli_rotation(op.letters, op.qubits, angle(op.angles[0]))
         return operation(op.gate, op.qubits, *map(angle, op.angles))
 
     return tuple(map(make, layer))
@@ -82,18 +95,29 @@ def observables_of(case: Case, as_loss: bool) -> tuple[Any, ...]:
     return tuple(PauliString(word) for word in words)
 
 
-def _loss(case: Case, method: str) -> Run:
+def _loss(case: Case) -> Run:
     circuit = circuit_of(case)
     reduced = case.kind in ("gradient", "gradient_inputs", "accuracy")
     observables = observables_of(case, reduced)
 
     def measured(weights: Any, inputs: Any, _: Any) -> Any:
-        params = {"w": weights.reshape(case.num_layers, -1)} if case.num_layers else None
-        out = gradient_method(method)(circuit, params, inputs, observables)
+        given = (None, observables, inputs) if case.inputs_are == "states" else (inputs, observables)
+        out = quantum.expectation(circuit, _params(case, weights), *given)
         out = out if inputs is not None else out[None]
         return out[:, 0] if reduced else out
 
     return jax_common.loss_run(case, measured, jnp.zeros(()), reduced)
+
+
+def _params(case: Case, weights: Any) -> dict[str, Any] | None:
+    return {"w": weights.reshape(case.num_layers, -1)} if case.num_layers else None
+
+
+def _unitary(case: Case) -> Run:
+    circuit, weights = circuit_of(case), jnp.asarray(case.weights, jnp.float32)
+    run = jax_common.compile_run(lambda weights: quantum.unitary(circuit, _params(case, weights)), weights)
+    run.result = lambda out: {"matrix": np.asarray(out)}
+    return run
 
 
 def _state(case: Case) -> Run:
@@ -120,15 +144,6 @@ def _whole_search(case: Case) -> Run:
 
     call()
     return Run(call, lambda out: {"probability": np.asarray(out)[-1]})
-
-
-# What of qjax's interface is used --------------------------------------------------------------------------------
-
-
-def gradient_method(method: str) -> Callable[..., jax.Array]:
-    """Returns qjax's `expectation`, the states of the forward pass 'stored', 'recomputed' or as it is by itself."""
-    reverse_pass = {"stored": "store", "recomputed": "recompute", "auto": "auto"}[method]
-    return partial(quantum.expectation, reverse_pass=reverse_pass)
 
 
 def grover_gates(case: Case) -> Callable[[], jax.Array]:

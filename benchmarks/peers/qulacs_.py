@@ -20,6 +20,9 @@ from benchmarks.matrices import FIXED, gate_matrix
 from benchmarks.peers.base import Form, Result, Run, Unsupported, gradient_result, rows_of, values_of, versions_of
 from benchmarks.workloads import Case, Op, Ref, without_u
 
+_NAMED = {name: name.upper() for name in ("h", "x", "y", "z", "s", "t", "cz", "swap")}
+_NAMED |= {"sdg": "Sdag", "tdg": "Tdag", "sx": "sqrtX", "sxdg": "sqrtXdag"}
+_NAMED |= {"cx": "CNOT", "ccx": "TOFFOLI", "cswap": "FREDKIN"}
 Slots = list[tuple[int, float]]  # for each parameter of the circuit: which differentiated angle, and its factor
 
 
@@ -28,6 +31,8 @@ def versions() -> dict[str, str]:
 
 
 def forms(case: Case) -> dict[str, Form]:
+    if case.inputs_are == "states":
+        raise Unsupported("`backprop` starts from |0...0>, and there is no matrix of a circuit")
     if case.kind == "step":
         raise Unsupported("no gradient inside a jitted JAX step without leaving it for every example")
     if case.compile_only:
@@ -71,8 +76,9 @@ def _add(circuit: Any, op: Op, n: int, rotate: Callable[[str, int, float], None]
     places = [n - 1 - q for q in op.qubits]
     if op.gate in ("rx", "ry", "rz"):
         rotate(op.gate.upper(), op.qubits[0], 1.0)
-    elif op.gate == "rzz":
-        circuit.add_parametric_multi_Pauli_rotation_gate(places, [3, 3], 0.0)
+    elif op.gate in ("rzz", "pauli"):
+        letters = ["XYZ".index(letter) + 1 for letter in op.letters or "ZZ"]
+        circuit.add_parametric_multi_Pauli_rotation_gate(places, letters, 0.0)
         slots.append((angle, -1.0))
     elif op.gate in ("crx", "cry"):
         target, turn = op.qubits[1], op.gate[1:].upper()
@@ -81,8 +87,8 @@ def _add(circuit: Any, op: Op, n: int, rotate: Callable[[str, int, float], None]
         circuit.add_CZ_gate(*places)
         rotate(turn, target, -0.5)
         circuit.add_CZ_gate(*places)
-    elif op.gate == "h":
-        circuit.add_H_gate(places[0])
+    elif op.gate in ("h", "x"):
+        getattr(circuit, f"add_{op.gate.upper()}_gate")(places[0])
     elif op.gate == "cx":
         circuit.add_CNOT_gate(*places)
     elif op.gate == "cz":
@@ -154,13 +160,12 @@ def _state(case: Case, block: int) -> Run:
     """A fixed circuit, fused by qulacs' optimizer into gates on up to `block` qubits; 1: lightly; 0: not."""
     n, circuit = case.num_qubits, QuantumCircuit(case.num_qubits)
     for op in case.operations:
-        places = [n - 1 - q for q in op.qubits]
-        if op.gate == "cx":
-            circuit.add_CNOT_gate(*places)
-        elif op.gate == "cz":
-            circuit.add_CZ_gate(*places)
+        places, angles = [n - 1 - q for q in op.qubits], tuple(np.asarray(a) for a in op.angles)
+        if op.gate in _NAMED:
+            circuit.add_gate(getattr(gate, _NAMED[op.gate])(*places))
+        elif op.gate in ("rx", "ry", "rz"):
+            circuit.add_gate(getattr(gate, op.gate.upper())(*places, -op.angles[0]))
         else:
-            angles = tuple(np.asarray(a) for a in op.angles)
             circuit.add_gate(gate.DenseMatrix(places[::-1], gate_matrix(np, op.gate, angles)))
     if block == 1:
         QuantumCircuitOptimizer().optimize_light(circuit)
@@ -171,6 +176,8 @@ def _state(case: Case, block: int) -> Run:
     def call() -> Any:
         psi.set_zero_state()
         circuit.update_quantum_state(psi)
+        if n < 16:
+            return psi.get_vector()[case.amplitude_indices]
         return [psi.get_amplitude(int(index)) for index in case.amplitude_indices]
 
     return Run(call, lambda out: {"amplitudes": np.asarray(out) * scale})

@@ -14,13 +14,14 @@ measured on one core (W1, forward / gradient):
 
 from typing import Any
 
+import numpy as np
 import tensorcircuit as tc
 
 from benchmarks.peers import jax_common
 from benchmarks.peers.base import Form, Unsupported, values_of, versions_of
 from benchmarks.peers.jax_common import backend as backend
 from benchmarks.peers.jax_common import warm_up as warm_up
-from benchmarks.workloads import Case, Layer
+from benchmarks.workloads import Case, Layer, Op
 
 tc.set_backend("jax")
 tc.set_dtype("complex64")
@@ -93,22 +94,47 @@ def _apply(circuit: Any, operations: Layer, weights: Any, row: Any) -> Any:
             circuit.any(*op.qubits, unitary=matrices[place])
         elif op.gate in ("cx", "cz"):
             getattr(circuit, {"cx": "cnot", "cz": "cz"}[op.gate])(*op.qubits)
-        elif op.gate == "iswap":
-            circuit.iswap(*op.qubits)
+        elif op.gate in ("iswap", "x"):
+            getattr(circuit, op.gate)(*op.qubits)
+        elif op.gate == "pauli":
+            _rotate(circuit, op, values_of(op, weights, row)[0])
         else:
             getattr(circuit, op.gate)(*op.qubits, theta=values_of(op, weights, row)[0])
     return circuit.state()
 
 
+def _rotate(circuit: Any, op: Op, angle: Any) -> None:
+    """Adds a Pauli rotation: changes of basis and a ladder of CX around one RZ."""
+    letters = list(zip(op.letters, op.qubits, strict=True))
+    ladder = list(zip(op.qubits, op.qubits[1:], strict=False))
+    into = {"X": lambda q: circuit.h(q), "Y": lambda q: circuit.rx(q, theta=np.pi / 2), "Z": lambda q: None}
+    back = into | {"Y": lambda q: circuit.rx(q, theta=-np.pi / 2)}
+    for letter, q in letters:
+        into[letter](q)
+    for pair in ladder:
+        circuit.cnot(*pair)
+    circuit.rz(op.qubits[-1], theta=angle)
+    for pair in reversed(ladder):
+        circuit.cnot(*pair)
+    for letter, q in letters:
+        back[letter](q)
+
+
 def _unrolled(case: Case, add: Any = _apply) -> Any:
-    return lambda weights, row: add(tc.Circuit(case.num_qubits), case.operations, weights, row)
+    return lambda weights, row: add(_start(case, row), case.operations, weights, row)
+
+
+def _start(case: Case, row: Any) -> Any:
+    """Returns a circuit on |0...0>, or on the state that `row` is."""
+    given = case.inputs_are == "states"
+    return tc.Circuit(case.num_qubits, inputs=row.astype("complex64")) if given else tc.Circuit(case.num_qubits)
 
 
 def _layered(case: Case) -> Any:
     n = case.num_qubits
 
     def state(weights: Any, row: Any) -> Any:
-        psi = _apply(tc.Circuit(n), case.encoding, weights, row) if case.encoding else jax_common.zero_state(n)
+        psi = _apply(_start(case, row), case.encoding, weights, row)
         for layer in case.layers:
             psi = _apply(tc.Circuit(n, inputs=psi), layer, weights, row)
         return psi
@@ -120,7 +146,7 @@ def _scanned(case: Case, recompute: bool, add: Any = _apply) -> Any:
     n = case.num_qubits
 
     def state(weights: Any, row: Any) -> Any:
-        first = add(tc.Circuit(n), case.encoding, weights, row) if case.encoding else jax_common.zero_state(n)
+        first = add(_start(case, row), case.encoding, weights, row)
 
         def layer(layer_weights: Any, psi: Any) -> Any:
             return add(tc.Circuit(n, inputs=psi), case.layer, layer_weights, row)
