@@ -19,12 +19,13 @@ from qjax.quantum import (
     constant,
     diagonal_gate,
     input_angle,
+    operation,
     parameter,
     pauli_rotation_gate,
     permutation_gate,
     unitary_gate,
 )
-from qjax.quantum.circuits import circuit, operation
+from qjax.quantum.circuits import circuit
 
 SEEDS = range(30)
 
