@@ -131,9 +131,9 @@ def test_expectation_from_an_amplitude_state() -> None:
 def test_amplitude_encoding_prepares_any_state(kind: str, n: int) -> None:
     """With signs, phases and the global phase, in float64, against the vector itself."""
     vectors = np.stack([random_vector(n, kind, seed) for seed in range(3 if n < 5 else 1)])
-    with jax.enable_x64(True):
-        rows = np.asarray(jax.jit(lambda v: amplitude_angles(v, n))(vectors))
     for decomposition in ("gray", "multi_controlled"):
+        with jax.enable_x64(True):
+            rows = np.asarray(jax.jit(lambda v, d=decomposition: amplitude_angles(v, n, d))(vectors))
         circuit = amplitude_encoding(n, kind == "complex", decomposition)
         assert rows.shape == (len(vectors), circuit.num_inputs)
         for vector, angles in zip(vectors, rows, strict=True):
@@ -156,7 +156,7 @@ def test_amplitude_encoding_in_the_simulator(kind: str, decomposition: str) -> N
     rows = np.stack([random_vector(2, kind, seed) for seed in range(2)])
     rows = rows.astype(np.complex64 if kind == "complex" else np.float32)
     circuit = amplitude_encoding(2, kind == "complex", decomposition)
-    found = jax.jit(lambda f: state(circuit, None, amplitude_angles(f, 2)))(rows)
+    found = jax.jit(lambda f: state(circuit, None, amplitude_angles(f, 2, decomposition)))(rows)
     np.testing.assert_allclose(found, amplitude_state(rows, 2), atol=1e-6)
 
 
@@ -172,6 +172,7 @@ def test_counts_of_amplitude_encoding(complex_amplitudes: bool, decomposition: s
     circuit = amplitude_encoding(4, complex_amplitudes, decomposition)
     assert circuit.counts() == counts
     assert circuit.num_inputs == (31 if complex_amplitudes else 15)
+    assert all(len(angle.references) == 1 for op in circuit.operations for angle in op.angles)
 
 
 def test_gradient_of_angles_against_differences() -> None:
@@ -228,6 +229,7 @@ def test_uniformly_controlled_rotation(axis: str, controls: tuple, target: int, 
         (lambda: amplitude_state([1.0], 0), "`num_qubits` must be an integer of at least 1, but got 0"),
         (lambda: jax.jit(lambda f: amplitude_state(f, 1))(np.ones(3)), r"length in 1\.\.2, but got shape \[3\]"),
         (lambda: amplitude_encoding(0), "`num_qubits` must be an integer of at least 1, but got 0"),
+        (lambda: amplitude_angles([1.0], 1, "grey"), "`decomposition` must be one of the choices.*'gray'"),
         (lambda: amplitude_encoding(2, decomposition="grey"), "`decomposition` must be one of the choices.*'gray'"),
         (lambda: uniformly_controlled_rotation("rx", (0,), 1, (1, 2)), "`axis` must be one of the choices"),
         (

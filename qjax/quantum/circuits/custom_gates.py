@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, SupportsFloat
 
-import jax
 import numpy as np
 import numpy.typing as npt
 
@@ -22,7 +21,6 @@ from qjax.quantum.circuits import gate_matrices as gm
 from qjax.quantum.circuits.angle import Angle, as_index
 from qjax.quantum.circuits.arguments import as_array
 from qjax.quantum.circuits.gates import Gate, Steps, constant_fields
-from qjax.types import Array
 
 # The dense matrix of a gate with a shorter form is built up to this many qubits: 12 take 256 MiB.
 MAX_MATRIX_QUBITS = 12
@@ -288,7 +286,7 @@ def _pauli_rotation(paulis: str) -> Gate:
     def inverse(angles: tuple[Angle, ...]) -> Steps:
         return ((_pauli_rotation(paulis), tuple(range(k)), (-angles[0],)),)
 
-    def matrix(theta: Any) -> Array:
+    def matrix(theta: Any) -> Any:
         _check_matrix_size("pauli_rotation", k)
         return gm.rotation(gm.pauli_product(paulis), theta)
 
@@ -310,7 +308,7 @@ def _pauli_rotation(paulis: str) -> Gate:
     )
 
 
-def _z_rotation(paulis: str, theta: Any) -> Array:
+def _z_rotation(paulis: str, theta: Any) -> Any:
     """Diagonal `[2**k, ...]` of a rotation about I and Z: e^(-i theta/2) where the Zs see an even number of 1s."""
     signs: np.ndarray = np.ones(1)
     for letter in paulis:
@@ -351,9 +349,7 @@ def _deviation(matrix: np.ndarray) -> float:
 
 def in_float64(function: Callable[..., Any], angles: Sequence[float]) -> np.ndarray:
     """The function's value in complex128, computed now also where a caller is being traced."""
-    with jax.ensure_compile_time_eval(), jax.enable_x64(True):
-        whole = jax.jit(function) if angles else function  # operation by operation it takes three times as long
-        return np.asarray(whole(*(np.float64(angle) for angle in angles)), np.complex128)
+    return np.asarray(function(*(np.float64(angle) for angle in angles)), np.complex128)
 
 
 def _principal_phases(values: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 Angles of one call have one shape `[...]`, which comes after the axes of the matrix: `[d, d, ...]`, or `[d, ...]` for
 a diagonal. The first qubit of a matrix is the most significant bit of its indices. float32 angles give complex64,
-float64 angles complex128.
+float64 angles complex128; NumPy's angles give NumPy's arrays, computed at once, and any others JAX's.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,6 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from qjax.quantum.engines.xla.trigonometry import stored_cos_sin
-from qjax.types import Array
 
 # Constant matrices. -----------------------------------------------------------------------------------------
 
@@ -63,28 +62,30 @@ def pauli_product(paulis: str) -> np.ndarray:
 # Functions of angles. ---------------------------------------------------------------------------------------
 
 
-def rotation(generator: np.ndarray, theta: ArrayLike) -> Array:
+def rotation(generator: np.ndarray, theta: ArrayLike) -> Any:
     """exp(-i theta G / 2) = cos(theta/2) - i sin(theta/2) G for a generator with G G = 1, `[d, d, ...]`."""
-    cos, sin = _cos_sin(jnp.asarray(theta) / 2)
+    numpy = _numpy_of(theta)
+    cos, sin = _cos_sin(numpy.asarray(theta) / 2)
     minus_i_g = -1j * generator
     real = _spread(np.eye(len(generator)), cos) + _spread(minus_i_g.real, sin)
-    return lax.complex(real, _spread(minus_i_g.imag, sin))
+    return _complex(real, _spread(minus_i_g.imag, sin))
 
 
-def phases(weights: Sequence[float] | np.ndarray, theta: ArrayLike) -> Array:
+def phases(weights: Sequence[float] | np.ndarray, theta: ArrayLike) -> Any:
     """exp(i w theta) for each weight w, `[d, ...]`; one sine and cosine for all weights of one size."""
-    theta, column = jnp.asarray(theta), np.asarray(weights, np.float64)
+    numpy = _numpy_of(theta)
+    theta, column = numpy.asarray(theta), np.asarray(weights, np.float64)
     real: Any = 0.0
     imag: Any = 0.0
     for size in np.unique(np.abs(column)):
         chosen = np.abs(column) == size
         angle = theta if size == 1 else theta * float(size)
-        real = real + _spread(chosen, jnp.cos(angle) if size else jnp.ones_like(theta))
-        imag = imag + _spread(chosen * np.sign(column), jnp.sin(angle) if size else jnp.zeros_like(theta))
-    return lax.complex(real, imag)
+        real = real + _spread(chosen, numpy.cos(angle) if size else numpy.ones_like(theta))
+        imag = imag + _spread(chosen * np.sign(column), numpy.sin(angle) if size else numpy.zeros_like(theta))
+    return _complex(real, imag)
 
 
-def diagonal_matrix(weights: Sequence[float] | np.ndarray, theta: ArrayLike) -> Array:
+def diagonal_matrix(weights: Sequence[float] | np.ndarray, theta: ArrayLike) -> Any:
     """The diagonal matrix of `phases`, `[d, d, ...]`."""
     vector = phases(weights, theta)
     dim = vector.shape[0]
@@ -92,76 +93,87 @@ def diagonal_matrix(weights: Sequence[float] | np.ndarray, theta: ArrayLike) -> 
     return vector[:, None] * eye
 
 
-def u_matrix(theta: ArrayLike, phi: ArrayLike, lam: ArrayLike) -> Array:
-    """[[cos t/2, -e^(i lam) sin t/2], [e^(i phi) sin t/2, e^(i (phi + lam)) cos t/2]], `[2, 2, ...]`."""
-    theta, phi, lam = jnp.asarray(theta), jnp.asarray(phi), jnp.asarray(lam)
-    return _from_polar(theta, phi, lam)
+def u_matrix(theta: ArrayLike, phi: ArrayLike, lam: ArrayLike) -> Any:
+    """[[cos t/2, -e^(i lam) sin t/2], [e^(i phi) sin t/2, e^(i (phi + lam)) cos t/2]], `[2, 2, ...]`.
+
+    Phases are multiplied: a sum of large angles would be rounded.
+    """
+    numpy = _numpy_of(theta)
+    half, phi, lam = numpy.asarray(theta) / 2, numpy.asarray(phi), numpy.asarray(lam)
+    cos, sin = (_complex(x, numpy.zeros_like(x)) for x in (numpy.cos(half), numpy.sin(half)))
+    left, right = (_complex(numpy.cos(x), numpy.sin(x)) for x in (phi, lam))
+    return _stack(cos, -right * sin, left * sin, left * right * cos)
 
 
-def u2_matrix(phi: ArrayLike, lam: ArrayLike) -> Array:
+def u2_matrix(phi: ArrayLike, lam: ArrayLike) -> Any:
     """`u_matrix` with theta = pi/2."""
-    return u_matrix(jnp.full_like(phi, np.pi / 2), phi, lam)
+    return u_matrix(_numpy_of(phi).full_like(phi, np.pi / 2), phi, lam)
 
 
-def phased_u_matrix(theta: ArrayLike, phi: ArrayLike, lam: ArrayLike, gamma: ArrayLike) -> Array:
+def phased_u_matrix(theta: ArrayLike, phi: ArrayLike, lam: ArrayLike, gamma: ArrayLike) -> Any:
     """e^(i gamma) times `u_matrix`: what the gate cu does to its target."""
     return phases((1.0,), gamma)[None] * u_matrix(theta, phi, lam)
 
 
-def r_matrix(theta: ArrayLike, phi: ArrayLike) -> Array:
+def r_matrix(theta: ArrayLike, phi: ArrayLike) -> Any:
     """exp(-i theta/2 (cos phi X + sin phi Y)), `[2, 2, ...]`."""
-    half, phi = jnp.asarray(theta) / 2, jnp.asarray(phi)
-    cos, sin = jnp.cos(half), jnp.sin(half)
-    along_x, along_y = sin * jnp.cos(phi), sin * jnp.sin(phi)
-    zero = jnp.zeros_like(cos)
-    return lax.complex(_stack(cos, -along_y, along_y, cos), _stack(zero, -along_x, -along_x, zero))
+    numpy = _numpy_of(theta)
+    half, phi = numpy.asarray(theta) / 2, numpy.asarray(phi)
+    cos, sin = numpy.cos(half), numpy.sin(half)
+    along_x, along_y = sin * numpy.cos(phi), sin * numpy.sin(phi)
+    zero = numpy.zeros_like(cos)
+    return _complex(_stack(cos, -along_y, along_y, cos), _stack(zero, -along_x, -along_x, zero))
 
 
-def controlled_block(block: Array) -> Array:
+def controlled_block(block: Any) -> Any:
     """`[d, d, ...]` -> `[2 d, 2 d, ...]`: acts where one more qubit, put first, is 1."""
     return embedded(block, start=block.shape[0], step=1, dim=2 * block.shape[0])
 
 
-def xx_plus_yy_matrix(theta: ArrayLike, beta: ArrayLike) -> Array:
+def xx_plus_yy_matrix(theta: ArrayLike, beta: ArrayLike) -> Any:
     """exp(-i theta/4 (XX + YY)) between Rz(beta) and Rz(-beta) of the second qubit, `[4, 4, ...]`."""
-    return embedded(r_matrix(theta, -jnp.asarray(beta)), start=1, step=1, dim=4)
+    return embedded(r_matrix(theta, -_numpy_of(beta).asarray(beta)), start=1, step=1, dim=4)
 
 
-def xx_minus_yy_matrix(theta: ArrayLike, beta: ArrayLike) -> Array:
+def xx_minus_yy_matrix(theta: ArrayLike, beta: ArrayLike) -> Any:
     """exp(-i theta/4 (XX - YY)) between Rz(-beta) and Rz(beta) of the second qubit, `[4, 4, ...]`."""
     return embedded(r_matrix(theta, beta), start=0, step=3, dim=4)
 
 
-def embedded(block: Array, *, start: int, step: int, dim: int) -> Array:
+def embedded(block: Any, *, start: int, step: int, dim: int) -> Any:
     """Puts `[d, d, ...]` on rows and columns start, start + step, ... of the identity of size `dim`."""
     rest = block.ndim - 2
     places = range(start, start + step * block.shape[0], step)
-    edge = (start, dim - 1 - places[-1], step - 1)
-    padded = lax.pad(block, np.zeros((), block.dtype), (edge, edge) + ((0, 0, 0),) * rest)
+    if isinstance(block, np.ndarray):
+        padded = np.zeros((dim, dim, *block.shape[2:]), block.dtype)
+        padded[np.ix_(places, places)] = block
+    else:
+        edge = (start, dim - 1 - places[-1], step - 1)
+        padded = lax.pad(block, np.zeros((), block.dtype), (edge, edge) + ((0, 0, 0),) * rest)
     untouched = np.array([k not in places for k in range(dim)])
     return padded + np.diag(untouched).astype(block.dtype).reshape((dim, dim) + (1,) * rest)
 
 
-def _cos_sin(angles: Array) -> tuple[Array, Array]:
+def _numpy_of(angle: ArrayLike) -> Any:
+    """Returns NumPy for an angle of its own, else JAX's."""
+    return np if isinstance(angle, np.ndarray | np.generic) else jnp
+
+
+def _complex(real: Any, imag: Any) -> Any:
+    return real + 1j * imag if isinstance(real, np.ndarray | np.generic) else lax.complex(real, imag)
+
+
+def _cos_sin(angles: Any) -> tuple[Any, Any]:
     """Returns cosine and sine; XLA would compute those of a batch for every entry of a matrix that they are in."""
-    return stored_cos_sin(angles) if angles.ndim else (jnp.cos(angles), jnp.sin(angles))
+    numpy = _numpy_of(angles)
+    return stored_cos_sin(angles) if numpy is jnp and angles.ndim else (numpy.cos(angles), numpy.sin(angles))
 
 
-def _spread(constant: np.ndarray, weight: Array) -> Array:
+def _spread(constant: np.ndarray, weight: Any) -> Any:
     """Real `[d, ...]` or `[d, d]` times real `[...]`, in the dtype of the weight and with its axes last."""
-    columns = jnp.asarray(constant, weight.dtype).reshape(constant.shape + (1,) * weight.ndim)
+    columns = _numpy_of(weight).asarray(constant, weight.dtype).reshape(constant.shape + (1,) * weight.ndim)
     return columns * weight.reshape((1,) * constant.ndim + weight.shape)
 
 
-def _stack(a: Array, b: Array, c: Array, d: Array) -> Array:
-    return jnp.stack([a, b, c, d]).reshape(2, 2, *a.shape)
-
-
-def _from_polar(theta: Array, phi: Array, lam: Array) -> Array:
-    """[[cos, -e^(i lam) sin], [e^(i phi) sin, e^(i phi) e^(i lam) cos]] of theta/2.
-
-    Phases are multiplied: a sum of large angles would be rounded.
-    """
-    cos, sin = (lax.complex(x, jnp.zeros_like(x)) for x in (jnp.cos(theta / 2), jnp.sin(theta / 2)))
-    left, right = (lax.complex(jnp.cos(x), jnp.sin(x)) for x in (phi, lam))
-    return _stack(cos, -right * sin, left * sin, left * right * cos)
+def _stack(a: Any, b: Any, c: Any, d: Any) -> Any:
+    return _numpy_of(a).stack([a, b, c, d]).reshape(2, 2, *a.shape)

@@ -32,8 +32,9 @@ class Gate:
       num_qubits: k, the qubits it acts on; only gphase has none.
       num_angles: real angles it takes, in radians.
       data: content of a gate that is not in the table, such as the bytes of its matrix.
-      matrix: function of `num_angles` real arrays of one shape `[...]` -> unitary `[2**k, 2**k, ...]`. A gate without
-        angles returns a NumPy complex128 constant `[2**k, 2**k]` that cannot be written to.
+      matrix: function of `num_angles` real arrays of one shape `[...]` -> unitary `[2**k, 2**k, ...]`, NumPy's
+        where the angles are, else JAX's. A gate without angles returns a NumPy complex128 constant `[2**k, 2**k]`
+        that cannot be written to.
       structure: 'diagonal', 'permutation' (of basis states, no phases), 'dense' (anything else) or 'barrier' (does
         nothing; gates wait at it in drawings and depths).
       inverse: function of the angles -> the gates that undo this one, as (gate, which of this gate's qubits, angles),

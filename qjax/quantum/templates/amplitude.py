@@ -8,6 +8,7 @@ or prepared by gates, as a device needs it: `amplitude_encoding` is the circuit 
 """
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ import numpy as np
 from jax import lax
 
 from qjax.checks import check, check_choice, fail
-from qjax.quantum.circuits.angle import Angle, AngleLike, as_angle, as_index, input_angle
+from qjax.quantum.circuits.angle import AngleLike, as_angle, as_index, input_angle
 from qjax.quantum.circuits.circuit import Circuit
 from qjax.quantum.circuits.operation import Operation, operation
 from qjax.types import Array, Bool, Float
@@ -49,7 +50,7 @@ def amplitude_state(features: Any, num_qubits: int) -> Array:
     return scaled / jnp.sqrt(_squared(scaled).sum(-1, keepdims=True)).astype(scaled.dtype)
 
 
-def amplitude_angles(features: Any, num_qubits: int) -> Float[Array, "*batch inputs"]:
+def amplitude_angles(features: Any, num_qubits: int, decomposition: str = "gray") -> Float[Array, "*batch inputs"]:
     """Returns the inputs with which `amplitude_encoding(num_qubits)` prepares features / |features|.
 
     Real features, `[..., length]`, give the 2**n - 1 angles of the circuit for real amplitudes; complex ones the
@@ -60,21 +61,29 @@ def amplitude_angles(features: Any, num_qubits: int) -> Float[Array, "*batch inp
     Args:
       features: as for `amplitude_state`; zeros likewise.
       num_qubits: n.
+      decomposition: that of the circuit. For 'multi_controlled' the angles are those of the rotations under controls;
+        for 'gray' their sums with signs, a fast Walsh-Hadamard transform for each qubit.
 
     Raises:
-      UserError: as for `amplitude_state`.
+      UserError: as for `amplitude_state`, or `decomposition` is another word.
 
     Source: Mottonen et al. 2005, Quantum Information and Computation 5, 467-473 (arXiv:quant-ph/0407010).
 
     >>> print(amplitude_angles([1.0, 0.0, 0.0, -1.0], 2) / jnp.pi)
+    [ 0.5 -0.5  0.5]
+    >>> print(amplitude_angles([1.0, 0.0, 0.0, -1.0], 2, "multi_controlled") / jnp.pi)
     [ 0.5  0.  -1. ]
     """
+    check_choice("decomposition", decomposition, DECOMPOSITIONS)
     leaves = _scaled(features, num_qubits)
     if not jnp.iscomplexobj(leaves):
-        return jnp.concatenate(_rotations_y(leaves), axis=-1)
-    magnitudes = safe_sqrt(_squared(leaves))
-    phases = safe_angle(lax.imag(leaves), lax.real(leaves))
-    return jnp.concatenate([*_rotations_y(magnitudes), *_rotations_z(phases)], axis=-1)
+        levels = _rotations_y(leaves)
+    else:
+        phases = safe_angle(lax.imag(leaves), lax.real(leaves))
+        levels = [*_rotations_y(safe_sqrt(_squared(leaves))), *_rotations_z(phases)]
+    if decomposition == "gray":
+        levels = [_gray_angles(level, jnp) for level in levels]
+    return jnp.concatenate(levels, axis=-1)
 
 
 def amplitude_encoding(num_qubits: int, complex_amplitudes: bool = False, decomposition: str = "gray") -> Circuit:
@@ -82,12 +91,12 @@ def amplitude_encoding(num_qubits: int, complex_amplitudes: bool = False, decomp
 
     Qubit j is turned by 'ry' under the control of all qubits before it, with an angle for each value of those: inputs
     2**j - 1 to 2**(j+1) - 2. With `complex_amplitudes` as many 'rz' follow in the same order, and a global phase is
-    the last input. The number of gates grows as 2**n: to simulate, start from `amplitude_state` instead. Both forms
-    take the same inputs:
+    the last input. The number of gates grows as 2**n: to simulate, start from `amplitude_state` instead. Each form
+    takes inputs of its own, which `amplitude_angles` makes for it:
 
-    - 'gray': each uniformly controlled rotation becomes 2**j 'cx' and 2**j rotations, whose angles are sums of the
-      inputs with signs: 4**j terms. What devices run.
-    - 'multi_controlled': 2**j rotations with j controls each.
+    - 'gray': each uniformly controlled rotation becomes 2**j 'cx' and 2**j rotations, by one input each. What devices
+      run.
+    - 'multi_controlled': 2**j rotations with j controls each, by one input each.
 
     Args:
       num_qubits: n.
@@ -107,12 +116,14 @@ def amplitude_encoding(num_qubits: int, complex_amplitudes: bool = False, decomp
     """
     width = as_index("num_qubits", num_qubits)
     check(width >= 1, "num_qubits", "be an integer of at least 1", width)
+    check_choice("decomposition", decomposition, DECOMPOSITIONS)
+    rotations = _gray_rotations if decomposition == "gray" else _controlled_rotations
     operations: list[Operation] = []
     position = 0
     for axis in TARGET_AXES if complex_amplitudes else TARGET_AXES[:1]:
         for target in range(width):
             angles = [input_angle(position + k) for k in range(2**target)]
-            operations += uniformly_controlled_rotation(axis, range(target), target, angles, decomposition)
+            operations += rotations(axis, range(target), target, angles)
             position += len(angles)
     if complex_amplitudes:
         operations.append(operation("gphase", (), input_angle(position)))
@@ -123,6 +134,8 @@ def uniformly_controlled_rotation(
     axis: str, controls: Sequence[int], target: int, angles: Sequence[AngleLike], decomposition: str = "gray"
 ) -> tuple[Operation, ...]:
     """Returns the operations of a rotation of `target` by angles[c], where c is what the control qubits say.
+
+    With 'gray' these are 2**k 'cx' and 2**k rotations, whose angles are sums of all `angles` with signs.
 
     Args:
       axis: 'ry' or 'rz'.
@@ -143,31 +156,50 @@ def uniformly_controlled_rotation(
     check_choice("decomposition", decomposition, DECOMPOSITIONS)
     k, count = len(controls), 2 ** len(controls)
     check(len(angles) == count, "angles", f"hold {count} angles for {k} control(s)", len(angles))
-    if k == 0:
-        return (operation(axis, target, angles[0]),)
     if decomposition == "multi_controlled":
-        bits = [tuple((c >> (k - 1 - place)) & 1 for place in range(k)) for c in range(count)]
-        return tuple(
-            operation(axis, target, angle, controls=tuple(controls), control_values=values)
-            for angle, values in zip(angles, bits, strict=True)
-        )
+        return _controlled_rotations(axis, controls, target, angles)
+    transformed = _gray_angles(np.array([as_angle(angle) for angle in angles], object), np)
+    return _gray_rotations(axis, controls, target, list(transformed))
+
+
+def _controlled_rotations(
+    axis: str, controls: Sequence[int], target: int, angles: Sequence[AngleLike]
+) -> tuple[Operation, ...]:
+    """Returns a rotation by angles[c] under the controls for each of their values c."""
+    values = product((0, 1), repeat=len(controls))
+    return tuple(
+        operation(axis, target, angle, controls=tuple(controls), control_values=value)
+        for angle, value in zip(angles, values, strict=True)
+    )
+
+
+def _gray_rotations(
+    axis: str, controls: Sequence[int], target: int, angles: Sequence[AngleLike]
+) -> tuple[Operation, ...]:
+    """Returns rotations by these angles with 'cx' in between, whose controls change in the order of a Gray code."""
+    k, count = len(controls), len(angles)
     operations: list[Operation] = []
-    for i in range(count):
-        code, following = _gray(i), _gray((i + 1) % count)
-        scales = [(-1.0) ** (c & code).bit_count() / count for c in range(count)]
-        flipped = k - (code ^ following).bit_length()
-        operations.append(operation(axis, target, _weighted_sum(scales, angles)))
-        operations.append(operation("cx", (controls[flipped], target)))
+    for i, angle in enumerate(angles):
+        operations.append(operation(axis, target, angle))
+        changed = _gray(i) ^ _gray((i + 1) % count)
+        operations += [operation("cx", (controls[k - changed.bit_length()], target))] if k else []
     return tuple(operations)
 
 
-def _weighted_sum(scales: Sequence[float], angles: Sequence[AngleLike]) -> Angle:
-    """The sum of scale * angle, merged once: adding one at a time would take the square of the time."""
-    parts = [as_angle(angle) * scale for scale, angle in zip(scales, angles, strict=True)]
-    return Angle(sum(part.shift for part in parts), tuple(term for part in parts for term in part.terms))
+def _gray_angles(angles: Any, numpy: Any) -> Any:
+    """Returns the angles of `_gray_rotations` that amount to these under controls, both `[..., 2**k]`.
+
+    They are a Walsh-Hadamard transform in the order of the Gray code; `numpy` is NumPy or JAX's.
+    """
+    count = angles.shape[-1]
+    sums, codes = angles / count, _gray(np.arange(count))
+    for _ in range(count.bit_length() - 1):
+        first, second = sums[..., 0::2], sums[..., 1::2]
+        sums = numpy.concatenate([first + second, first - second], axis=-1)
+    return sums[..., codes]
 
 
-def _gray(index: int) -> int:
+def _gray(index: Any) -> Any:
     return index ^ (index >> 1)
 
 
