@@ -29,7 +29,8 @@ from jax import lax
 from qjax.algorithms.marking import Marked, marked_mask
 from qjax.checks import check
 from qjax.quantum.circuits.angle import AngleLike, as_index, parameter
-from qjax.quantum.circuits.circuit import Circuit, Repeat
+from qjax.quantum.circuits.circuit import Circuit
+from qjax.quantum.circuits.repeat import Repeat
 from qjax.quantum.simulate import state
 from qjax.types import Array, CircuitParams, Complex, Float
 

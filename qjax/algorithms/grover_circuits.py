@@ -20,8 +20,9 @@ from qjax.algorithms.grover import optimal_iterations
 from qjax.algorithms.marking import Marked, marked_indices
 from qjax.checks import check, check_choice
 from qjax.quantum.circuits.angle import Angle, AngleLike, as_angle, as_index
-from qjax.quantum.circuits.circuit import Circuit, Repeat
+from qjax.quantum.circuits.circuit import Circuit
 from qjax.quantum.circuits.operation import Operation, operation
+from qjax.quantum.circuits.repeat import Repeat
 
 FORMS = ("controls", "decomposed", "ancillas")
 

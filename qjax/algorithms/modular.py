@@ -8,7 +8,7 @@ from qjax.checks import check
 from qjax.quantum.circuits.angle import as_index
 from qjax.quantum.circuits.circuit import Circuit
 from qjax.quantum.circuits.custom_gates import permutation_gate
-from qjax.quantum.circuits.gates import Gate
+from qjax.quantum.circuits.gate import Gate
 from qjax.quantum.circuits.operation import operation
 
 # Below the bound no composite number passes the strong test to all of these bases (Sorenson and Webster 2015,

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from by_engine import by
 from llvmlite import ir
 from random_circuits import random_case, random_values, run_compiled
 

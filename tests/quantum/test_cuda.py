@@ -22,7 +22,7 @@ from cuda_emulation import (
 from random_circuits import given_seeds
 
 from qjax.quantum import Circuit, explain
-from qjax.quantum.engines import simulation
+from qjax.quantum.engines.native import engine as native_engine
 from qjax.quantum.engines.native import whole_states
 from qjax.quantum.engines.native.cuda import device
 from qjax.quantum.engines.native.cuda import load as cuda_build
@@ -54,7 +54,7 @@ def test_states_and_their_gradients_are_those_of_xlas_code(make: Callable[..., C
 def test_final_states_are_kept_or_made_again(
     make: Callable[[int], Circuit], keeps: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (simulation, whole_states):
+    for module in (native_engine, whole_states):
         monkeypatch.setattr(module, "native_keeps", lambda *_: keeps)
     circuit = make(4)  # four gates side by side are done at once
     weights = jnp.ones((9, 4), jnp.float32)

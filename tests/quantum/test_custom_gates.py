@@ -23,7 +23,8 @@ from qjax.quantum.circuits.custom_gates import (
     to_json_data,
     unitary_gate,
 )
-from qjax.quantum.circuits.gates import GATES, Gate, gate
+from qjax.quantum.circuits.gate import Gate
+from qjax.quantum.circuits.gates import GATES, gate
 
 RNG = np.random.default_rng(3)
 PAULIS = {"I": np.eye(2), "X": np.array([[0, 1], [1, 0]]), "Y": np.array([[0, -1j], [1j, 0]]), "Z": np.diag([1, -1])}

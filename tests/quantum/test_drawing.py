@@ -9,7 +9,7 @@ import pytest
 
 from qjax.checks import UserError
 from qjax.quantum.circuits.angle import constant, input_angle, parameter
-from qjax.quantum.circuits.circuit import Circuit, Repeat
+from qjax.quantum.circuits.circuit import Circuit
 from qjax.quantum.circuits.custom_gates import (
     barrier_gate,
     diagonal_gate,
@@ -28,6 +28,7 @@ from qjax.quantum.circuits.drawing import (
 )
 from qjax.quantum.circuits.gates import GATES
 from qjax.quantum.circuits.operation import Operation, operation
+from qjax.quantum.circuits.repeat import Repeat
 
 W, X = parameter, input_angle
 

@@ -17,7 +17,8 @@ from qiskit.quantum_info import Operator
 
 from qjax.checks import UserError
 from qjax.quantum.circuits.angle import as_angle
-from qjax.quantum.circuits.gates import GATES, Gate, gate
+from qjax.quantum.circuits.gate import Gate
+from qjax.quantum.circuits.gates import GATES, gate
 
 ALL = (
     "i x y z h s sdg t tdg sx sxdg p rx ry rz u u1 u2 u3 r cx cy cz ch cp cs csdg csx crx cry crz cu cu1 cu3 swap "

@@ -32,7 +32,6 @@ from qjax.quantum import (
 from qjax.quantum.circuits.gates import GATES
 from qjax.quantum.compile.relabelling import Frame, pivots
 from qjax.quantum.engines import choices as choices_module
-from qjax.quantum.engines import simulation
 from qjax.quantum.engines.choices import native_keeps
 from qjax.quantum.engines.native import engine as native_engine
 from qjax.quantum.engines.native import whole_states
@@ -434,7 +433,7 @@ def test_an_angle_that_is_loaded_in_each_repetition_has_one_cotangent(shared: bo
 
 @pytest.mark.parametrize("keeps", [False, True], ids=["made again", "kept"])
 def test_final_states_are_kept_or_made_again(keeps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (simulation, whole_states):
+    for module in (native_engine, whole_states):
         monkeypatch.setattr(module, "native_keeps", lambda *_: keeps)
     circuit = plain(4).append("ccx", (0, 1, 2)).append("rz", 1, input_angle(2))
     params, inputs = values_of(circuit, 40)

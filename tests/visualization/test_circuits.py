@@ -13,8 +13,9 @@ from matplotlib.patches import Circle
 
 from qjax.checks import UserError
 from qjax.quantum.circuits.angle import input_angle, parameter
-from qjax.quantum.circuits.circuit import Circuit, Repeat
+from qjax.quantum.circuits.circuit import Circuit
 from qjax.quantum.circuits.custom_gates import barrier_gate, pauli_rotation_gate, unitary_gate
+from qjax.quantum.circuits.repeat import Repeat
 from qjax.visualization.circuits import draw_circuit
 
 W, X = parameter, input_angle

@@ -10,11 +10,11 @@ import numpy as np
 
 from qjax.checks import check, fail
 from qjax.quantum.circuits.angle import Angle, Parameter, Reference
-from qjax.quantum.circuits.circuit import Circuit, as_circuit
+from qjax.quantum.circuits.repeat import CircuitLike
 from qjax.types import CircuitParams
 
 
-def check_values(circuit: Circuit, params: CircuitParams | None, inputs: Any) -> None:
+def check_values(circuit: CircuitLike, params: CircuitParams | None, inputs: Any) -> None:
     """Raises unless `params` and `inputs` have the names and shapes that the circuit states.
 
     Args:
@@ -22,7 +22,7 @@ def check_values(circuit: Circuit, params: CircuitParams | None, inputs: Any) ->
       params: name -> array; None where the circuit has no parameters.
       inputs: `[num_inputs]` or `[batch, num_inputs]`; None where the circuit has none.
     """
-    as_circuit(circuit)
+    check(hasattr(circuit, "parameter_shapes"), "circuit", "be a Circuit", circuit)
     params = {} if params is None else params
     named = isinstance(params, Mapping)
     check(named, "params", "be a mapping from names to arrays", f"a {type(params).__name__}")
@@ -50,7 +50,7 @@ def check_key(key: Any) -> None:
     check(typed or (dtype == jnp.uint32 and key.shape == (2,)), "key", expectation, key)
 
 
-def bind(circuit: Circuit, params: CircuitParams | None, inputs: Any) -> Circuit:
+def bind(circuit: CircuitLike, params: CircuitParams | None, inputs: Any) -> CircuitLike:
     """`Circuit.bind`, which states arguments and errors."""
     check_values(circuit, params, inputs)
     check(np.ndim(inputs) < 2, "inputs", "be one example to bind", f"shape {list(np.shape(inputs))}")
@@ -68,4 +68,4 @@ def bind(circuit: Circuit, params: CircuitParams | None, inputs: Any) -> Circuit
     bound = [
         replace(op, angles=tuple(Angle(a.evaluate(look_up)) for a in op.angles)) for op in circuit.iter_operations()
     ]
-    return Circuit(circuit.num_qubits, tuple(bound))
+    return type(circuit)(circuit.num_qubits, tuple(bound))

@@ -13,8 +13,13 @@ from typing import Any, SupportsFloat
 
 from qjax.checks import check, fail
 from qjax.quantum.circuits.angle import AngleLike, Input, Parameter, as_index, as_tuple
-from qjax.quantum.circuits.gates import Gate
+from qjax.quantum.circuits.binding import bind
+from qjax.quantum.circuits.drawing import draw
+from qjax.quantum.circuits.gate import Gate
+from qjax.quantum.circuits.json_format import from_json, to_json
 from qjax.quantum.circuits.operation import Operation, operation
+from qjax.quantum.circuits.powers import power
+from qjax.quantum.circuits.repeat import Repeat
 from qjax.types import CircuitParams
 from qjax.untrusted import MAX_CIRCUIT_QUBITS
 
@@ -25,48 +30,6 @@ def as_circuit(value: object, argument: str = "circuit") -> "Circuit":
     """Returns the value, or raises unless it is a circuit."""
     check(isinstance(value, Circuit), argument, "be a Circuit", value)
     return value  # type: ignore[return-value]
-
-
-@dataclass(frozen=True)
-class Repeat:
-    """A circuit applied `reps` times.
-
-    Each repetition has parameters of its own: outside, each parameter of the body has a leading axis, shape [...] in
-    the body is [reps, ...] here. With `shared` all repetitions have the same ones and no axis is added. Inputs are
-    the same for all repetitions. With `reverse` the last entry comes first, as the inverse of a Repeat needs it.
-    """
-
-    body: "Circuit"
-    reps: int
-    reverse: bool = False
-    shared: bool = False
-
-    def __post_init__(self) -> None:
-        as_circuit(self.body, "body")
-        object.__setattr__(self, "reps", as_index("reps", self.reps))
-        check(self.reps >= 1, "reps", "be an integer of at least 1", self.reps)
-        object.__setattr__(self, "shared", bool(self.shared))
-        object.__setattr__(self, "reverse", bool(self.reverse) and not self.shared)  # equal steps have no order
-
-    @property
-    def order(self) -> range:
-        """Positions on the leading axis, in the order of application."""
-        return range(self.reps)[::-1] if self.reverse else range(self.reps)
-
-    def expand(self) -> Iterator[Operation]:
-        """Yields the operations of all repetitions: theta[q] of repetition r becomes theta[r, q]."""
-        body = tuple(self.body.iter_operations())
-        for r in self.order:
-            for op in body:
-                yield op if self.shared else op.with_leading_index(r)
-
-    def inverse(self) -> "Repeat":
-        """Returns the Repeat that undoes this one."""
-        return Repeat(self.body.inverse(), self.reps, not self.reverse, self.shared)
-
-    def __repr__(self) -> str:
-        inner = ", ".join(map(repr, self.body.operations))
-        return f"{self.reps} x [{inner}]" + " reversed" * self.reverse + " shared" * self.shared
 
 
 @dataclass(frozen=True)
@@ -206,9 +169,8 @@ class Circuit:
         Raises:
           UserError: a fraction of a circuit that is not bound, or of more than 8 qubits.
         """
-        from qjax.quantum.circuits.powers import power
-
-        return power(self, float(exponent))
+        made: Circuit = power(self, float(exponent))
+        return made
 
     def rename(self, names: Mapping[str, str]) -> "Circuit":
         """Returns the circuit with names[name] in place of parameters' names: a template can be used twice.
@@ -250,9 +212,8 @@ class Circuit:
         Raises:
           UserError: names or shapes are wrong, or a value is traced or not finite.
         """
-        from qjax.quantum.circuits.binding import bind
-
-        return bind(self, params, inputs)
+        made: Circuit = bind(self, params, inputs)
+        return made
 
     @property
     def is_bound(self) -> bool:
@@ -294,22 +255,17 @@ class Circuit:
 
     def draw(self, width: int = 80) -> str:
         """Returns a drawing in text, one line a qubit, folded at `width` columns."""
-        from qjax.quantum.circuits.drawing import draw
-
         return draw(self, width=width)
 
     def to_json(self) -> str:
         """Returns the circuit as one line of JSON."""
-        from qjax.quantum.circuits.json_format import to_json
-
         return to_json(self)
 
     @staticmethod
     def from_json(text: str) -> "Circuit":
         """Returns the circuit that `to_json` wrote."""
-        from qjax.quantum.circuits.json_format import from_json
-
-        return from_json(text)
+        made: Circuit = from_json(text, Circuit)
+        return made
 
     def __repr__(self) -> str:
         return f"Circuit({self.num_qubits} qubits: {', '.join(map(repr, self.operations)) or 'empty'})"

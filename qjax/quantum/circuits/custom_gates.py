@@ -9,6 +9,7 @@
 Two such gates are equal when their bytes are.
 """
 
+import copyreg
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, SupportsFloat
@@ -20,7 +21,8 @@ from qjax.checks import check, check_choice, fail
 from qjax.quantum.circuits import gate_matrices as gm
 from qjax.quantum.circuits.angle import Angle, as_index
 from qjax.quantum.circuits.arguments import as_array
-from qjax.quantum.circuits.gates import Gate, Steps, constant_fields
+from qjax.quantum.circuits.gate import Gate, Steps, constant_fields
+from qjax.quantum.circuits.gates import GATES, gate
 
 # The dense matrix of a gate with a shorter form is built up to this many qubits: 12 take 256 MiB.
 MAX_MATRIX_QUBITS = 12
@@ -326,6 +328,21 @@ def _barrier(k: int) -> Gate:
 
     fields: dict[str, Any] = {"structure": "barrier", "matrix": matrix, "inverse": inverse, "openqasm3": "barrier"}
     return Gate(name="barrier", num_qubits=k, num_angles=0, data=str(k).encode(), openqasm2="barrier", **fields)
+
+
+# Pickling. ---------------------------------------------------------------------------------------------------
+
+
+def _remade(kind: Gate) -> Any:
+    """Pickles a gate as what makes it again, because its functions cannot be pickled."""
+    if GATES.get(kind.name) == kind:
+        return gate, (kind.name,)
+    if is_custom(kind):
+        return from_json_data, (kind.name, to_json_data(kind))
+    return object.__reduce_ex__(kind, 2)
+
+
+copyreg.pickle(Gate, _remade)
 
 
 # Checks and algebra. ----------------------------------------------------------------------------------------

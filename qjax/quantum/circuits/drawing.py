@@ -12,8 +12,8 @@ from typing import Literal
 
 from qjax.checks import check
 from qjax.quantum.circuits.angle import Angle
-from qjax.quantum.circuits.circuit import Circuit, Repeat
 from qjax.quantum.circuits.operation import Operation
+from qjax.quantum.circuits.repeat import CircuitLike, Repeat
 
 _MIN_WIDTH = 40
 _LABEL = 24  # a shorter label is never cut; a longer one where it takes more than half a line
@@ -68,13 +68,14 @@ class Bar:
 Column = Bar | list[Operation]
 
 
-def draw(circuit: Circuit, width: int = 80) -> str:
+def draw(circuit: CircuitLike, width: int = 80) -> str:
     """Returns a drawing of the circuit whose lines have at most `width` characters.
 
     A Repeat stands between `|:` and `:|xN`, as in music; its parameters are shown as the body has them. A control is
     `●` where it waits for 1 and `○` where it waits for 0. A gate whose qubits differ says which of them is which:
     `0:ecr` and `1:ecr`. A Pauli rotation has one letter on each qubit. Long angles end in `…`.
 
+    >>> from qjax.quantum import Circuit
     >>> print(draw(Circuit(2).append("h", 0).append("cx", (0, 1)).append("rz", 1, math.pi / 2)))
     q0: ─h─●─────────
            │
@@ -99,7 +100,7 @@ def draw(circuit: Circuit, width: int = 80) -> str:
 # What stands where, for text and for pictures. --------------------------------------------------------------
 
 
-def place_columns(circuit: Circuit) -> list[Column]:
+def place_columns(circuit: CircuitLike) -> list[Column]:
     """Returns the columns of a drawing: gates on separate ranges of qubits share one; a global phase has none."""
     columns: list[Column] = []
     ends = [0] * circuit.num_qubits  # first column that is free on each qubit
@@ -165,13 +166,13 @@ def make_marks(op: Operation) -> dict[int, Mark]:
     return marks
 
 
-def show_global_phase(circuit: Circuit) -> str:
+def show_global_phase(circuit: CircuitLike) -> str:
     """Returns 'global phase: ...', or nothing where no gate is a global phase: 'global phase: 0.5+g + 3 x [t[0]]'."""
     parts = _phase_parts(circuit)
     return f"global phase: {' + '.join(parts)}" if parts else ""
 
 
-def _phase_parts(circuit: Circuit) -> list[str]:
+def _phase_parts(circuit: CircuitLike) -> list[str]:
     phases = [op.angles[0] for op in circuit.operations if isinstance(op, Operation) and not op.all_qubits]
     parts = [show_angle(sum(phases, Angle()))] if phases else []
     for op in circuit.operations:

@@ -143,6 +143,7 @@ def xx_minus_yy_matrix(theta: ArrayLike, beta: ArrayLike) -> Any:
 def embedded(block: Any, *, start: int, step: int, dim: int) -> Any:
     """Puts `[d, d, ...]` on rows and columns start, start + step, ... of the identity of size `dim`."""
     rest = block.ndim - 2
+    padded: Any
     places = range(start, start + step * block.shape[0], step)
     if isinstance(block, np.ndarray):
         padded = np.zeros((dim, dim, *block.shape[2:]), block.dtype)

@@ -1,27 +1,32 @@
 """Circuits as JSON: the text carries names and numbers, and reading it runs the checks of building one."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from qjax.checks import UserError, check, fail
 from qjax.quantum.circuits.angle import Angle, Input, Parameter, Reference, as_angle
-from qjax.quantum.circuits.circuit import Circuit, Repeat
 from qjax.quantum.circuits.custom_gates import from_json_data, to_json_data
 from qjax.quantum.circuits.gates import gate
 from qjax.quantum.circuits.operation import Operation
+from qjax.quantum.circuits.repeat import CircuitLike, Repeat
 from qjax.untrusted import parse_json
 
 FORMAT = "qjax.circuit"
 VERSION = 1
 
 
-def to_json(circuit: Circuit) -> str:
+def to_json(circuit: CircuitLike) -> str:
     """Returns the circuit as one line of JSON; numbers keep every digit."""
     return json.dumps({"format": FORMAT, "version": VERSION, **_circuit_to_data(circuit)})
 
 
-def from_json(text: str) -> Circuit:
+def from_json(text: str, make: Callable[..., CircuitLike]) -> CircuitLike:
     """Returns the circuit that `to_json` wrote.
+
+    Args:
+      text: one line of JSON.
+      make: makes a circuit of its number of qubits and operations.
 
     Raises:
       UserError: the text is not JSON, not a circuit, of another version, or holds an invalid circuit.
@@ -31,19 +36,19 @@ def from_json(text: str) -> Circuit:
     check(data.get("format") == FORMAT, "text", f"be JSON of format '{FORMAT}'", repr(text[:60]))
     check(data.get("version") == VERSION, "version", f"be {VERSION}", data.get("version"))
     try:
-        return _circuit_from_data(data)
+        return _circuit_from_data(data, make)
     except UserError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         fail("text", f"be {what}", f"one with a {type(error).__name__}: {error}")
 
 
-def _circuit_to_data(circuit: Circuit) -> dict[str, Any]:
+def _circuit_to_data(circuit: CircuitLike) -> dict[str, Any]:
     return {"num_qubits": circuit.num_qubits, "operations": [_operation_to_data(op) for op in circuit.operations]}
 
 
-def _circuit_from_data(data: dict[str, Any]) -> Circuit:
-    return Circuit(data["num_qubits"], tuple(_operation_from_data(item) for item in data["operations"]))
+def _circuit_from_data(data: dict[str, Any], make: Callable[..., CircuitLike]) -> CircuitLike:
+    return make(data["num_qubits"], tuple(_operation_from_data(item, make) for item in data["operations"]))
 
 
 def _operation_to_data(op: Operation | Repeat) -> dict[str, Any]:
@@ -59,9 +64,10 @@ def _operation_to_data(op: Operation | Repeat) -> dict[str, Any]:
     return data
 
 
-def _operation_from_data(data: dict[str, Any]) -> Operation | Repeat:
+def _operation_from_data(data: dict[str, Any], make: Callable[..., CircuitLike]) -> Operation | Repeat:
     if "repeat" in data:
-        return Repeat(_circuit_from_data(data["repeat"]), data["reps"], data["reverse"], data.get("shared", False))
+        body = _circuit_from_data(data["repeat"], make)
+        return Repeat(body, data["reps"], data["reverse"], data.get("shared", False))
     kind = from_json_data(data["gate"], data["data"]) if "data" in data else gate(data["gate"])
     return Operation(
         kind,

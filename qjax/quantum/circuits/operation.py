@@ -7,7 +7,7 @@ from typing import SupportsFloat
 from qjax.checks import check
 from qjax.quantum.circuits.angle import Angle, AngleLike, Parameter, as_angle, as_index
 from qjax.quantum.circuits.custom_gates import power_gate
-from qjax.quantum.circuits.gates import Gate
+from qjax.quantum.circuits.gate import Gate
 from qjax.quantum.circuits.gates import gate as gate_by_name
 
 

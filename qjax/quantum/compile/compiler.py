@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from qjax.quantum.circuits.angle import Angle, Input
-from qjax.quantum.circuits.circuit import Circuit, Repeat, as_circuit
+from qjax.quantum.circuits.circuit import Circuit, as_circuit
 from qjax.quantum.circuits.operation import Operation
+from qjax.quantum.circuits.repeat import Repeat
 from qjax.quantum.compile.reflections import find_reflections
 from qjax.quantum.compile.stages import (
     Dense,

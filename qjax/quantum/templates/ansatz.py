@@ -6,9 +6,10 @@ from itertools import combinations, count, islice
 
 from qjax.checks import check, check_choice
 from qjax.quantum.circuits.angle import Angle, Input, Reference, as_index, parameter
-from qjax.quantum.circuits.circuit import Circuit, Repeat, as_circuit
+from qjax.quantum.circuits.circuit import Circuit, as_circuit
 from qjax.quantum.circuits.gates import GATES
 from qjax.quantum.circuits.operation import Operation, operation
+from qjax.quantum.circuits.repeat import Repeat
 
 ROTATIONS = tuple(name for name, gate in GATES.items() if gate.num_qubits == 1)
 ENTANGLERS = tuple(name for name, gate in GATES.items() if gate.num_qubits == 2)

@@ -12,8 +12,9 @@ import numpy as np
 
 from qjax.checks import check, check_choice
 from qjax.quantum.circuits.angle import Angle, AngleLike, as_angle, as_index, as_tuple, input_angle
-from qjax.quantum.circuits.circuit import Circuit, Repeat
+from qjax.quantum.circuits.circuit import Circuit
 from qjax.quantum.circuits.operation import operation
+from qjax.quantum.circuits.repeat import Repeat
 from qjax.quantum.templates.evolution import pauli_rotation
 
 AXES = ("rx", "ry", "rz")

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 from qjax.checks import check, check_choice, fail
 from qjax.quantum.circuits.angle import Angle, AngleLike, as_angle, as_index, as_tuple, input_angle, parameter
-from qjax.quantum.circuits.circuit import Circuit, Repeat
+from qjax.quantum.circuits.circuit import Circuit
 from qjax.quantum.circuits.custom_gates import pauli_rotation_gate
 from qjax.quantum.circuits.operation import Operation, operation
+from qjax.quantum.circuits.repeat import Repeat
 from qjax.quantum.measure.observables import PauliString, PauliSum
 
 ORDERS = (1, 2, 4)

@@ -16,8 +16,9 @@ import jax.numpy as jnp
 from qjax.checks import check, check_choice, fail
 from qjax.quantum.circuits.angle import Parameter, as_index
 from qjax.quantum.circuits.binding import check_key
-from qjax.quantum.circuits.circuit import Circuit, Repeat, as_circuit
+from qjax.quantum.circuits.circuit import Circuit, as_circuit
 from qjax.quantum.circuits.operation import Operation
+from qjax.quantum.circuits.repeat import Repeat
 from qjax.types import Array, Float, Key
 
 DISTRIBUTIONS = ("uniform", "normal")

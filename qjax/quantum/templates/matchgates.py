@@ -8,8 +8,9 @@ from jax import lax
 from qjax.checks import check
 from qjax.quantum.circuits.angle import AngleLike, as_angle, as_index, input_angle, parameter
 from qjax.quantum.circuits.arguments import as_jax_array
-from qjax.quantum.circuits.circuit import Circuit, Repeat
+from qjax.quantum.circuits.circuit import Circuit
 from qjax.quantum.circuits.operation import Operation, operation
+from qjax.quantum.circuits.repeat import Repeat
 from qjax.quantum.templates.amplitude import divide_by_largest, safe_angle, safe_sqrt
 from qjax.types import Array, Float
 

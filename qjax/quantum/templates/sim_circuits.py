@@ -2,9 +2,10 @@
 
 from qjax.checks import check_choice
 from qjax.quantum.circuits.angle import as_index, parameter
-from qjax.quantum.circuits.circuit import Circuit, Repeat
+from qjax.quantum.circuits.circuit import Circuit
 from qjax.quantum.circuits.gates import GATES
 from qjax.quantum.circuits.operation import Operation, operation
+from qjax.quantum.circuits.repeat import Repeat
 
 SIM_NUMBERS = tuple(range(1, 20))
 
