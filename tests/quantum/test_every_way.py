@@ -162,7 +162,7 @@ def cases() -> list[Any]:
                     **dict.fromkeys(
                         set(CORE) - {"expectation"}, way in ("eager", "vmap in jit") and batch in (0, 2, 9)
                     ),
-                }.get(name, (way, batch) in (("eager", 9), ("vmap in jit", 0)))
+                }.get(name, (way, batch) in (("jit", 9), ("vmap in jit", 0)))
                 found.append(pytest.param(name, way, batch, marks=[] if quick else pytest.mark.slow))
     return found
 
