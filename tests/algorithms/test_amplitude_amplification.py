@@ -61,7 +61,6 @@ def dense_amplification(matrix: np.ndarray, good: np.ndarray, phases: np.ndarray
 
 CASES = [
     (1, (0,), (1,), 2),
-    (2, (1,), (0,), 3),
     (3, (2, 0), (1, 0), 4),
     (4, (0, 1, 2, 3), (1, 1, 0, 1), 1),
 ]

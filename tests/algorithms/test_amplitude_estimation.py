@@ -55,7 +55,6 @@ def amplitude_distribution(amplitude: float, t: int) -> np.ndarray:
 CASES: list[tuple[int, object, tuple[int, ...] | None, Callable[[str], bool]]] = [
     (1, [1], None, lambda bits: bits == "1"),
     (2, [0, 3], None, lambda bits: bits in ("00", "11")),
-    (3, [1], (2,), lambda bits: bits[2] == "1"),
     (3, ["01"], (2, 0), lambda bits: bits[2] + bits[0] == "01"),
     (3, [1, 2], (1, 2), lambda bits: bits[1] != bits[2]),
     (2, np.zeros(4, bool), None, lambda bits: False),
@@ -158,7 +157,7 @@ def test_intervals_cover_and_queries_stay_below_the_bound(method: str, alpha: fl
     amplitudes = np.concatenate([[0.0, 0.5, 1.0, 0.25, 0.75], np.random.default_rng(1).uniform(size=15)])
     misses, runs, epsilon = 0, 0, 0.01
     for number, amplitude in enumerate(amplitudes):
-        for seed in range(30):
+        for seed in range(12):
             key = jax.random.key(100 * number + seed)
             found = estimate_amplitude_iteratively(
                 key,
@@ -239,7 +238,7 @@ def test_a_run_is_a_function_of_its_key() -> None:
     assert runs[0] != runs[2]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.floats(0, pi / 2 - 0.02), st.floats(0.002, 0.4), st.integers(0, 30))
 @example(1.453125, 0.25, 0)
 def test_find_next_k(low: float, width: float, k: int) -> None:

@@ -52,7 +52,7 @@ def test_closed_form_is_the_polynomial(num_rounds: int, delta: float) -> None:
 
 
 @pytest.mark.parametrize("delta", DELTAS)
-@pytest.mark.parametrize("num_rounds", [0, 1, 2, 3, 4, 7, 20])
+@pytest.mark.parametrize("num_rounds", [0, 1, 4, 20])
 def test_rounds_give_the_closed_form(num_rounds: int, delta: float) -> None:
     inputs = jnp.asarray(np.random.default_rng(num_rounds).uniform(-3, 3, size=(20, 3)), jnp.float32)
     result = fixed_point_amplify(angle_encoding(3), [1, 6], num_rounds, delta, inputs=inputs)
@@ -105,7 +105,7 @@ def test_it_does_not_overshoot_where_plain_amplification_does() -> None:
     plain = amplify(with_probability(0.1), marked, 25).success_probabilities
     assert plain[enough:].min() < 0.1
     circuit, inputs = with_probabilities([0.1, 0.2, 0.4, 0.7, 0.95, 1.0])
-    for rounds in (enough, enough + 1, 12, 25):
+    for rounds in (enough, 25):
         found = fixed_point_amplify(circuit, marked, rounds, delta, inputs=inputs).success_probabilities
         assert found[:, -1].min() >= 1 - delta**2 - 1e-5
 

@@ -40,7 +40,7 @@ def compiled(n: int, num_iterations: int) -> Any:
     return grover._iterate.lower(state, pair, mask, pair, num_iterations=num_iterations).compile()
 
 
-@pytest.mark.parametrize("n", range(2, 21))
+@pytest.mark.parametrize("n", [2, 3, 4, 6, 9, 12, 16, 18, pytest.param(20, marks=pytest.mark.slow)])
 def test_success_probability_is_the_closed_form(n: int) -> None:
     """Over 804 iterations, the optimal number for 20 qubits: for smaller n far beyond the first maximum."""
     steps = np.arange(805)
@@ -83,7 +83,7 @@ def test_a_search_that_reports_is_the_search_at_once(
     np.testing.assert_allclose(found.state, whole.state, atol=1e-6)
 
 
-@pytest.mark.parametrize("fused", [1, 3, 16])
+@pytest.mark.parametrize("fused", [3, 16])
 def test_iterations_in_one_pass_are_those_one_by_one(monkeypatch: pytest.MonkeyPatch, fused: int) -> None:
     """The bare iteration against as many as are done in one pass, 20 of them: no number of them changes a state."""
     monkeypatch.setattr(grover, "_FUSED", fused)
@@ -101,7 +101,7 @@ def test_iterations_in_one_pass_are_those_one_by_one(monkeypatch: pytest.MonkeyP
     np.testing.assert_allclose(found, state, atol=1e-6)
 
 
-@pytest.mark.parametrize(("n", "num_marked"), [(5, 1), (8, 255), (10, 1000), (12, 3), (16, 1)])
+@pytest.mark.parametrize(("n", "num_marked"), [(8, 255), (16, 1)])
 def test_norm_does_not_drift(n: int, num_marked: int) -> None:
     """The bare iterations, whose norm nothing mends; with a running sum it is off by up to 6e-5."""
     mask = jnp.asarray(random_mask(n, num_marked))
@@ -113,7 +113,7 @@ def test_norm_does_not_drift(n: int, num_marked: int) -> None:
         assert abs((np.asarray(state, np.float64) ** 2).sum() - 1) < 1e-5
 
 
-@pytest.mark.parametrize("n", range(1, 17))
+@pytest.mark.parametrize("n", [1, 2, 5, 10, 16])
 def test_pairwise_sum(n: int) -> None:
     """Equal numbers double without rounding; others are off by a rounding error of a few of the partial sums."""
     equal = jnp.full(2**n, 0.1, jnp.float32)
@@ -247,7 +247,7 @@ def test_unknown_number_of_marked_states(num_marked: int, growth: float) -> None
 def test_unknown_search_measures_with_the_right_probability() -> None:
     """Lemma 2 of the paper: with a bound m, 1/2 - sin(4 m theta) / (4 m sin(2 theta)); here for single runs."""
     mask = jnp.asarray(random_mask(5, 3))
-    keys = jax.random.split(jax.random.key(0), 400)
+    keys = jax.random.split(jax.random.key(0), 200)
     for count in (0, 1, 2):
         found = [bool(grover._attempt(key, mask, count)[1]) for key in keys]
         probability = success_probability_after(5, 3, count)

@@ -50,9 +50,7 @@ def dense_distribution(base: int, modulus: int, t: int) -> np.ndarray:
 # The circuit. -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("base", "modulus", "t"), [(1, 2, 1), (2, 3, 4), (3, 5, 3), (2, 9, 5), (7, 15, None), (14, 15, 3), (2, 21, 6)]
-)
+@pytest.mark.parametrize(("base", "modulus", "t"), [(1, 2, 1), (2, 3, 4), (2, 9, 5), (7, 15, None)])
 def test_circuit_gives_the_dense_state(base: int, modulus: int, t: int | None) -> None:
     circuit = order_finding_circuit(base, modulus, t)
     used = 2 * num_work_qubits(modulus) if t is None else t
@@ -80,7 +78,7 @@ def test_circuit_of_24_qubits() -> None:
     np.testing.assert_allclose(found, order_finding_distribution(60, 16), atol=1e-6)
 
 
-@pytest.mark.parametrize("base", [2, 7, 11])
+@pytest.mark.parametrize("base", [7, 11])
 def test_aer_agrees_on_the_counting_register(base: int) -> None:
     circuit = order_finding_circuit(base, 15)
     aer = (np.abs(simulate_states([to_qiskit(circuit)])[0].reshape(2**8, 2**4)) ** 2).sum(axis=1)
@@ -90,15 +88,14 @@ def test_aer_agrees_on_the_counting_register(base: int) -> None:
     assert peaks == list(range(0, 256, 256 // multiplicative_order(base, 15)))
 
 
-@pytest.mark.parametrize(("base", "modulus", "t"), [(7, 15, 8), (2, 21, 6), (4, 21, 7), (5, 33, 9)])
+@pytest.mark.parametrize(("base", "modulus", "t"), [(7, 15, 8), (4, 21, 7), (5, 33, 9)])
 def test_direct_form_has_the_distribution_of_the_circuit(base: int, modulus: int, t: int) -> None:
     powers = modular_powers(base, modulus, t)
     values, counts = np.unique(powers, return_counts=True)
     given = [outcomes_given_work(jnp.asarray(powers), jnp.asarray(value)) for value in values]
     direct = np.average(given, axis=0, weights=counts / 2**t)
-    circuit = simulate.probabilities(order_finding_circuit(base, modulus, t), qubits=tuple(range(t)))
-    np.testing.assert_allclose(direct, circuit, atol=1e-6)
-    joint = simulate.probabilities(order_finding_circuit(base, modulus, t)).reshape(2**t, -1)
+    joint = np.asarray(simulate.probabilities(order_finding_circuit(base, modulus, t))).reshape(2**t, -1)
+    np.testing.assert_allclose(direct, joint.sum(axis=1), atol=1e-6)
     for value, count, row in zip(values, counts, given, strict=True):
         np.testing.assert_allclose(joint[:, value], np.asarray(row) * count / 2**t, atol=1e-6)
 
@@ -171,7 +168,7 @@ def test_success_where_the_order_divides_the_register() -> None:
 
 @pytest.mark.parametrize(
     ("base", "modulus", "simulation", "trials"),
-    [(7, 15, "circuit", 100), (2, 21, "direct", 600), (5, 63, "direct", 600)],
+    [(7, 15, "circuit", 50), (2, 21, "direct", 200), (5, 63, "direct", 200)],
 )
 def test_measured_rate_agrees_with_theory(base: int, modulus: int, simulation: str, trials: int) -> None:
     """Each run is retried until it succeeds: the number of runs an order takes is geometric."""
@@ -188,9 +185,9 @@ def test_measured_rate_agrees_with_theory(base: int, modulus: int, simulation: s
 # find_order. ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("simulation", ["circuit", "direct"])
-def test_orders_of_all_bases(simulation: str) -> None:
-    for base in bases_of(15):
+@pytest.mark.parametrize(("simulation", "bases"), [("circuit", [7, 11]), ("direct", bases_of(15))])
+def test_orders_of_bases(simulation: str, bases: list[int]) -> None:
+    for base in bases:
         result = find_order(base, 15, KEY, simulation=simulation)
         assert result.order == multiplicative_order(base, 15)
         assert [run.order for run in result.runs] == [None] * (len(result.runs) - 1) + [result.order]

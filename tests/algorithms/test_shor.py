@@ -70,8 +70,8 @@ def test_classical_answers_run_nothing(number: int, factors: tuple[int, ...], an
     assert (result.attempts, result.num_runs, result.resources) == ((), 0, None)
 
 
-def test_every_number_up_to_300_is_split() -> None:
-    for n in range(2, 301):
+def test_every_number_up_to_150_is_split() -> None:
+    for n in range(2, 151):
         result = factor(n, jax.random.key(n), simulation="direct")
         assert prod(result.factors) == n
         assert is_prime(n) == (result.factors == (n,))
@@ -86,16 +86,8 @@ def test_quantum_part_alone_splits_the_number(number: int) -> None:
         check_result(result)
 
 
-@pytest.mark.parametrize("number", [15, 21])
+@pytest.mark.parametrize("number", [15, *(pytest.param(n, marks=pytest.mark.slow) for n in (*SMALL[1:], *LARGE))])
 def test_circuit_splits_the_number(number: int) -> None:
-    result = factor(number, jax.random.key(3), use_lucky_gcd=False)
-    assert result.answered_by == "order finding"
-    check_result(result)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", SMALL[2:] + LARGE)
-def test_circuit_splits_larger_numbers(number: int) -> None:
     result = factor(number, KEY, use_lucky_gcd=False, max_qubits=24)
     assert result.answered_by == "order finding"
     check_result(result)
@@ -110,10 +102,10 @@ def test_lucky_bases_are_reported_apart() -> None:
 
 
 def test_bases_are_drawn_evenly_from_2_to_n_minus_2() -> None:
-    results = [factor(15, jax.random.key(seed), max_attempts=1, simulation="direct") for seed in range(600)]
+    results = [factor(15, jax.random.key(seed), max_attempts=1, simulation="direct") for seed in range(300)]
     drawn = np.bincount([result.attempts[0].base for result in results], minlength=15)
     assert drawn[[0, 1, 14]].sum() == 0
-    assert abs(drawn[2:14] - 50).max() < 4 * 50**0.5
+    assert abs(drawn[2:14] - 25).max() < 4 * 25**0.5
 
 
 def test_attempts_can_run_out() -> None:
@@ -154,7 +146,7 @@ def test_success_probability_of_15() -> None:
     assert theory.with_luck == pytest.approx(0.5 + 0.5 * theory.factor_found)
 
 
-@pytest.mark.parametrize("number", SMALL + LARGE)
+@pytest.mark.parametrize("number", [15, 39, 63, 77])
 def test_half_of_the_bases_are_useful(number: int) -> None:
     """Nielsen and Chuang's theorem 5.3 counts 1 and N - 1 too: of 1 to N - 1 at least half are useful."""
     theory = success_probability(number)
@@ -170,12 +162,7 @@ def test_half_of_the_bases_are_useful(number: int) -> None:
 
 @pytest.mark.parametrize(
     ("number", "use_lucky_gcd"),
-    [
-        *((n, False) for n in (*SMALL, *LARGE[:-1])),
-        pytest.param(LARGE[-1], False, marks=pytest.mark.slow),
-        (21, True),
-        (77, True),
-    ],
+    [(15, False), (45, False), (91, False), pytest.param(143, False, marks=pytest.mark.slow), (21, True)],
 )
 def test_measured_rate_agrees_with_theory(number: int, use_lucky_gcd: bool) -> None:
     theory = success_probability(number)

@@ -83,8 +83,7 @@ def runner(**attributes: Any) -> Any:
 # Equal to the reference ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize(("case", "dtype"), [*((case, "float64") for case in CASES), ("gelu", "float32")])
 def test_every_switch_equals_the_reference(tmp_path: Path, case: str, dtype: str) -> None:
     directory = write_checkpoint(tmp_path, "bert_tiny_shared", **CASES[case])
     output = encode(load_pretrained(directory, add_pooling_layer=True), SHARED, dtype)
@@ -94,26 +93,24 @@ def test_every_switch_equals_the_reference(tmp_path: Path, case: str, dtype: str
 
 
 @pytest.mark.parametrize("name", ["bert_tiny_classifier", "bert_tiny_masked_lm"])
-@pytest.mark.parametrize("dtype", TOLERANCE)
-def test_task_checkpoints_equal_the_reference(tmp_path: Path, name: str, dtype: str) -> None:
+def test_task_checkpoints_equal_the_reference(tmp_path: Path, name: str) -> None:
     arrays = read_arrays(name)
     has_pooler = "pooled" in arrays
     pretrained = load_pretrained(write_checkpoint(tmp_path, name), add_pooling_layer=has_pooler)
-    output = encode(pretrained, arrays, dtype, add_pooling_layer=has_pooler)
-    assert_close(output.hidden_states, arrays["hidden_states"], dtype)
+    output = encode(pretrained, arrays, "float64", add_pooling_layer=has_pooler)
+    assert_close(output.hidden_states, arrays["hidden_states"], "float64")
     if has_pooler:
-        assert_close(output.pooled, arrays["pooled"], dtype)
+        assert_close(output.pooled, arrays["pooled"], "float64")
     else:
         assert output.pooled is None
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
-def test_minilm_equals_the_reference(dtype: str) -> None:
+def test_minilm_equals_the_reference() -> None:
     arrays = read_arrays("bert_minilm")
     pretrained = load_pretrained(sources.fetch("minilm"), add_pooling_layer=True)
-    output = encode(pretrained, arrays, dtype, jit=jax.jit)
-    assert_close(output.hidden_states[..., :: int(arrays["feature_stride"])], arrays["hidden_states"], dtype)
-    assert_close(output.pooled, arrays["pooled"], dtype)
+    output = encode(pretrained, arrays, "float64", jit=jax.jit)
+    assert_close(output.hidden_states[..., :: int(arrays["feature_stride"])], arrays["hidden_states"], "float64")
+    assert_close(output.pooled, arrays["pooled"], "float64")
 
 
 def test_float64_is_float64_throughout() -> None:
@@ -162,20 +159,17 @@ def test_padded_length_does_not_change_real_tokens() -> None:
     np.testing.assert_allclose(padded.pooled[1], alone.pooled[0], atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("dtype", "seed"), [("float32", None), ("float32", 5), ("bfloat16", None), ("float64", None)]
-)
+@pytest.mark.parametrize(("dtype", "seed"), [("float32", 5), ("bfloat16", None)])
 def test_all_padding_row_is_finite(dtype: str, seed: int | None) -> None:
     mask = MASK.copy()
     mask[1] = 0
-    with jax.enable_x64(dtype == "float64"):
-        model, variables = make(dtype=jnp.dtype(dtype))
+    model, variables = make(dtype=jnp.dtype(dtype))
 
-        def loss(variables: Any) -> jax.Array:
-            output = model.apply(variables, TOKEN_IDS, mask, dropout_keys=example_keys(seed))
-            return (output.last_hidden_state**2).sum() + output.pooled.sum()
+    def loss(variables: Any) -> jax.Array:
+        output = model.apply(variables, TOKEN_IDS, mask, dropout_keys=example_keys(seed))
+        return (output.last_hidden_state**2).sum() + output.pooled.sum()
 
-        value, gradient = quick_jit(jax.value_and_grad(loss))(variables)
+    value, gradient = quick_jit(jax.value_and_grad(loss))(variables)
     assert np.isfinite(np.float64(value))
     assert all(np.isfinite(np.asarray(leaf, np.float64)).all() for leaf in jax.tree.leaves(gradient))
 
@@ -184,12 +178,12 @@ def test_all_padding_row_is_finite(dtype: str, seed: int | None) -> None:
 
 
 @cache
-def loss_and_gradient(seed: int | None, **attributes: Any) -> tuple[Any, Any]:
+def loss_and_gradient(**attributes: Any) -> tuple[Any, Any]:
     """Returns a loss of `make`'s encoder and its gradient, `{'embeddings': ..., ...}`."""
     model, variables = make(**attributes)
 
     def loss(params: Any) -> jax.Array:
-        output = model.apply({"params": params}, TOKEN_IDS, MASK, dropout_keys=example_keys(seed))
+        output = model.apply({"params": params}, TOKEN_IDS, MASK, dropout_keys=example_keys(5))
         return (output.last_hidden_state**3).sum() + (output.pooled**2).sum()
 
     return jax.device_get(quick_jit(jax.value_and_grad(loss))(variables["params"]))
@@ -206,10 +200,10 @@ def residual_bytes(**attributes: Any) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
 
 
-@pytest.mark.parametrize(("num_frozen_layers", "seed"), [(1, 5), (1, None), (2, None), (3, None)])
-def test_frozen_prefix_changes_no_value_and_no_other_gradient(num_frozen_layers: int, seed: int | None) -> None:
-    value, gradient = loss_and_gradient(seed)
-    frozen_value, actual = loss_and_gradient(seed, num_frozen_layers=num_frozen_layers)
+@pytest.mark.parametrize("num_frozen_layers", [1, 3])
+def test_frozen_prefix_changes_no_value_and_no_other_gradient(num_frozen_layers: int) -> None:
+    value, gradient = loss_and_gradient()
+    frozen_value, actual = loss_and_gradient(num_frozen_layers=num_frozen_layers)
     np.testing.assert_allclose(frozen_value, value, rtol=1e-5)
     expected = split_layers(gradient, num_frozen_layers)
     assert set(actual) == set(expected)
@@ -240,12 +234,11 @@ def test_frozen_layers_keep_no_residuals() -> None:
     assert sizes[0] > sizes[1] > sizes[2] > 0
 
 
-@pytest.mark.parametrize("num_frozen_layers", [0, 1])
-def test_remat_changes_memory_only(num_frozen_layers: int) -> None:
-    expected = loss_and_gradient(5, num_frozen_layers=num_frozen_layers)
-    actual = loss_and_gradient(5, num_frozen_layers=num_frozen_layers, remat=True)
+def test_remat_changes_memory_only() -> None:
+    expected = loss_and_gradient(num_frozen_layers=1)
+    actual = loss_and_gradient(num_frozen_layers=1, remat=True)
     jax.tree.map(lambda a, e: np.testing.assert_allclose(a, e, rtol=1e-3, atol=1e-4), actual, expected)
-    plain, remat = (residual_bytes(num_frozen_layers=num_frozen_layers, remat=remat) for remat in (False, True))
+    plain, remat = (residual_bytes(num_frozen_layers=1, remat=remat) for remat in (False, True))
     assert remat < plain
 
 
@@ -270,10 +263,10 @@ def test_dropout_sites_differ_and_none_means_none() -> None:
 
 
 def test_dropout_does_not_depend_on_the_rest_of_the_batch() -> None:
-    keys, order = example_keys(2), np.array([2, 0])
+    keys, order = example_keys(2), np.array([2, 0, 0])
     together = runner()(TOKEN_IDS, MASK, None, keys).last_hidden_state
-    apart = runner()(TOKEN_IDS[order], MASK[order], None, keys[order]).last_hidden_state
-    np.testing.assert_allclose(apart, together[order], atol=1e-5)
+    moved = runner()(TOKEN_IDS[order], MASK[order], None, keys[order]).last_hidden_state
+    np.testing.assert_allclose(moved, together[order], atol=1e-5)
 
 
 def test_dropout_is_a_function_of_the_key() -> None:

@@ -1,5 +1,7 @@
 """Trained runs that the tests of the modes share; each is made once a session."""
 
+import shutil
+
 import pytest
 from interrupted import compilation_cache
 from running import tiny
@@ -24,6 +26,15 @@ def trained(tmp_path_factory, compiled):
     with compilation_cache(compiled):
         assert tiny(workdir) == 0
     return workdir
+
+
+@pytest.fixture
+def unreported(trained, tmp_path):
+    """A copy of the finished run, as a kill before the report leaves it."""
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    (copy / "report.json").unlink()
+    return copy
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +68,7 @@ def trained_entities(tmp_path_factory, compiled):
             "--config.optimizer.learning_rate=0.03",
             "--config.optimizer.circuit_learning_rate=0.03",
             "--config.train.metric=f1",
-            "--config.train.num_epochs=12",
+            "--config.train.num_epochs=6",
             "--config.train.gradient_accumulation=2",
         )
     assert status == 0

@@ -65,7 +65,7 @@ def refused(capsys, status):
 
 
 @pytest.mark.parametrize(
-    ("num_qubits", "marked", "num_iterations"), [(3, (5,), -1), (6, (0, 17, 63), -1), (5, (2, 3), 9), (4, (1,), 0)]
+    ("num_qubits", "marked", "num_iterations"), [(6, (0, 17, 63), -1), (5, (2, 3), 9), (4, (1,), 0)]
 )
 def test_grover_gives_the_closed_form(tmp_path, num_qubits, marked, num_iterations):
     result = result_of("grover", tmp_path, num_qubits=num_qubits, marked=marked, num_iterations=num_iterations)
@@ -220,7 +220,7 @@ def test_a_lucky_base_counts_where_it_may(tmp_path):
 # Phase estimation, counting, minimum. ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("phase", "t"), [(0.25, 4), (0.3, 5), (0.999, 4)])
+@pytest.mark.parametrize(("phase", "t"), [(0.3, 5), (0.999, 4)])
 def test_phase_estimation_gives_the_closed_form(tmp_path, phase, t):
     result = result_of("phase_estimation", tmp_path, phase=phase, num_precision_qubits=t)
     size = 2**t

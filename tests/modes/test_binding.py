@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from interrupted import assert_same_run
-from running import tiny
+from running import begin, die, error_line, tiny
 
 from qjax.checks import UserError
 from qjax.modes import train
@@ -15,39 +15,8 @@ from qjax.modes.setup import read_info, write_info
 from qjax.training import checksum
 
 
-def error_line(capsys):
-    """The one line that standard error holds."""
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("error: ")
-    return lines[0]
-
-
-class Killed(BaseException):
-    """What no code of ours catches."""
-
-
-def die(*_, **__):
-    raise Killed
-
-
-def begin(workdir, *arguments):
-    """Begins a run as far as something that was replaced by `die`."""
-    with pytest.raises(Killed):
-        tiny(workdir, *arguments)
-
-
 def encoder_sha256(workdir):
     return hashlib.sha256((workdir / "encoder" / "model.safetensors").read_bytes()).hexdigest()
-
-
-@pytest.fixture
-def unreported(trained, tmp_path):
-    """A copy of the finished run, as a kill before the report leaves it."""
-    copy = tmp_path / "copy"
-    shutil.copytree(trained, copy)
-    (copy / "report.json").unlink()
-    return copy
 
 
 # ---- before the first checkpoint ---------------------------------------------------------------------------------

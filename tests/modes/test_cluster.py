@@ -88,15 +88,9 @@ def end_of(processes, *, status):
     return [errors.strip() for _, errors in outputs]
 
 
-@pytest.mark.parametrize(
-    ("name", "receiver"),
-    [
-        ("SIGINT", 1),
-        pytest.param("SIGINT", 0, marks=pytest.mark.slow),
-        pytest.param("SIGTERM", 0, marks=pytest.mark.slow),
-        pytest.param("SIGTERM", 1, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("receiver", [0, 1])
 def test_signal_to_one_stops_both_at_the_same_step(name, receiver, tmp_path):
     with two_processes(tmp_path, "--config.train.num_epochs=40") as processes:
         wait_for_line(processes[0], "step")

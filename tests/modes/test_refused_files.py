@@ -8,7 +8,7 @@ import shutil
 import types
 
 import pytest
-from running import tiny
+from running import error_line, tiny
 
 import main
 from qjax.modes import header
@@ -18,9 +18,7 @@ from qjax.modes.header import print_cut
 def refused(capsys, status):
     """Returns the one line of a refused command."""
     assert status == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ")
-    return line
+    return error_line(capsys)
 
 
 def test_a_vocabulary_larger_than_the_embedding_is_refused(trained, tmp_path, capsys):

@@ -157,12 +157,12 @@ def cases() -> list[Any]:
         for way in WAYS:
             for batch in BATCHES:
                 quick = {
-                    "expectation": True,
+                    "expectation": way in ("eager", "vmap in jit") or batch == 9,
                     **dict.fromkeys(("hessian", "parameter_shift", "quantum_metric"), False),
                     **dict.fromkeys(
                         set(CORE) - {"expectation"}, way in ("eager", "vmap in jit") and batch in (0, 2, 9)
                     ),
-                }.get(name, (way, batch) in (("eager", 9), ("vmap in jit", 0)))
+                }.get(name, (way, batch) in (("jit", 9), ("vmap in jit", 0)))
                 found.append(pytest.param(name, way, batch, marks=[] if quick else pytest.mark.slow))
     return found
 

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from qjax.quantum.states.axes import join_qubits, split_qubits
 
 from qjax.checks import UserError
 from qjax.quantum import Circuit, expectation, parameter
-from qjax.quantum.measure.expectation import apply_observable, join_qubits, observable_values, split_qubits
+from qjax.quantum.measure.expectation import apply_observable, observable_values
 from qjax.quantum.measure.observables import (
     Hermitian,
     Observable,

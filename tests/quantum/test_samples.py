@@ -41,7 +41,7 @@ def check_bits_even(outcomes: np.ndarray, num_bits: int) -> None:
 # Rare branches and many outcomes ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("n", [4, 12, 16, 20, 24])
+@pytest.mark.parametrize("n", [4, 16, 24])
 def test_every_qubit_of_an_even_superposition_is_fair(n: int) -> None:
     found = np.asarray(sample(jax.random.key(n), superposition(n), shots=20_000))
     check_bits_even(found, n)
@@ -65,8 +65,8 @@ def test_outcomes_of_26_qubits_with_a_rare_branch() -> None:
     check_bits_even(found[found < 2**25], 25)
 
 
-@pytest.mark.parametrize(("n", "rare", "shots"), [(16, 1e-3, 1_000_000), (12, 1e-4, 3_000_000)])
-def test_qubits_are_fair_within_a_rare_branch(n: int, rare: float, shots: int) -> None:
+def test_qubits_are_fair_within_a_rare_branch() -> None:
+    n, rare, shots = 16, 1e-3, 1_000_000
     drawn = jax.jit(lambda key: sample(key, superposition(n, rare), shots=shots))(jax.random.key(1))
     found = np.asarray(drawn)[np.asarray(drawn) >= 2 ** (n - 1)]
     assert min(binom.cdf(len(found), shots, rare), binom.sf(len(found), shots, rare)) > SURE
@@ -76,7 +76,7 @@ def test_qubits_are_fair_within_a_rare_branch(n: int, rare: float, shots: int) -
 
 
 @pytest.mark.parametrize("x64", [False, True])
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("n", [1, 3, 7])
 def test_outcomes_of_any_weights(n: int, x64: bool) -> None:
     rng = np.random.default_rng(n)
     amplitudes = rng.normal(size=2**n) * 10.0 ** rng.integers(-2, 1, 2**n)
@@ -145,10 +145,9 @@ def test_examples_without_a_distribution_give_minus_one_and_leave_the_others_alo
 # Keys, batches, memory -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("batch", [(), (3,)])
-def test_a_key_gives_the_same_shots_eagerly_and_under_jit(batch: tuple[int, ...]) -> None:
+def test_a_key_gives_the_same_shots_eagerly_and_under_jit() -> None:
     circuit = angle_encoding(6).append("cx", (0, 3)).append("ry", 3, 0.3)
-    inputs = np.random.default_rng(0).uniform(-3, 3, (*batch, 6)).astype(np.float32)
+    inputs = np.random.default_rng(0).uniform(-3, 3, (3, 6)).astype(np.float32)
     eager = sample(jax.random.key(5), circuit, inputs=inputs, shots=20_000)
     jitted = jax.jit(lambda key, x: sample(key, circuit, inputs=x, shots=20_000))(jax.random.key(5), inputs)
     np.testing.assert_array_equal(eager, jitted)

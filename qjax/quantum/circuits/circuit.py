@@ -341,7 +341,7 @@ def _check_same_shape(name: str, *, inside: tuple[int, ...], outside: tuple[int,
 
 def _count_inputs(op: Operation | Repeat) -> int:
     if isinstance(op, Repeat):
-        return op.body.num_inputs
+        return int(op.body.num_inputs)
     used = (ref.index + 1 for angle in op.angles for ref in angle.references if isinstance(ref, Input))
     return max(used, default=0)
 

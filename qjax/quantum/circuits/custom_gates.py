@@ -171,7 +171,7 @@ def power_gate(gate: Gate, angles: Sequence[SupportsFloat], exponent: SupportsFl
         return _diagonal(_principal_phases(in_float64(gate.diagonal, numbers)) * power)
     if gate.permutation is not None and power.is_integer():
         return _permutation(_permutation_power(gate.permutation(), int(power)))
-    values, vectors = _eigen_decomposition(in_float64(gate.matrix, numbers))
+    values, vectors = gm.eigen_decomposition(in_float64(gate.matrix, numbers))
     powers = np.exp(1j * power * _principal_phases(values))
     return _unitary((vectors * powers) @ vectors.conj().T)
 
@@ -383,20 +383,3 @@ def _permutation_power(image: np.ndarray, exponent: int) -> np.ndarray:
         total = square[total] if left & 1 else total
         square, left = square[square], left >> 1
     return total
-
-
-def _eigen_decomposition(unitary: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns eigenvalues `[d]` and orthonormal eigenvectors in columns `[d, d]` of a unitary matrix.
-
-    `numpy.linalg.eig` gives no orthonormal vectors for eigenvalues that repeat. The Cayley transform
-    H = i (1 - W) / (1 + W) takes e^(i t) to tan(t/2), so `eigh` of H has the vectors. W is the unitary times a phase
-    that puts the widest gap between eigenvalues at -1, where the tangent would be infinite.
-    """
-    phases = np.sort(np.angle(np.linalg.eigvals(unitary)))
-    gaps = np.diff(phases, append=phases[0] + 2 * np.pi)
-    middle = phases[np.argmax(gaps)] + gaps.max() / 2
-    rotated = unitary * np.exp(1j * (np.pi - middle))
-    one = np.eye(len(unitary))
-    hermitian = 1j * np.linalg.solve(one + rotated, one - rotated)
-    vectors = np.linalg.eigh((hermitian + hermitian.conj().T) / 2)[1]
-    return np.sum(vectors.conj() * (unitary @ vectors), axis=0), vectors

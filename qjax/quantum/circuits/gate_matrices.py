@@ -178,3 +178,20 @@ def _spread(constant: np.ndarray, weight: Any) -> Any:
 
 def _stack(a: Any, b: Any, c: Any, d: Any) -> Any:
     return _numpy_of(a).stack([a, b, c, d]).reshape(2, 2, *a.shape)
+
+
+def eigen_decomposition(unitary: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns eigenvalues `[d]` and orthonormal eigenvectors in columns `[d, d]` of a unitary matrix.
+
+    `numpy.linalg.eig` gives no orthonormal vectors for eigenvalues that repeat. The Cayley transform
+    H = i (1 - W) / (1 + W) takes e^(i t) to tan(t/2), so `eigh` of H has the vectors. W is the unitary times a phase
+    that puts the widest gap between eigenvalues at -1, where the tangent would be infinite.
+    """
+    phases = np.sort(np.angle(np.linalg.eigvals(unitary)))
+    gaps = np.diff(phases, append=phases[0] + 2 * np.pi)
+    middle = phases[np.argmax(gaps)] + gaps.max() / 2
+    rotated = unitary * np.exp(1j * (np.pi - middle))
+    one = np.eye(len(unitary))
+    hermitian = 1j * np.linalg.solve(one + rotated, one - rotated)
+    vectors = np.linalg.eigh((hermitian + hermitian.conj().T) / 2)[1]
+    return np.sum(vectors.conj() * (unitary @ vectors), axis=0), vectors

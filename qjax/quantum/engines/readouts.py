@@ -6,9 +6,10 @@ from typing import Protocol, runtime_checkable
 
 from qjax.quantum.circuits.operation import Operation
 from qjax.quantum.compile.relabelling import Frame
-from qjax.quantum.measure.expectation import marginal, observable_values, squared
+from qjax.quantum.measure.expectation import observable_values
 from qjax.quantum.measure.observables import Observable
 from qjax.quantum.measure.pauli import PauliString, PauliSum
+from qjax.quantum.states.axes import marginal, squared
 from qjax.types import Array
 
 # Permutations that add bits to bits, modulo 2, or turn one over: they take each string of I and Z to another one.

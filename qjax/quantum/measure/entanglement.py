@@ -17,8 +17,8 @@ from jax.typing import ArrayLike
 
 from qjax.checks import check, fail
 from qjax.quantum.circuits.arguments import as_jax_array
-from qjax.quantum.measure.expectation import squared
 from qjax.quantum.measure.results import as_complex, as_state
+from qjax.quantum.states.axes import squared
 from qjax.types import Array, Complex, Float
 
 

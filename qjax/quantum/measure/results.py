@@ -22,9 +22,10 @@ from qjax.quantum.circuits.arguments import as_array, as_jax_array
 from qjax.quantum.circuits.circuit import Circuit, as_circuit
 from qjax.quantum.circuits.operation import Operation
 from qjax.quantum.engines.readouts import Readout
-from qjax.quantum.measure.expectation import apply_observable, real_overlap, split_qubits, squared
+from qjax.quantum.measure.expectation import apply_observable
 from qjax.quantum.measure.observables import Observable, Observables, check_observables
 from qjax.quantum.simulate import run
+from qjax.quantum.states.axes import real_overlap, split_qubits, squared
 from qjax.types import Array, CircuitParams, Complex, Float
 
 
