@@ -44,12 +44,10 @@ from qjax.quantum.measure.observables import PauliString as PauliString
 from qjax.quantum.measure.observables import PauliSum as PauliSum
 from qjax.quantum.measure.observables import Projector as Projector
 from qjax.quantum.measure.observables import z_observables as z_observables
-from qjax.quantum.measure.results import bitstrings as bitstrings
-from qjax.quantum.measure.results import counts as counts
-from qjax.quantum.measure.results import covariance as covariance
-from qjax.quantum.measure.results import postselect as postselect
-from qjax.quantum.measure.results import reduced_density_matrix as reduced_density_matrix
-from qjax.quantum.measure.results import variance as variance
+from qjax.quantum.measure.reduced import postselect as postselect
+from qjax.quantum.measure.reduced import reduced_density_matrix as reduced_density_matrix
+from qjax.quantum.measure.samples import bitstrings as bitstrings
+from qjax.quantum.measure.samples import counts as counts
 from qjax.quantum.perceptron import activation as activation
 from qjax.quantum.perceptron import apply_dissipative_layers as apply_dissipative_layers
 from qjax.quantum.perceptron import controlled_rotations as controlled_rotations
@@ -111,6 +109,8 @@ from qjax.quantum.templates.tensor_networks import quantum_pooling as quantum_po
 from qjax.quantum.templates.tensor_networks import ry_cx_block as ry_cx_block
 from qjax.quantum.templates.tensor_networks import su4_block as su4_block
 from qjax.quantum.templates.tensor_networks import tree_tensor_network as tree_tensor_network
+from qjax.quantum.variances import covariance as covariance
+from qjax.quantum.variances import variance as variance
 
 
 def __dir__() -> list[str]:

@@ -23,7 +23,7 @@ from qjax.quantum.circuits.arguments import as_array
 from qjax.quantum.circuits.binding import check_values
 from qjax.quantum.circuits.circuit import Circuit, as_circuit
 from qjax.quantum.circuits.operation import Operation
-from qjax.quantum.engines.choices import MAX_KEPT_PLANS
+from qjax.quantum.compile.compiler import MAX_KEPT_PLANS
 from qjax.quantum.measure.observables import Observable, Observables, check_observables
 from qjax.quantum.simulate import expectation, state
 from qjax.quantum.states.angle_values import Values

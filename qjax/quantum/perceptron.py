@@ -22,7 +22,7 @@ from qjax.quantum.circuits.binding import check_values
 from qjax.quantum.circuits.circuit import Circuit, as_circuit
 from qjax.quantum.circuits.custom_gates import pauli_rotation_gate
 from qjax.quantum.circuits.operation import Operation, operation
-from qjax.quantum.measure.results import as_complex, postselect
+from qjax.quantum.measure.reduced import as_complex, postselect
 from qjax.quantum.simulate import state
 from qjax.types import Array, CircuitParams, Complex, Float
 

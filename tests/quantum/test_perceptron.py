@@ -13,7 +13,7 @@ import pytest
 
 from qjax.checks import UserError
 from qjax.quantum import Circuit, init_params, probabilities, state
-from qjax.quantum.measure.results import postselect, reduced_density_matrix
+from qjax.quantum.measure.reduced import postselect, reduced_density_matrix
 from qjax.quantum.perceptron import (
     activation,
     apply_dissipative_layers,

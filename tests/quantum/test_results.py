@@ -22,7 +22,9 @@ from qjax.quantum.measure.entanglement import (
     uhlmann_fidelity,
 )
 from qjax.quantum.measure.observables import Hermitian, Observable, PauliString, PauliSum, Projector
-from qjax.quantum.measure.results import bitstrings, counts, covariance, postselect, reduced_density_matrix, variance
+from qjax.quantum.measure.reduced import postselect, reduced_density_matrix
+from qjax.quantum.measure.samples import bitstrings, counts
+from qjax.quantum.variances import covariance, variance
 
 RNG = np.random.default_rng(11)
 # These tests compile many programs and run each once.

@@ -34,10 +34,12 @@ from qjax.quantum.compile.stages import (
     Stage,
     Unitary,
 )
-from qjax.quantum.engines.choices import MAX_KEPT_PLANS, one_matrix_pays
+from qjax.quantum.engines.choices import one_matrix_pays
 from qjax.quantum.engines.xla.turned import turn_rotations
 from qjax.quantum.states.matrices import constant_phases
 
+# How many programs, and plans of engines, are kept, the latest: 0.1 MiB each.
+MAX_KEPT_PLANS = 128
 # A Repeat of at most this many stages in all is written out: a scan of few repetitions runs 1.2 to 1.4 times slower,
 # and compile time grows with each stage written out.
 MAX_UNROLLED_STAGES = 16

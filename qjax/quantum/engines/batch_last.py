@@ -23,9 +23,13 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import NamedSharding, PartitionSpec
 
-from qjax.quantum.engines.choices import MAX_KEPT_PLANS, MAX_KEPT_PROGRAMS
+from qjax.quantum.compile.compiler import MAX_KEPT_PLANS
 from qjax.quantum.states.batch import Shapes, batch_of, shapes_of, with_batch
 from qjax.types import Array
+
+# How many compiled programs calls outside of jit keep, the latest: 0.2 MiB each where native code runs, 1 to 5 MiB
+# where XLA's own does (n = 4, 50 gates); a gradient takes two.
+MAX_KEPT_PROGRAMS = 128
 
 
 @dataclass(frozen=True)

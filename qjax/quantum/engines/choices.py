@@ -7,11 +7,6 @@ import jax
 
 from qjax.quantum.engines.memory import device_bytes, state_bytes
 
-# How many compiled programs calls outside of jit keep, the latest: 0.2 MiB each where native code runs, 1 to 5 MiB
-# where XLA's own does (n = 4, 50 gates); a gradient takes two. And how many plans of circuits, 0.1 MiB each.
-MAX_KEPT_PROGRAMS, MAX_KEPT_PLANS = 128, 128
-# Whether XLA keeps an optimization barrier until it has fused: on the CPU, jax 0.10 does not.
-BARRIER_HOLDS = jax.__version_info__ >= (0, 11)
 # A window of k neighbouring qubits costs 2**(k + 1) multiply-adds for each real number, at a rate that grows with k.
 # With at least MIN_LANES examples side by side, 3 qubits at a time take 0.8 of the time of 4 (n = 8). With fewer,
 # and where passes over the memory are what costs, wider windows pay.
@@ -76,14 +71,6 @@ MIN_COSET_BITS, MAX_COSET_BITS, RUN_BITS = 14, 16, 9
 MIN_LARGE_QUBITS, MAX_LARGE_QUBITS = 9, 30
 # Less work than this, in tiles times rows times gates, is done before another thread has begun.
 MIN_SHARED_WORK = 2**14
-# On a CPU, from so many angles on, to look whether any is large takes less than what large ones need (8 x 512 of
-# them: 0.5 us for 10).
-MIN_BRANCH = 256
-
-
-def branch_pays(count: int) -> bool:
-    """Whether a branch that few calls take is a `lax.cond`; a GPU would wait for what it says."""
-    return bool(jax.default_backend() == "cpu") and count >= MIN_BRANCH
 
 
 def on_gpu() -> bool:

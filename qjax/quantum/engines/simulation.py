@@ -14,9 +14,9 @@ import jax
 import numpy as np
 
 from qjax.quantum.circuits.circuit import Circuit
+from qjax.quantum.compile.compiler import MAX_KEPT_PLANS
 from qjax.quantum.engines.base import Engine, Task, nothing_saved, platform_here
 from qjax.quantum.engines.batch_last import BatchLast
-from qjax.quantum.engines.choices import MAX_KEPT_PLANS
 from qjax.quantum.engines.choose import XLA, choose
 from qjax.quantum.engines.memory import check_bytes, fits
 from qjax.quantum.engines.readouts import Readout

@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 
 from qjax.checks import check, fail
 from qjax.quantum.circuits.arguments import as_jax_array
-from qjax.quantum.measure.results import as_complex, as_state
+from qjax.quantum.measure.reduced import as_complex, as_state
 from qjax.quantum.states.axes import squared
 from qjax.types import Array, Complex, Float
 
@@ -55,7 +55,7 @@ def entropy(rho: ArrayLike, base: float = 2.0) -> Float[Array, "*batch"]:
     logarithm is cut off at the rounding of the dtype: towards an eigenvalue of 0 the true slope is infinite.
 
     >>> bell = jnp.array([1.0, 0.0, 0.0, 1.0]) / jnp.sqrt(2.0)
-    >>> from qjax.quantum.measure.results import reduced_density_matrix
+    >>> from qjax.quantum.measure.reduced import reduced_density_matrix
     >>> print(entropy(reduced_density_matrix(bell, 0)).round(4))
     1.0
 

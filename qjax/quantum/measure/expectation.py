@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from qjax.quantum.engines.xla.planes import sum_rows
 from qjax.quantum.measure.observables import Hermitian, Observable, PauliString, PauliSum, Projector
 from qjax.quantum.measure.pauli import pauli_masks
 from qjax.quantum.states.apply import apply_matrix, multiply_diagonal
+from qjax.quantum.states.axes import join_qubits, real_overlap, split_qubits, squared
 from qjax.quantum.states.barriers import barrier, stored
+from qjax.quantum.states.sums import sum_rows
 from qjax.types import Array, Complex, Float
 
 _H = np.array([[1, 1], [1, -1]], np.complex128) / np.sqrt(2)
@@ -73,41 +74,6 @@ def apply_observable(amplitudes: Complex[Array, "dim batch"], observable: Observ
     return join_qubits(column[:, None, None] * overlaps[None], observable.qubits)
 
 
-def squared(amplitudes: Array) -> Array:
-    """Returns |amplitude|**2 without a square root, whose derivative at 0 would be nan."""
-    return lax.real(amplitudes) ** 2 + lax.imag(amplitudes) ** 2
-
-
-def split_qubits(state: Array, qubits: Sequence[int]) -> Array:
-    """Takes some qubits apart from the others: `[2**n, ...]` -> `[2**k, 2**(n-k), ...]`, the others in order."""
-    rest = state.shape[1:]
-    shape, order = _axes_of_qubits(int(state.shape[0]).bit_length() - 1, qubits)
-    front = state.reshape((*shape, *rest)).transpose((*order, *range(len(shape), len(shape) + len(rest))))
-    return front.reshape((2 ** len(qubits), int(state.shape[0]) >> len(qubits), *rest))
-
-
-def join_qubits(pieces: Array, qubits: Sequence[int]) -> Array:
-    """Undoes `split_qubits`: `[2**k, 2**(n-k), ...]` -> `[2**n, ...]`."""
-    rest = pieces.shape[2:]
-    dim = pieces.shape[0] * pieces.shape[1]
-    shape, order = _axes_of_qubits(int(dim).bit_length() - 1, qubits)
-    front = pieces.reshape((*(shape[axis] for axis in order), *rest))
-    back = front.transpose((*np.argsort(order).tolist(), *range(len(shape), len(shape) + len(rest))))
-    return back.reshape((dim, *rest))
-
-
-def _axes_of_qubits(n: int, qubits: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Returns the shape [2**gap, 2, 2**gap, 2, ..., 2**gap] for 2**n, and its axes with those of `qubits` first."""
-    shape: list[int] = []
-    axes: dict[int, int] = {}
-    previous = -1
-    for q in sorted(qubits):
-        shape += [2 ** (q - previous - 1), 2]
-        axes[q], previous = len(shape) - 1, q
-    shape.append(2 ** (n - previous - 1))
-    return shape, [axes[q] for q in qubits] + list(range(0, len(shape), 2))
-
-
 # Expectation values. ----------------------------------------------------------------------------------------
 
 
@@ -164,12 +130,6 @@ def _other_value(amplitudes: Array, observable: Observable) -> Array:
         return _diagonal_value(amplitudes, observable)
     applied = apply_observable(amplitudes, observable)
     return real_overlap(amplitudes, applied)
-
-
-def real_overlap(first: Array, second: Array) -> Array:
-    """Returns the real part of <first|second> for each example, `[batch]`."""
-    products = lax.real(first) * lax.real(second) + lax.imag(first) * lax.imag(second)
-    return sum_rows(products)
 
 
 def _overlaps(amplitudes: Array, projector: Projector) -> tuple[Array, Array]:
@@ -321,12 +281,3 @@ def _flip(state: Array, flips: int) -> Array:
     runs = [(bit, len(list(members))) for bit, members in groupby(bits)]
     cut = state.reshape((*(2**length for _, length in runs), state.shape[1]))
     return lax.rev(cut, [axis for axis, (bit, _) in enumerate(runs) if bit == "1"]).reshape(state.shape)
-
-
-def marginal(probs: Array, kept: tuple[int, ...], n: int) -> Array:
-    """Sums `[2**n, batch]` over the qubits that are not kept -> `[2**k, batch]`, in the order of `kept`."""
-    cube = probs.reshape((2,) * n + (-1,))
-    dropped = tuple(q for q in range(n) if q not in kept)
-    ascending = sorted(kept)
-    summed = cube.sum(axis=dropped).transpose((*(ascending.index(q) for q in kept), len(kept)))
-    return summed.reshape(2 ** len(kept), -1)

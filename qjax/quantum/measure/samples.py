@@ -6,17 +6,21 @@ digits of its dtype, so a rare half is taken with its own probability, in float3
 One comparison over all outcomes would round every probability to a multiple of 2**-23.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial, reduce
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 from jax import lax
 from jax.typing import ArrayLike
 
 from qjax.checks import check
 from qjax.quantum.circuits.angle import as_index
+from qjax.quantum.circuits.arguments import as_array
 from qjax.quantum.states.barriers import barrier
 from qjax.types import Array, Int, Key
 
@@ -129,3 +133,59 @@ def _take_upper(lower: Array, upper: Array, words: Array) -> Array:
     high, low = words.astype(lower.dtype)
     below = high * 2.0**-32 + low * 2.0**-64 < jnp.minimum(lower, upper) / (lower + upper)
     return jnp.logical_xor(below, upper > lower)
+
+
+# Samples in words. --------------------------------------------------------------------------------------------
+
+
+def bitstrings(samples: npt.ArrayLike, num_qubits: int) -> list[Any]:
+    """Returns basis indices as text, qubit 0 first: nested lists of the samples' shape. On the host.
+
+    >>> bitstrings([4, 1], 3)
+    ['100', '001']
+
+    Args:
+      samples: integers `[..., shots]` from `sample`.
+      num_qubits: length of each text.
+
+    Raises:
+      UserError: a sample is no integer in 0..2**num_qubits - 1.
+    """
+    indices = _as_indices(samples, num_qubits)
+    texts = np.array([format(i, f"0{num_qubits}b") for i in indices.reshape(-1).tolist()], dtype=object)
+    return texts.reshape(indices.shape).tolist()  # type: ignore[no-any-return]
+
+
+def counts(samples: npt.ArrayLike, num_qubits: int) -> dict[str, int]:
+    """Returns how often each result was measured, by its bits with qubit 0 first, in ascending order. On the host.
+
+    >>> counts([2, 0, 2], 2)
+    {'00': 1, '10': 2}
+
+    Args:
+      samples: integers `[shots]` from `sample`; of a batch, one example's row.
+      num_qubits: length of each text.
+
+    Raises:
+      UserError: the samples are not of rank 1, or one is no integer in 0..2**num_qubits - 1.
+    """
+    indices = _as_indices(samples, num_qubits)
+    check(indices.ndim == 1, "samples", "have shape [shots]", f"shape {list(indices.shape)}")
+    found = Counter(indices.tolist())
+    return {format(i, f"0{num_qubits}b"): found[i] for i in sorted(found)}
+
+
+def _as_indices(samples: npt.ArrayLike, num_qubits: int) -> np.ndarray:
+    """Returns the samples as integers of the host, checked."""
+    width = as_index("num_qubits", num_qubits)
+    check(width >= 1, "num_qubits", "be an integer of at least 1", num_qubits)
+    indices = as_array("samples", samples)
+    integers = np.issubdtype(indices.dtype, np.integer)
+    check(integers, "samples", "hold integers", str(indices.dtype))
+    inside = not indices.size or (indices.min() >= 0 and int(indices.max()) < 2**width)
+    check(bool(inside), "samples", f"be in 0..{2**width - 1} for {width} qubits", _range_of(indices))
+    return indices
+
+
+def _range_of(indices: np.ndarray) -> str:
+    return f"{indices.min()} to {indices.max()}" if indices.size else "none"

@@ -9,6 +9,7 @@ from jax import lax
 
 from qjax.quantum.circuits.operation import Operation
 from qjax.quantum.states.angle_values import Values
+from qjax.quantum.states.axes import num_qubits_of, split_axes
 from qjax.quantum.states.barriers import barrier
 from qjax.quantum.states.matrices import Matrix, diagonal, gate_matrix
 from qjax.types import Array
@@ -17,11 +18,6 @@ from qjax.types import Array
 MAX_SLICED_ENTRIES = 64
 # A Pauli rotation on more qubits than this is never a matrix.
 MAX_PAULI_MATRIX_QUBITS = 2
-
-
-def num_qubits_of(state: Array) -> int:
-    """Returns n for a state `[2**n, batch]`."""
-    return int(state.shape[0]).bit_length() - 1
 
 
 def apply_operation(state: Array, op: Operation, values: Values) -> Array:
@@ -54,7 +50,7 @@ def apply_matrix(state: Array, matrix: Any, qubits: Sequence[int]) -> Array:
     entries = np.count_nonzero(matrix) if constant else matrix.shape[0] ** 2
     if entries > MAX_SLICED_ENTRIES:
         return _apply_product(state, matrix, qubits)
-    cut, axes = _split_axes(state, qubits)
+    cut, axes = split_axes(state, qubits)
     pieces = [cut]
     for axis in axes:
         pieces = [half for piece in pieces for half in lax.split(piece, (1, 1), axis=axis)]
@@ -66,7 +62,7 @@ def apply_matrix(state: Array, matrix: Any, qubits: Sequence[int]) -> Array:
 
 def multiply_diagonal(state: Array, factor: Matrix, qubits: Sequence[int]) -> Array:
     """Multiplies the state by a diagonal on some qubits, `[2**k, 1 or batch]`."""
-    cut, axes = _split_axes(state, qubits)
+    cut, axes = split_axes(state, qubits)
     order = sorted(range(len(qubits)), key=lambda i: qubits[i])
     batch = factor.shape[-1]
     spread = factor.reshape((2,) * len(qubits) + (batch,)).transpose((*order, len(qubits)))
@@ -77,24 +73,9 @@ def multiply_diagonal(state: Array, factor: Matrix, qubits: Sequence[int]) -> Ar
     return product.reshape(state.shape[0], -1)
 
 
-def _split_axes(state: Array, qubits: Sequence[int]) -> tuple[Array, list[int]]:
-    """Returns the state with one axis of 2 for each qubit, and those axes in the order of `qubits`.
-
-    The shape is [2**gap, 2, 2**gap, 2, ..., 2**gap, batch]: few axes, whatever the number of qubits.
-    """
-    n = num_qubits_of(state)
-    axes = [0] * len(qubits)
-    shape: list[int] = []
-    previous = -1
-    for i in sorted(range(len(qubits)), key=lambda i: qubits[i]):
-        shape += [2 ** (qubits[i] - previous - 1), 2]
-        axes[i], previous = len(shape) - 1, qubits[i]
-    return state.reshape([*shape, 2 ** (n - previous - 1), state.shape[1]]), axes
-
-
 def _apply_product(state: Array, matrix: Any, qubits: Sequence[int]) -> Array:
     """Applies a matrix `[d, d]`, or `[d, d, batch]`, as a matrix product, the qubits' axes in front."""
-    cut, axes = _split_axes(state, qubits)
+    cut, axes = split_axes(state, qubits)
     front = jnp.moveaxis(cut, axes, range(len(axes)))
     dim, batch = 2 ** len(axes), state.shape[1]
     columns = front.reshape(dim, -1, batch)
@@ -118,7 +99,7 @@ def _permute(state: Array, op: Operation) -> Array:
         return apply_matrix(state, matrix, op.qubits)
     source = np.empty(len(image), np.int32)
     source[image] = np.arange(len(image), dtype=np.int32)
-    cut, axes = _split_axes(state, op.qubits)
+    cut, axes = split_axes(state, op.qubits)
     front = jnp.moveaxis(cut, axes, range(len(axes)))
     moved = jnp.take(front.reshape(len(image), -1), source, axis=0, unique_indices=True, mode="clip")
     return jnp.moveaxis(moved.reshape(front.shape), range(len(axes)), axes).reshape(state.shape)
@@ -145,7 +126,7 @@ def _rotate_about_paulis(state: Array, op: Operation, values: Values) -> Array:
 
 def _where_controls_hold(state: Array, op: Operation, act: Callable[[Array, Operation], Array]) -> Array:
     """Applies an operation to the part of the state where its controls have their values."""
-    cut, axes = _split_axes(state, op.controls)
+    cut, axes = split_axes(state, op.controls)
     start = [0] * cut.ndim
     size = list(cut.shape)
     for axis, value in zip(axes, op.control_values, strict=True):

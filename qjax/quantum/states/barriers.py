@@ -2,10 +2,13 @@
 
 from typing import TypeVar, cast
 
+import jax
 from jax import lax
 
-from qjax.quantum.engines.choices import BARRIER_HOLDS
 from qjax.types import Array
+
+# Whether XLA keeps an optimization barrier until it has fused: on the CPU, jax 0.10 does not.
+BARRIER_HOLDS = jax.__version_info__ >= (0, 11)
 
 Arrays = TypeVar("Arrays", Array, list[Array])
 

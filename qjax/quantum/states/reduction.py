@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from qjax.quantum.engines.choices import branch_pays
 from qjax.types import Array
 
 # Angles of at most this size are taken as they are: cosine and sine are exact enough up to twice as much.
@@ -24,6 +23,10 @@ LIMIT = 4096.0
 # Numbers of twice the digits, as a sum of two; and the factors of products, a term for each.
 Double = tuple[Any, Any]
 Factors = tuple[tuple[Array, ...], ...]
+
+# On a CPU, from so many angles on, to look whether any is large takes less than what large ones need (8 x 512 of
+# them: 0.5 us for 10).
+MIN_BRANCH = 256
 
 _FRACTION_BITS = 1216  # more than the exponents of float64, and 128 bits
 
@@ -117,7 +120,7 @@ def _is_large(x: Any) -> Any:
 
 def _by_size(x: Array, anywhere: Any, near: Any, *operands: Any) -> Any:
     """Returns what `near` does where no number is large, else what `anywhere` does."""
-    if not branch_pays(x.size):
+    if not _branch_pays(x.size):
         return anywhere(*operands)
     return lax.cond(jnp.any(_is_large(x)), anywhere, near, *operands)
 
@@ -261,3 +264,8 @@ def _add(left: Double, right: Double) -> Double:
     share = total - left[0]
     error = (left[0] - (total - share)) + (right[0] - share)
     return total, error + (left[1] + right[1])
+
+
+def _branch_pays(count: int) -> bool:
+    """Whether a branch that few calls take is a `lax.cond`; a GPU would wait for what it says."""
+    return bool(jax.default_backend() == "cpu") and count >= MIN_BRANCH

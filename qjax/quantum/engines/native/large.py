@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from qjax.quantum.circuits.circuit import Circuit
-from qjax.quantum.engines.choices import MAX_KEPT_PLANS
+from qjax.quantum.compile.compiler import MAX_KEPT_PLANS
 from qjax.quantum.engines.native.cpu.large_states import LargeOnCpu
 from qjax.quantum.engines.native.cuda.large_states import LargeOnGpu
 from qjax.quantum.engines.native.ir.jit import is_available

@@ -12,7 +12,8 @@ import numpy as np
 from jax import lax
 
 from qjax.quantum.circuits.circuit import Circuit
-from qjax.quantum.engines.choices import MAX_KEPT_PLANS, native_keeps, native_pays, native_workers
+from qjax.quantum.compile.compiler import MAX_KEPT_PLANS
+from qjax.quantum.engines.choices import native_keeps, native_pays, native_workers
 from qjax.quantum.engines.native.cpu.shared_layers import Givens, givens_of
 from qjax.quantum.engines.native.cuda import device, scaled_gates
 from qjax.quantum.engines.native.cuda.grouping import Pieces, pieces_of

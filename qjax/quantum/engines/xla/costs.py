@@ -11,8 +11,9 @@ from typing import Any
 import jax.numpy as jnp
 
 from qjax.quantum.circuits.circuit import Circuit
+from qjax.quantum.compile.compiler import MAX_KEPT_PLANS
 from qjax.quantum.compile.stages import ProductState, Unitary
-from qjax.quantum.engines.choices import MAX_KEPT_PLANS, chunk_size, saves_states
+from qjax.quantum.engines.choices import chunk_size, saves_states
 from qjax.quantum.engines.memory import check_bytes
 from qjax.quantum.engines.xla.loop_step import LoopStep
 from qjax.quantum.engines.xla.operation_step import OperationStep

@@ -9,9 +9,9 @@ from typing import Any
 import jax
 
 from qjax.quantum.circuits.circuit import Circuit
-from qjax.quantum.compile.compiler import Blocks, compile_circuit
+from qjax.quantum.compile.compiler import MAX_KEPT_PLANS, Blocks, compile_circuit
 from qjax.quantum.engines.base import Description, Engine, Task, Work, nothing_saved
-from qjax.quantum.engines.choices import MAX_KEPT_PLANS, block_qubits, is_wide, one_matrix_pays
+from qjax.quantum.engines.choices import block_qubits, is_wide, one_matrix_pays
 from qjax.quantum.engines.readouts import ExpectationReadout, is_linear
 from qjax.quantum.engines.xla.chunks import batch_of_tree
 from qjax.quantum.engines.xla.loop_step import run, run_back

@@ -14,8 +14,9 @@ from typing import Any, cast
 import jax.numpy as jnp
 from jax import lax
 
+from qjax.quantum.compile.compiler import MAX_KEPT_PLANS
 from qjax.quantum.compile.conditions import Conditions, conditional_flip, conditional_sign
-from qjax.quantum.engines.choices import MAX_KEPT_PLANS, MIN_LANE_BITS, PART_BITS, in_parts
+from qjax.quantum.engines.choices import MIN_LANE_BITS, PART_BITS, in_parts
 from qjax.quantum.engines.xla.planes import HIGHEST, Layout, move, multiply, sum_outer, transpose
 from qjax.quantum.engines.xla.steps import MAX_TABLE_QUBITS, FlipStep, GatherStep, MatrixStep, MoveStep, Step, Tensors
 from qjax.types import Array

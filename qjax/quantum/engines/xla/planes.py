@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from qjax.quantum.states.barriers import barrier
+from qjax.quantum.states.sums import sum_rows
 from qjax.types import Array
 
 # Blocks with fewer numbers in a row than this are transposed for the product: the kernels are slow on short rows (2.5
@@ -28,8 +28,6 @@ from qjax.types import Array
 MIN_ROW = 32
 # Products with the batch kept are written out up to this many rows.
 MAX_WRITTEN_ROWS = 8
-# Numbers in a row that a sum wants.
-MIN_LANES = 256
 HIGHEST = lax.Precision.HIGHEST
 
 
@@ -208,31 +206,6 @@ def _outer_by_example(left: Array, right: Array) -> Array:
     if rows > MAX_WRITTEN_ROWS:
         return jnp.einsum("grwb,gswb->rsb", left, jnp.broadcast_to(right, left.shape), precision=HIGHEST)
     return jnp.stack([jnp.stack([sum_rows(left[:, r] * right[:, s]) for s in range(rows)]) for r in range(rows)])
-
-
-@jax.custom_jvp
-def sum_rows(array: Array) -> Array:
-    """Sums `[..., batch]` over all axes but the last, `[batch]`, eight slices at a time: XLA does them in vectors."""
-    batch = array.shape[-1]
-    rows = array.reshape(-1, batch)
-    lanes = 1
-    while lanes * batch < MIN_LANES and len(rows) % 2 == 0:  # a short batch is no vector: rows beside it make one
-        rows, lanes = rows.reshape(len(rows) // 2, -1), 2 * lanes
-    while len(rows) > 1:
-        count = next(k for k in (8, 4, 2, len(rows)) if len(rows) % k == 0)
-        cut = rows.reshape(count, -1, rows.shape[-1])
-        total = cut[0]
-        for i in range(1, count):
-            total = total + cut[i]
-        rows = barrier(total)
-    return rows.reshape(lanes, batch).sum(axis=0)
-
-
-@sum_rows.defjvp
-def _sum_rows_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    """The transpose of slices is padding; that of a plain sum is a broadcast."""
-    (tangent,) = tangents
-    return sum_rows(*primals), tangent.sum(axis=tuple(range(tangent.ndim - 1)))
 
 
 def _multiply_batched(planes: Array, matrix: Array, first_bit: int) -> Array:

@@ -15,9 +15,10 @@ from jax import lax
 
 from qjax.quantum.compile.conditions import conditional_sign
 from qjax.quantum.engines.choices import MAX_MASK_QUBITS
-from qjax.quantum.engines.xla.planes import HIGHEST, sum_rows
+from qjax.quantum.engines.xla.planes import HIGHEST
 from qjax.quantum.engines.xla.steps import FlipStep, ReflectionStep, Step
 from qjax.quantum.states.barriers import barrier
+from qjax.quantum.states.sums import sum_rows
 from qjax.types import Array
 
 # Iterations of one pass: fewer sums, but rounding errors of the two sums grow with each.

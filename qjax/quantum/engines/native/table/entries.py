@@ -11,10 +11,9 @@ import numpy as np
 
 from qjax.quantum.circuits.circuit import Circuit
 from qjax.quantum.circuits.operation import Operation
-from qjax.quantum.compile.compiler import Blocks, compile_circuit
+from qjax.quantum.compile.compiler import MAX_KEPT_PLANS, Blocks, compile_circuit
 from qjax.quantum.compile.relabelling import Frame, pivots
 from qjax.quantum.compile.stages import ProductState
-from qjax.quantum.engines.choices import MAX_KEPT_PLANS
 from qjax.quantum.engines.native.table.factor_recipes import recipe_of
 from qjax.quantum.engines.native.table.fresh_columns import new_entry, turned_starts
 from qjax.quantum.engines.native.table.layout import (

@@ -1,0 +1,74 @@
+"""The axes of a state: some qubits apart from the others, and sums over amplitudes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jax import lax
+
+from qjax.quantum.states.sums import sum_rows
+from qjax.types import Array
+
+
+def num_qubits_of(state: Array) -> int:
+    """Returns n for a state `[2**n, batch]`."""
+    return int(state.shape[0]).bit_length() - 1
+
+
+def split_axes(state: Array, qubits: Sequence[int]) -> tuple[Array, list[int]]:
+    """Returns the state `[2**n, ...]` with one axis of 2 for each qubit, and those axes in the order of `qubits`.
+
+    The shape is [2**gap, 2, 2**gap, 2, ..., 2**gap, ...]: few axes, whatever the number of qubits.
+    """
+    shape, axes = _axes(num_qubits_of(state), qubits)
+    return state.reshape((*shape, *state.shape[1:])), axes
+
+
+def _axes(n: int, qubits: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Returns the shape [2**gap, 2, 2**gap, 2, ..., 2**gap] for 2**n, and the axis of each qubit."""
+    shape: list[int] = []
+    places: dict[int, int] = {}
+    previous = -1
+    for q in sorted(qubits):
+        shape += [2 ** (q - previous - 1), 2]
+        places[q], previous = len(shape) - 1, q
+    return [*shape, 2 ** (n - previous - 1)], [places[q] for q in qubits]
+
+
+def squared(amplitudes: Array) -> Array:
+    """Returns |amplitude|**2 without a square root, whose derivative at 0 would be nan."""
+    return lax.real(amplitudes) ** 2 + lax.imag(amplitudes) ** 2
+
+
+def split_qubits(state: Array, qubits: Sequence[int]) -> Array:
+    """Takes some qubits apart from the others: `[2**n, ...]` -> `[2**k, 2**(n-k), ...]`, the others in order."""
+    rest = state.shape[1:]
+    shape, axes = _axes(num_qubits_of(state), qubits)
+    order = [*axes, *range(0, len(shape), 2)]
+    front = state.reshape((*shape, *rest)).transpose((*order, *range(len(shape), len(shape) + len(rest))))
+    return front.reshape((2 ** len(qubits), int(state.shape[0]) >> len(qubits), *rest))
+
+
+def join_qubits(pieces: Array, qubits: Sequence[int]) -> Array:
+    """Undoes `split_qubits`: `[2**k, 2**(n-k), ...]` -> `[2**n, ...]`."""
+    rest = pieces.shape[2:]
+    dim = pieces.shape[0] * pieces.shape[1]
+    shape, axes = _axes(int(dim).bit_length() - 1, qubits)
+    order = [*axes, *range(0, len(shape), 2)]
+    front = pieces.reshape((*(shape[axis] for axis in order), *rest))
+    back = front.transpose((*np.argsort(order).tolist(), *range(len(shape), len(shape) + len(rest))))
+    return back.reshape((dim, *rest))
+
+
+def marginal(probs: Array, kept: tuple[int, ...], n: int) -> Array:
+    """Sums `[2**n, batch]` over the qubits that are not kept -> `[2**k, batch]`, in the order of `kept`."""
+    cube = probs.reshape((2,) * n + (-1,))
+    dropped = tuple(q for q in range(n) if q not in kept)
+    ascending = sorted(kept)
+    summed = cube.sum(axis=dropped).transpose((*(ascending.index(q) for q in kept), len(kept)))
+    return summed.reshape(2 ** len(kept), -1)
+
+
+def real_overlap(first: Array, second: Array) -> Array:
+    """Returns the real part of <first|second> for each example, `[batch]`."""
+    products = lax.real(first) * lax.real(second) + lax.imag(first) * lax.imag(second)
+    return sum_rows(products)
