@@ -24,7 +24,7 @@ from qjax.quantum.compile.compiler import Program as Program
 from qjax.quantum.compile.compiler import compile_circuit as compile_circuit
 from qjax.quantum.engines.memory import device_bytes as device_bytes
 from qjax.quantum.engines.memory import state_bytes as state_bytes
-from qjax.quantum.engines.native.ir.jit import register_native_code as register_native_code
+from qjax.quantum.engines.native.load import register_native_code as register_native_code
 from qjax.quantum.explain import Explanation as Explanation
 from qjax.quantum.explain import explain as explain
 from qjax.quantum.gradients import free_angles as free_angles

@@ -19,6 +19,7 @@ from cuda_emulation import (
     real,
     values_of,
 )
+from llvmlite import ir
 from random_circuits import given_seeds
 
 from qjax.quantum import Circuit, explain
@@ -29,6 +30,7 @@ from qjax.quantum.engines.native.cuda import load as cuda_build
 from qjax.quantum.engines.native.cuda.driver import NUM_SIZES, write_handler
 from qjax.quantum.engines.native.cuda.launch_shape import shape_of
 from qjax.quantum.engines.native.ir.jit import compiled
+from qjax.quantum.engines.native.ir.writer import Arithmetic
 from qjax.quantum.engines.native.table.layout import Launch
 
 
@@ -94,9 +96,6 @@ def test_states_too_large_for_a_multiprocessor_have_no_shape() -> None:
 @pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize(("capability", "bits"), [(70, 0), (75, 11), (90, 0), (103, 12)])
 def test_kernels_are_written_for_the_kind_of_gpu(backward: bool, capability: int, bits: int) -> None:
-    from llvmlite import ir
-
-    from qjax.quantum.engines.native.ir.writer import Arithmetic
 
     text = cuda_build.assembly("kernel", Arithmetic(ir.FloatType(), True), backward, capability, bits)
     threads, blocks = (1 << bits - 5, (384 if backward else 512) >> bits - 5) if bits else (512 >> backward, 1)

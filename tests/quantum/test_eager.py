@@ -30,7 +30,7 @@ from qjax.quantum import (
 )
 from qjax.quantum.engines import batch_last
 from qjax.quantum.engines import choices as choices_module
-from qjax.quantum.engines.native.ir import jit
+from qjax.quantum.engines.native import load
 
 N = 3
 MODEL = angle_encoding(N) + hardware_efficient(N, 2, rotations=("rx", "rz"))
@@ -179,7 +179,7 @@ import jax
 from jax.experimental.serialize_executable import deserialize_and_load
 from qjax.quantum import register_native_code
 
-assert "llvmlite" not in sys.modules
+assert "llvmlite.binding" not in sys.modules
 names, executable, args, expected = pickle.loads(open(sys.argv[1], "rb").read())
 assert set(register_native_code(names)) == set(names)
 found = deserialize_and_load(*executable)(*args)
@@ -217,12 +217,12 @@ def test_the_persistent_cache_serves_a_fresh_process(tmp_path: Path) -> None:
 
 
 def test_every_code_of_the_platform_has_its_name() -> None:
-    kinds = {jit._name(*facts) for facts in jit._all_code("cpu")}
+    kinds = {load._name(*facts) for facts in load._all_code("cpu")}
     assert len(kinds) == 24
     assert {"qjax_gradient_wide_real_float32", "qjax_run_large_complex_float64", "qjax_permute_real_float64"} <= kinds
-    assert "qjax_run_large13_complex_float32" in {jit._name(*facts) for facts in jit._all_code("cuda")}
+    assert "qjax_run_large13_complex_float32" in {load._name(*facts) for facts in load._all_code("cuda")}
     for wide in (False, True):
-        assert jit.target(np.float32, False, True, wide=wide) in kinds
+        assert load.target(np.float32, False, True, wide=wide) in kinds
     assert register_native_code("qjax_run_complex_float32") == ("qjax_run_complex_float32",)
 
 

@@ -34,8 +34,7 @@ from qjax.quantum.compile.relabelling import Frame, pivots
 from qjax.quantum.engines import choices as choices_module
 from qjax.quantum.engines.choices import native_keeps
 from qjax.quantum.engines.native import engine as native_engine
-from qjax.quantum.engines.native import whole_states
-from qjax.quantum.engines.native.ir import jit
+from qjax.quantum.engines.native import load, whole_states
 from qjax.quantum.engines.native.table.entries import Table, pair_neighbours, table_of
 from qjax.quantum.engines.native.table.layout import FIRST, FORMS, KIND, NUM_SCALES
 from qjax.quantum.engines.native.table.native_gates import Item, rotation_constants
@@ -373,7 +372,7 @@ def test_explain_says_which_code_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_code_is_compiled_once() -> None:
-    names = {jit.target(np.float32, True, True) for _ in range(3)}
+    names = {load.target(np.float32, True, True) for _ in range(3)}
     assert names == {"qjax_gradient_complex_float32"}
 
 

@@ -18,7 +18,8 @@ from qjax.quantum.engines.native.cpu.shared_layers import Givens, givens_of
 from qjax.quantum.engines.native.cuda import device, scaled_gates
 from qjax.quantum.engines.native.cuda.grouping import Pieces, pieces_of
 from qjax.quantum.engines.native.cuda.launch_shape import Shape, demands, shape_of
-from qjax.quantum.engines.native.ir.jit import is_available, target
+from qjax.quantum.engines.native.ir.jit import is_available
+from qjax.quantum.engines.native.load import target
 from qjax.quantum.engines.native.table.entries import Table, pair_neighbours, table_of
 from qjax.quantum.engines.native.table.layout import (
     MAKER_KINDS,

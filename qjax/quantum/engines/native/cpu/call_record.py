@@ -2,8 +2,7 @@
 
 from enum import IntEnum, auto
 
-from llvmlite import ir
-
+from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT64, POINTER, VOID, Code, Value, int64
 from qjax.quantum.engines.native.ir.xla_call import API_SCHEDULE, FRAME_API, FRAME_CONTEXT
 

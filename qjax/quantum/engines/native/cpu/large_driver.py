@@ -16,11 +16,10 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum, auto
 from typing import Any
 
-from llvmlite import ir
-
 from qjax.quantum.engines.native.cpu.call_record import release, schedule_workers
 from qjax.quantum.engines.native.cpu.large_writer import LargeCode, write_turn
 from qjax.quantum.engines.native.ir.kernels import backward, forward
+from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT32, INT64, POINTER, VOID, Arithmetic, Value, int32, int64
 from qjax.quantum.engines.native.ir.xla_call import BUFFER_DATA, FRAME_ARGUMENTS, FRAME_RESULTS, answer_version
 from qjax.quantum.engines.native.table.layout import (

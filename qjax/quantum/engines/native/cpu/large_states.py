@@ -11,8 +11,8 @@ import numpy as np
 
 from qjax.quantum.engines.choices import coset_bits, native_workers
 from qjax.quantum.engines.native.cpu.permute import LinearMap, moves_of, to_indices, to_rows
-from qjax.quantum.engines.native.ir.jit import permute_target, target
 from qjax.quantum.engines.native.large_states import Large
+from qjax.quantum.engines.native.load import permute_target, target
 from qjax.quantum.engines.native.table.entries import pair_neighbours
 from qjax.quantum.engines.native.table.layout import VECTOR_BYTES, LargeFacts
 from qjax.quantum.engines.native.table.passes import Pass, passes_of

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from llvmlite import ir
-
+from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import (
     INT32,
     INT64,

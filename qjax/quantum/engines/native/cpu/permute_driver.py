@@ -4,10 +4,9 @@ Operands: the arrays of `Moves`; the columns of A and then b, int32 `[n + 1]`; t
 `LargeFacts`. Results: the states, and room to work in.
 """
 
-from llvmlite import ir
-
 from qjax.quantum.engines.native.cpu.large_driver import LargeDriver, LargeJob, Room, Worker
 from qjax.quantum.engines.native.cpu.large_writer import LargeCode
+from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT32, INT64, Arithmetic, Value, int32, int64
 
 OPERANDS = ("PIVOTS", "ROWS", "TARGETS", "PLACES", "STEPS", "COLUMNS", "STATE")

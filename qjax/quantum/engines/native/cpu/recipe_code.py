@@ -8,8 +8,7 @@ factors are unitary.
 
 from typing import Any
 
-from llvmlite import ir
-
+from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.sin_cos import cos_sin
 from qjax.quantum.engines.native.ir.writer import INT32, INT64, POINTER, Code, Complex, Value, int32, int64
 from qjax.quantum.engines.native.table.layout import MAX_NUMBERS, VECTOR_BYTES, VECTOR_SHIFT, Recipe

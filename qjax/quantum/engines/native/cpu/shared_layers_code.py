@@ -9,9 +9,8 @@ sum of cotangent[j] * conj(state[k]) between the rotation and the diagonal after
 from collections.abc import Sequence
 from typing import Any
 
-from llvmlite import ir
-
 from qjax.quantum.engines.native.ir.kernels import Rows, add_skew_sums, mix
+from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT32, INT64, POINTER, Code, Complex, Value, int32, int64
 from qjax.quantum.engines.native.table.layout import (
     BEFORE,

@@ -19,8 +19,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from llvmlite import ir
-
 from qjax.quantum.engines.native.cpu.call_record import Job, change, release, schedule_workers
 from qjax.quantum.engines.native.cpu.kernel_list import kernels, kernels_back
 from qjax.quantum.engines.native.cpu.recipe_code import write_compose, write_compose_back
@@ -32,6 +30,7 @@ from qjax.quantum.engines.native.cpu.shared_layers_code import (
 )
 from qjax.quantum.engines.native.cpu.workspace import Lanes, Room
 from qjax.quantum.engines.native.ir.kernels import squares, walsh_hadamard, weighting
+from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import (
     INT32,
     INT64,

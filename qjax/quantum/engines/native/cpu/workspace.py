@@ -1,8 +1,7 @@
 """Where a worker of a CPU has what it works on, and how the examples of a tile lie in the caller's arrays."""
 
-from llvmlite import ir
-
 from qjax.quantum.engines.native.cpu.call_record import Job
+from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT32, POINTER, VOID, Code, Value, int32, int64
 from qjax.quantum.engines.native.table.layout import RECORD_SHIFT, VECTOR_BYTES, VECTOR_SHIFT
 

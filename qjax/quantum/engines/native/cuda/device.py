@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from qjax.quantum.engines.native.cuda.load import CudaError, device_facts
 from qjax.types import Array
 
 
@@ -19,8 +20,6 @@ def launch(name: str, results: Sequence[Any], sizes: np.ndarray, *operands: Arra
 @cache
 def gpu() -> tuple[int, int] | None:
     """Returns the number of a GPU's multiprocessors and the bytes that a block can have; None where CUDA is not."""
-    from qjax.quantum.engines.native.cuda.load import CudaError, device_facts
-
     try:
         return device_facts()[1:]
     except CudaError as error:

@@ -4,8 +4,7 @@ Its one attribute is a list of integers, for each launch: blocks, threads of a b
 share, and then what `Launch` says. The kernel gets the addresses of operands and results, and the latter.
 """
 
-from llvmlite import ir
-
+from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT32, INT64, POINTER, Arithmetic, Code, Value, int32, int64
 from qjax.quantum.engines.native.ir.xla_call import (
     API_ERROR_CREATE,

@@ -5,11 +5,10 @@ So all of them read and write the tile once. See `grouping.py` for which gates t
 
 from collections.abc import Sequence
 
-from llvmlite import ir
-
 from qjax.quantum.engines.native.cuda.scaled_gates import OTHERS, TABLE, num_sums
 from qjax.quantum.engines.native.cuda.writer import CudaCode, Piece
 from qjax.quantum.engines.native.ir.kernels import add_skew_sums, mix, paired
+from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT32, INT64, Complex, Value, int32, int64
 from qjax.quantum.engines.native.table.layout import (
     ALL_WEIGHTS,

@@ -16,7 +16,6 @@ and room.
 from dataclasses import dataclass
 
 import numpy as np
-from llvmlite import ir
 
 from qjax.quantum.engines.native.cuda.large_writer import PassCode
 from qjax.quantum.engines.native.cuda.launch_shape import coset_blocks, coset_threads
@@ -24,6 +23,7 @@ from qjax.quantum.engines.native.cuda.memory_banks import place_of
 from qjax.quantum.engines.native.cuda.whole_kernel import Follower, finish
 from qjax.quantum.engines.native.cuda.writer import Piece
 from qjax.quantum.engines.native.ir.kernels import squares, walsh_hadamard, weighting
+from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT32, INT64, Arithmetic, Complex, Value, int32, int64
 from qjax.quantum.engines.native.table.layout import LOW_BITS, READ_MASK, READ_NUMBER, READ_ROW, READ_WORDS, Launch
 

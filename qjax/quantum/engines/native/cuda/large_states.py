@@ -16,8 +16,8 @@ from qjax.quantum.engines.native.cuda import device, scaled_gates
 from qjax.quantum.engines.native.cuda.grouping import Pieces, pieces_of
 from qjax.quantum.engines.native.cuda.launch_shape import Shape, coset_shape, demands
 from qjax.quantum.engines.native.cuda.memory_banks import Lists
-from qjax.quantum.engines.native.ir.jit import target
 from qjax.quantum.engines.native.large_states import Large
+from qjax.quantum.engines.native.load import target
 from qjax.quantum.engines.native.table.layout import LOW_BITS, READ_WORDS, Launch
 from qjax.quantum.engines.native.table.passes import Pass, passes_of
 from qjax.quantum.engines.native.table.z_strings import combined, in_coset, strings_of

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from llvmlite import ir
-
 from qjax.quantum.engines.native.cuda.launch_shape import coset_threads
 from qjax.quantum.engines.native.cuda.memory_banks import BANK_BITS, SHIFTS
 from qjax.quantum.engines.native.cuda.writer import WARP_SHIFT, CudaCode
+from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT32, INT64, Arithmetic, Complex, Value, int32, int64
 from qjax.quantum.engines.native.table.layout import Launch
 

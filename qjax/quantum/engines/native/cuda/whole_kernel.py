@@ -8,12 +8,11 @@ What the blocks do does not depend on each other, nor its order on which is quic
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
-from llvmlite import ir
-
 from qjax.quantum.engines.native.cuda.grouped_code import Scaled, Several
 from qjax.quantum.engines.native.cuda.launch_shape import RESIDENT_THREADS, RESIDENT_THREADS_BACK
 from qjax.quantum.engines.native.cuda.writer import CudaCode, Piece
 from qjax.quantum.engines.native.ir.kernels import backward, forward, squares, walsh_hadamard, weighting
+from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT32, INT64, Arithmetic, Value, int32, int64
 from qjax.quantum.engines.native.table.layout import (
     ENTRY,

@@ -9,8 +9,8 @@ from math import factorial
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 
+from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT64, Code, Value, int32, int64
 from qjax.quantum.engines.native.table.layout import COUNT, FIRST, LEFT, NUM_SCALES, RIGHT
 from qjax.quantum.engines.xla.trigonometry import COSINE, HALF_PI, SINE

@@ -5,8 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from llvmlite import ir
-
+from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.table.layout import VECTOR_BYTES, VECTOR_SHIFT, Form
 
 INT64, INT32, VOID = ir.IntType(64), ir.IntType(32), ir.VoidType()

@@ -3,8 +3,7 @@
 The layout is that of `xla/ffi/api/c_api.h`, whose major version is `API_MAJOR`. Places are in words of 8 bytes.
 """
 
-from llvmlite import ir
-
+from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT32, INT64, POINTER, Code, Value, int32, int64
 
 API_MAJOR, API_MINOR = 0, 3
