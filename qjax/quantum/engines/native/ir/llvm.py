@@ -18,6 +18,6 @@ class _Missing:
 
 
 try:
-    from llvmlite import ir
+    from llvmlite import ir as ir
 except ImportError:
     ir = _Missing()  # type: ignore[assignment]
