@@ -45,7 +45,7 @@ def test_a_vocabulary_larger_than_the_embedding_is_refused(trained, tmp_path, ca
         ({"head.num_qubits": 1000}, r"`head.num_qubits` must lie in 1\.\.64, but got 1000\.$"),
         (
             {"head.num_qubits": 64},
-            r"`num_qubits` must be at most \d+ .*, but got 64 qubits, which need over 2\^\d+ bytes",
+            r"`num_qubits` must leave a run within this device.s memory .*, but got 64 qubits .* over 2\^\d+ bytes",
         ),
     ],
 )

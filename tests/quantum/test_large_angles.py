@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from by_engine import by
 from cuda_emulation import both
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from qjax.quantum.states.axes import join_qubits, split_qubits
 
 from qjax.checks import UserError
 from qjax.quantum import Circuit, expectation, parameter
@@ -22,6 +21,7 @@ from qjax.quantum.measure.observables import (
     check_observables,
     z_observables,
 )
+from qjax.quantum.states.axes import join_qubits, split_qubits
 
 RNG = np.random.default_rng(7)
 N, BATCH = 4, 2

@@ -63,8 +63,10 @@ class Simulation(BatchLast):
         task = self.task(platform_here(), operands)
         if fits(task.num_qubits, task.batch, task.dtype):  # any engine; to ask the one that runs takes a while
             return
+        held = choose(task).bytes_held(task, False)
+        check_bytes(held, task.num_qubits, task.batch, False)  # first: what is read of too large a state has no shape
         read = sum(math.prod(shape) for shape, _ in self.shapes(operands)) * task.dtype.itemsize
-        check_bytes(choose(task).bytes_held(task, False) + read, task.num_qubits, task.batch, False)
+        check_bytes(held + read, task.num_qubits, task.batch, False)
 
     # What JAX can differentiate, and lowers where no native code is: XLA's engine.
 
