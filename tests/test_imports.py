@@ -72,16 +72,46 @@ HOMES = {
         "visualization",
     },
 }
+# The folders of qjax/quantum, each with those that it may import; its files at the top may import all of them.
+CIRCUITS = {"circuits"}
+STATES = CIRCUITS | {"states"}
+MEASURE = STATES | {"measure"}
+COMPILE = STATES | {"compile"}
+ENGINES = MEASURE | COMPILE | {"engines"}
+INSIDE_QUANTUM = {
+    "circuits": CIRCUITS,
+    "states": STATES,
+    "measure": MEASURE,
+    "templates": MEASURE | {"templates"},
+    "compile": COMPILE,
+    "engines": ENGINES,
+    "engines.xla": ENGINES | {"engines.xla"},
+    "engines.native.ir": ENGINES | {"engines.native.ir", "engines.native.table"},
+    "engines.native.table": ENGINES | {"engines.native.table"},
+    "engines.native.cpu": ENGINES | {f"engines.native{part}" for part in ("", ".ir", ".table", ".cpu")},
+    "engines.native.cuda": ENGINES | {f"engines.native{part}" for part in ("", ".ir", ".table", ".cuda")},
+    "engines.native": ENGINES | {f"engines.native{part}" for part in ("", ".ir", ".table", ".cpu", ".cuda")},
+}
+# The choice of the engine is above all engines, and what runs it above the choice; engines know neither.
+ABOVE_ENGINES = {"qjax.quantum.engines.choose", "qjax.quantum.engines.simulation"}
 # What the quantum core may know beside Python's own library.
 QUANTUM_LIBRARIES = {"jax", "numpy", "qjax"}
-# And its native code, which imports it only where it is compiled: llvmlite is not on every machine.
+# And its native code: llvmlite is not on every machine.
 NATIVE, NATIVE_LIBRARIES = "qjax.quantum.engines.native", {"llvmlite"}
+# Imported in functions: heavy, or not on every machine.
+IN_FUNCTIONS = {"qiskit", "qiskit_aer", "qiskit_qasm3_import", "llvmlite", "grain", "huggingface_hub", "tensorboardX"}
 
 
 def unit(module):
     """Returns the part that a dotted module belongs to: 'qjax.quantum.circuits.gates' -> 'quantum'."""
     parts = module.split(".")
     return parts[1] if parts[0] == "qjax" and len(parts) > 1 else parts[0]
+
+
+def folder_in_quantum(module):
+    """Returns the folder of a module: 'qjax.quantum.engines.xla.engine' -> 'engines.xla'; '' at the top."""
+    inside = module.removeprefix("qjax.quantum.") + "."
+    return max((name for name in INSIDE_QUANTUM if inside.startswith(name + ".")), key=len, default="")
 
 
 def module_name(path, root=ROOT):
@@ -119,6 +149,8 @@ def broken_rules(path, root=ROOT):
         for library, homes in HOMES.items():
             if (name == library or name.startswith(library + ".")) and home not in homes:
                 found.append(f"{home} imports {name}")
+        if home == "quantum" and name in MODULES:
+            found += broken_inside_quantum(module_name(path, root), name)
         top = name.split(".")[0]
         known = QUANTUM_LIBRARIES | (NATIVE_LIBRARIES if module_name(path, root).startswith(NATIVE) else set())
         if home == "quantum" and top not in known and top not in sys.stdlib_module_names:
@@ -126,10 +158,52 @@ def broken_rules(path, root=ROOT):
     return found
 
 
+MODULES = {module_name(path) for path in FILES if path.name != "__init__.py"}
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_follow_the_arrows(path):
     assert unit(module_name(path)) in ALLOWED, "a new part: give it its arrows in the design and in this file"
     assert broken_rules(path) == []
+
+
+def broken_inside_quantum(module, name):
+    """Returns 'FOLDER imports NAME' where a module of qjax/quantum may not import another one."""
+    own, other = folder_in_quantum(module), folder_in_quantum(name)
+    is_top, above = own == "", name in ABOVE_ENGINES and module not in ABOVE_ENGINES
+    allowed = is_top or (other in INSIDE_QUANTUM[own] and not above) or module in ABOVE_ENGINES
+    return [] if allowed or not name.startswith("qjax.quantum.") else [f"{own} imports {name}"]
+
+
+def imports_in_functions(path):
+    """Returns the top packages that are imported inside functions of the file."""
+    functions = [n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.FunctionDef)]
+    inner = [node for function in functions for node in ast.walk(function)]
+    whole = [alias.name for node in inner if isinstance(node, ast.Import) for alias in node.names]
+    parts = [node.module or "" for node in inner if isinstance(node, ast.ImportFrom)]
+    return {name.split(".")[0] for name in whole + parts}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_functions_import_few_libraries_and_nothing_of_ours(path):
+    assert imports_in_functions(path) <= IN_FUNCTIONS
+
+
+def circles(edges):
+    """Returns the modules in a circle: those left when all ends of arrows are taken away, again and again."""
+    left = dict(edges)
+    while True:
+        imported = set().union(*left.values()) if left else set()
+        kept = {name: others for name, others in left.items() if others & left.keys() and name in imported}
+        if len(kept) == len(left):
+            return sorted(left)
+        left = kept
+
+
+def test_no_circle_of_imports():
+    edges = {module_name(path): set(imported_modules(path)) & MODULES for path in FILES if path.name != "__init__.py"}
+    assert circles(edges) == []
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -146,6 +220,12 @@ def test_files_stay_short(path):
         ("qjax/quantum/a.py", "import flax"),
         ("qjax/quantum/a.py", "def f():\n    import scipy.linalg"),
         ("qjax/quantum/a.py", "from llvmlite import ir"),
+        ("qjax/quantum/circuits/a.py", "from qjax.quantum.states import apply"),
+        ("qjax/quantum/states/a.py", "from qjax.quantum.compile.compiler import Program"),
+        ("qjax/quantum/measure/a.py", "from qjax.quantum.simulate import run"),
+        ("qjax/quantum/engines/xla/a.py", "from qjax.quantum.engines.choose import choose"),
+        ("qjax/quantum/engines/xla/a.py", "from qjax.quantum.engines.native import load"),
+        ("qjax/quantum/engines/native/ir/a.py", "from qjax.quantum.engines.native.cpu import whole_driver"),
         ("qjax/data/a.py", "import qjax.quantum"),
         ("qjax/data/a.py", "from qjax.training.state import TrainState"),
         ("qjax/evaluation/a.py", "from qjax.data import Dataset"),

@@ -19,6 +19,7 @@ import numpy as np
 
 from qjax.quantum.circuits.angle import Angle, Input
 from qjax.quantum.circuits.circuit import Circuit, as_circuit
+from qjax.quantum.circuits.custom_gates import diagonal_gate
 from qjax.quantum.circuits.operation import Operation
 from qjax.quantum.circuits.repeat import Repeat
 from qjax.quantum.compile.reflections import find_reflections
@@ -199,8 +200,6 @@ def _add_constant_phases(operations: Sequence[Operation]) -> tuple[Operation, ..
 
     Their phases are added here, in float64 and modulo 2 pi: in float32 the sum of some hundreds is off by 1e-4.
     """
-    from qjax.quantum.circuits.custom_gates import diagonal_gate
-
     groups: dict[frozenset[int], list[int]] = {}
     for i, op in enumerate(operations):
         if constant_phases(op) is not None:

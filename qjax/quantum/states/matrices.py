@@ -12,6 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from qjax.quantum.circuits.custom_gates import in_float64
 from qjax.quantum.circuits.operation import Operation
 from qjax.quantum.states.angle_values import Values
 from qjax.quantum.states.reduction import number_within_period
@@ -147,8 +148,6 @@ def constant_matrix(operations: Sequence[Operation], qubits: tuple[int, ...]) ->
 
 
 def _constant_part(operations: Sequence[Operation], places: tuple[int, ...]) -> np.ndarray:
-    from qjax.quantum.circuits.custom_gates import in_float64
-
     matrix = np.eye(2 ** len(places), dtype=np.complex128)
     for op in operations:
         angles = [angle.shift for angle in op.angles]
@@ -302,8 +301,6 @@ def phase_weights(op: Operation) -> np.ndarray:
 
     Every diagonal gate with an angle is exp(i weight angle), with weights of at most 1.
     """
-    from qjax.quantum.circuits.custom_gates import in_float64
-
     assert op.gate.diagonal is not None
     local = np.angle(in_float64(op.gate.diagonal, [1.0] * len(op.angles)))
     wanted = sum(v << i for i, v in enumerate(reversed(op.control_values)))

@@ -42,7 +42,7 @@ from qjax.quantum.engines.native.table.layout import (
     SUMS,
     WEIGHTS,
 )
-from qjax.quantum.engines.native.table.passes import with_cosets
+from qjax.quantum.engines.native.table.passes import are_apart, with_cosets
 
 # Fewer gates side by side are left as they are: their tables would cost what they save.
 MIN_GROUP = 3
@@ -97,12 +97,6 @@ def givens_of(
         np.array(found.factors, np.int32).reshape(-1, FACTOR_WORDS),
         found.num_tables,
     )
-
-
-def are_apart(first: np.ndarray, second: np.ndarray) -> bool:
-    """Whether neither of two gates on one qubit each changes what the other depends on."""
-    gates = first, second
-    return all((int(a[WEIGHTS]) & int(b[MASK])).bit_count() % 2 == 0 for a, b in (gates, gates[::-1]))
 
 
 @dataclass

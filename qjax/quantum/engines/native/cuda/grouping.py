@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qjax.quantum.engines.native.cpu.shared_layers import are_apart
 from qjax.quantum.engines.native.cuda.memory_banks import Lists, place_of
 from qjax.quantum.engines.native.table.layout import (
     ALL_WEIGHTS,
@@ -35,7 +34,7 @@ from qjax.quantum.engines.native.table.layout import (
     WEIGHTS,
     max_scaled,
 )
-from qjax.quantum.engines.native.table.passes import Group, Skipped, groups_of, with_cosets
+from qjax.quantum.engines.native.table.passes import Group, Skipped, are_apart, groups_of, with_cosets
 
 
 @dataclass(frozen=True, eq=False)

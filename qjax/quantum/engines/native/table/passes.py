@@ -333,3 +333,9 @@ def _exchanged(number: int, low: int) -> int:
     """Returns a number whose lowest bits have changed places with as many next ones."""
     below = (1 << low) - 1
     return number >> 2 * low << 2 * low | (number & below) << low | number >> low & below
+
+
+def are_apart(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether neither of two gates on one qubit each changes what the other depends on."""
+    gates = first, second
+    return all((int(a[WEIGHTS]) & int(b[MASK])).bit_count() % 2 == 0 for a, b in (gates, gates[::-1]))
