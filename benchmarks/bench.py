@@ -25,9 +25,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before the impor
 import numpy as np
 
 from benchmarks import reference, report
+from benchmarks.case import Case
 from benchmarks.environments import PEERS, PLACE, install, python_of
 from benchmarks.machine import describe
-from benchmarks.workloads import NAMES, Case, cases
+from benchmarks.workloads import NAMES, cases
 
 ROOT = Path(__file__).resolve().parents[1]
 

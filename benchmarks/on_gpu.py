@@ -8,7 +8,7 @@ one. Prints for each case and form: the median of the calls, what they took in t
 compile, and the largest difference from the float64 reference where that is affordable, else from qjax. The reference
 runs on the CPU, a minute for the largest cases; `--exact=no` leaves it out. Of cases of single states it prints how
 much of the call would be spent on their bytes at the speed of a copy: a pass for each layer (`report.py`), and for
-each pass that the native code makes.
+each pass that qjax makes by `explain`.
 """
 
 import argparse
@@ -23,15 +23,15 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before the imports that need it
 
 import jax
-import numpy as np
 
 from benchmarks import reference
 from benchmarks.bench import difference
+from benchmarks.case import Case
 from benchmarks.environments import PEERS
 from benchmarks.peers import qjax_
 from benchmarks.peers.jax_common import copy_speed
-from benchmarks.workloads import Case, cases
-from qjax.quantum.engines.native.large import large_of
+from benchmarks.workloads import cases
+from qjax.quantum import explain
 
 NAMES = tuple(name for name, peer in PEERS.items() if peer.gpu)
 
@@ -94,16 +94,12 @@ def _measure(case: Case, peers: list[str], seconds: float, is_exact: bool, speed
 
 
 def _least_bytes(case: Case) -> tuple[int, int]:
-    """Returns the bytes of a pass for each layer, and of the passes of qjax's native code, both ways.
-
-    The first of the latter reads no state, and the last one, if the reverse pass does not follow, writes none; the
-    first one back reads no cotangent, and the last one writes no state.
-    """
-    large = large_of(qjax_.circuit_of(case), frozenset(), 1, np.dtype(np.float32), "cuda")
-    passes = len(large.passes) if large is not None else 0
+    """Returns the bytes of a pass for each layer, both ways, and those that `explain` counts for what runs."""
     is_forward, state = case.kind == "expectation", 8 * 2**case.num_qubits
     times = 1 if is_forward else 3  # back there are state and cotangent
-    return 2 * times * (case.num_layers + 1) * state, (2 * passes - 2 if is_forward else 6 * passes - 3) * state
+    counted = explain(qjax_.circuit_of(case), observables=qjax_.observables_of(case, as_loss=not is_forward))
+    moved = counted.forward.num_bytes + (0 if is_forward else counted.reverse.num_bytes)
+    return 2 * times * (case.num_layers + 1) * state, int(moved)
 
 
 def _time(call: Any, seconds: float) -> list[float]:

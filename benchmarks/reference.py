@@ -7,8 +7,8 @@ from functools import cache
 
 import numpy as np
 
+from benchmarks.case import Case, Op, Ref
 from benchmarks.matrices import PAULIS, gate_matrix
-from benchmarks.workloads import Case, Op, Ref
 
 # Above these the reference takes too long, and values are compared with qjax's alone.
 MAX_QUBITS, MAX_WORK = 16, 2**33

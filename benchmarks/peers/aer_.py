@@ -16,9 +16,9 @@ from qiskit.circuit import ParameterVector
 from qiskit.quantum_info import Pauli
 from qiskit_aer import AerSimulator
 
+from benchmarks.case import Case, Ref
 from benchmarks.matrices import gate_matrix
 from benchmarks.peers.base import Form, Run, Unsupported, rows_of, values_of, versions_of
-from benchmarks.workloads import Case, Ref
 
 # What Aer does not run as it is.
 _AS_MATRICES = {"ch", "cs", "csdg", "iswap", "dcx", "xx_plus_yy", "xx_minus_yy", "rccx"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.workloads import Case, Op, Ref
+from benchmarks.case import Case, Op, Ref
 
 Result = dict[str, np.ndarray]
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from benchmarks.case import Case
 from benchmarks.peers.base import Run
-from benchmarks.workloads import Case
 
 LEARNING_RATE = 1e-3
 

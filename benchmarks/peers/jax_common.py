@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from benchmarks.case import Case, Layer, Op, Ref
 from benchmarks.peers.base import Form, Run, values_of
 from benchmarks.peers.signs import diagonal_of, signs_of
-from benchmarks.workloads import Case, Layer, Op, Ref
 
 # Amplitudes times layers up to which the reverse pass of a scan may store what it likes: about 50 states a layer.
 MAX_STORED = 2**24

@@ -13,9 +13,9 @@ import pennylane as qml
 from pennylane.devices import ExecutionConfig
 from pennylane.tape import QuantumScript
 
+from benchmarks.case import Case, Op, Ref, without_u
 from benchmarks.peers.base import Form, Result, Run, Unsupported, gradient_result, rows_of, values_of, versions_of
 from benchmarks.peers.pennylane_ import GATES
-from benchmarks.workloads import Case, Op, Ref, without_u
 
 
 def versions() -> dict[str, str]:

@@ -13,11 +13,11 @@ from typing import Any
 import jax.numpy as jnp
 import pennylane as qml
 
+from benchmarks.case import Case, Layer
 from benchmarks.peers import jax_common
 from benchmarks.peers.base import Form, Unsupported, values_of, versions_of
 from benchmarks.peers.jax_common import warm_up as warm_up
 from benchmarks.peers.signs import signs_of
-from benchmarks.workloads import Case, Layer
 
 SCAN_FROM = 16
 GATES = {

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.case import Case, Layer, Op, Ref
 from benchmarks.peers import jax_common
 from benchmarks.peers.base import Form, Run, versions_of
 from benchmarks.peers.jax_common import backend as backend
 from benchmarks.peers.jax_common import warm_up as warm_up
-from benchmarks.workloads import Case, Layer, Op, Ref
 from qjax import quantum
 from qjax.algorithms.grover import search
 from qjax.quantum import Circuit, PauliString, PauliSum, Repeat, input_angle, operation, parameter, pauli_rotation

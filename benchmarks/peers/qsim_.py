@@ -11,9 +11,9 @@ import cirq
 import numpy as np
 import qsimcirq
 
+from benchmarks.case import Case, Ref
 from benchmarks.matrices import gate_matrix
 from benchmarks.peers.base import Form, Run, Unsupported, rows_of, values_of, versions_of
-from benchmarks.workloads import Case, Ref
 
 _TURNS = {"rx": cirq.rx, "ry": cirq.ry, "rz": cirq.rz}
 

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import qujax
 
+from benchmarks.case import Case, Layer
 from benchmarks.matrices import FIXED, gate_matrix
 from benchmarks.peers import jax_common
 from benchmarks.peers.base import Form, Unsupported, values_of, versions_of
 from benchmarks.peers.jax_common import warm_up as warm_up
-from benchmarks.workloads import Case, Layer
 
 SCAN_FROM = 16
 _NAMES = {"rx": "Rx", "ry": "Ry", "rz": "Rz", "h": "H", "cx": "CX", "cz": "CZ", "crx": "CRx", "cry": "CRy"}

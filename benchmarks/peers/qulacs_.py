@@ -16,9 +16,9 @@ import numpy as np
 from qulacs import Observable, ParametricQuantumCircuit, QuantumCircuit, QuantumState, gate
 from qulacs.circuit import QuantumCircuitOptimizer
 
+from benchmarks.case import Case, Op, Ref, without_u
 from benchmarks.matrices import FIXED, gate_matrix
 from benchmarks.peers.base import Form, Result, Run, Unsupported, gradient_result, rows_of, values_of, versions_of
-from benchmarks.workloads import Case, Op, Ref, without_u
 
 _NAMED = {name: name.upper() for name in ("h", "x", "y", "z", "s", "t", "cz", "swap")}
 _NAMED |= {"sdg": "Sdag", "tdg": "Tdag", "sx": "sqrtX", "sxdg": "sqrtXdag"}

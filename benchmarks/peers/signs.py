@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks.workloads import Case
+from benchmarks.case import Case
 
 
 def signs_of(case: Case) -> np.ndarray:

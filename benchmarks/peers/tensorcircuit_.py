@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import tensorcircuit as tc
 
+from benchmarks.case import Case, Layer, Op
 from benchmarks.peers import jax_common
 from benchmarks.peers.base import Form, Unsupported, values_of, versions_of
 from benchmarks.peers.jax_common import backend as backend
 from benchmarks.peers.jax_common import warm_up as warm_up
-from benchmarks.workloads import Case, Layer, Op
 
 tc.set_backend("jax")
 tc.set_dtype("complex64")

@@ -12,9 +12,9 @@ import torch
 import torchquantum as tq
 import torchquantum.functional as tqf
 
+from benchmarks.case import Case
 from benchmarks.peers.base import Form, Run, Unsupported, values_of, versions_of
 from benchmarks.peers.signs import signs_of
-from benchmarks.workloads import Case
 
 _TURNS = {"rx": tqf.rx, "ry": tqf.ry, "rz": tqf.rz}
 
