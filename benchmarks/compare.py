@@ -7,17 +7,20 @@ Three processes stay alive, one at work at a time: the other checkout twice, and
 from its checkout and the workloads from here. A round times a block of calls in each, in rotating order; a ratio is
 of the blocks of one round. Printed are, for each case: medians; the median ratio of after to before; the range of 80
 % of the ratios of before to before, which is what the machine alone does; and the seconds from the workload to the
-end of its first call, kernels that are compiled once a process included. The last word is 'slower' where the ratio
-is more than 5 % above 1 and above that range, 'faster' where it is below the range, 'differs' where results do.
+end of its first call, "+" what the same took longer for another circuit of its size before, kernels that are
+compiled once a process. The last word is 'slower' where the ratio is more than 5 % above 1 and above that range,
+'faster' where it is below the range, 'differs' where results do.
 """
 
 import argparse
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,28 +29,44 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before the imports that need it
 
 from benchmarks.bench import TOLERANCE, difference
+from benchmarks.case import Case
 from benchmarks.report import milliseconds
 from benchmarks.workloads import NAMES, cases
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK_SECONDS, SLOWER = 0.05, 1.05
-COLUMNS = ("case", "before", "after", "after / before", "before / before", "first call before", "after", "")
+COLUMNS = (
+    "case",
+    "before",
+    "after",
+    "after / before",
+    "before / before",
+    "first call before",
+    "first call after",
+    "",
+)
 
 
 class Checkout:
-    """A process that runs cases with the qjax of one checkout."""
+    """A process that runs cases with the qjax of one checkout; a new one follows where it took too long."""
 
-    def __init__(self, folder: Path, cores: str, quick: bool) -> None:
-        command = [sys.executable, str(Path(__file__).resolve()), f"--serve={folder}", f"--cores={cores}"]
-        self.process = subprocess.Popen(
-            command + ["--quick"] * quick, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+    def __init__(self, folder: Path, args: argparse.Namespace) -> None:
+        command = [sys.executable, str(Path(__file__).resolve()), f"--serve={folder}", f"--cores={args.cores}"]
+        self.command, self.limit = command + ["--quick"] * args.quick, args.limit
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, **request: Any) -> Any:
         """Returns the answer to a request; raises what went wrong there."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         print(json.dumps(request), file=self.process.stdin, flush=True)
+        if not select.select([self.process.stdout], [], [], self.limit)[0]:
+            self.process.kill()
+            self.start()
+            raise RuntimeError(f"more than {self.limit} s")
         line = self.process.stdout.readline()
         answer = json.loads(line) if line else {"error": "the process ended"}
         if "error" in answer:
@@ -75,10 +94,14 @@ def serve(folder: Path, quick: bool) -> None:
         begin = time.perf_counter()
         try:
             if "case" in request:
-                make = next(iter(qjax_.forms(known[request["case"]]).values()))
-                run = make(known[request["case"]])
+                case = known[request["case"]]
+                form = next(iter(qjax_.forms(case)))
+                qjax_.forms(case)[form](sibling(case)).call()
+                middle = time.perf_counter()
+                run = qjax_.forms(case)[form](case)
                 out = run.call()
-                answer = {"seconds": time.perf_counter() - begin}
+                seconds = time.perf_counter() - middle
+                answer = {"seconds": seconds, "once": middle - begin - seconds}
                 np.savez(request["out"], **run.result(out))
             else:
                 for _ in range(request["calls"]):
@@ -89,10 +112,21 @@ def serve(folder: Path, quick: bool) -> None:
         print(json.dumps(answer), file=replies, flush=True)
 
 
+def sibling(case: Case) -> Case:
+    """Returns another circuit of the same kind and size, whose first call compiles the kernels."""
+    if case.num_iterations:
+        return replace(case, num_iterations=case.num_iterations + 1)
+    if case.num_layers > 1:
+        return replace(case, num_layers=case.num_layers + 1)
+    if case.num_layers:
+        return replace(case, layer=case.layer[:-1])
+    return replace(case, encoding=case.encoding[:-1])
+
+
 def compare(name: str, checkouts: list[Checkout], rounds: int, folder: Path) -> list[str]:
     """Returns the row of a case; the checkouts are before, before again, and after."""
     out = [folder / f"{place}.npz" for place in range(len(checkouts))]
-    first = [c.ask(case=name, out=str(path))["seconds"] for c, path in zip(checkouts, out, strict=True)]
+    first = [c.ask(case=name, out=str(path)) for c, path in zip(checkouts, out, strict=True)]
     results = [dict(np.load(path)) for path in out]
     calls = max(1, int(BLOCK_SECONDS / checkouts[0].ask(calls=2)["seconds"]))
     seconds = np.zeros((rounds + 1, len(checkouts)))
@@ -107,7 +141,7 @@ def compare(name: str, checkouts: list[Checkout], rounds: int, folder: Path) -> 
     if difference(results[2], results[0]) > TOLERANCE:
         word = f"differs by {difference(results[2], results[0]):.1e}"
     medians = [milliseconds(float(np.median(s))) for s in (np.concatenate([before, again]), after)]
-    starts = [f"{min(first[:2]):.2f} s", f"{first[2]:.2f} s"]
+    starts = [f"{answer['seconds']:.2f} s + {max(answer['once'], 0):.1f}" for answer in first[1:]]
     return [name, *medians, f"{ratio:.3f}", f"{low:.3f} to {high:.3f}", *starts, word]
 
 
@@ -117,6 +151,7 @@ def main() -> int:
     parser.add_argument("--only", default=",".join(NAMES), help="words of cases' names, such as W1,n=8")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--cores", choices=("1", "all"), default="1")
+    parser.add_argument("--limit", type=float, default=300.0, help="seconds for one answer; default 300")
     parser.add_argument("--quick", action="store_true", help="small sizes")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -132,8 +167,7 @@ def main() -> int:
     # W7 is about errors, of which the difference of results says enough.
     chosen = [c.name for c in cases(quick=args.quick) if c.workload != "W7"]
     chosen = [name for name in chosen if any(f" {part} " in f" {name} " for part in parts)]
-    folders = [args.before, args.before, ROOT]
-    checkouts = [Checkout(folder, args.cores, args.quick) for folder in folders]
+    checkouts = [Checkout(folder, args) for folder in (args.before, args.before, ROOT)]
     print("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|", flush=True)
     words = set()
     with tempfile.TemporaryDirectory() as folder:
