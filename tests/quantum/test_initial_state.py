@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from bound_circuits import dense_steps, dense_unitary
+from dense_reference import run
 
 from qjax.checks import UserError
 from qjax.quantum import (
@@ -20,6 +22,7 @@ from qjax.quantum import (
     sample,
     state,
     unitary,
+    z_observables,
 )
 from qjax.quantum.engines import memory
 from qjax.quantum.engines.memory import state_bytes
@@ -39,24 +42,79 @@ def values(n: int, reps: int = 2, batch: int = 3) -> tuple[dict[str, np.ndarray]
 
 
 @pytest.mark.parametrize(("n", "reps"), [(1, 2), (3, 2), (3, 40)])  # 40 repetitions are a loop
-def test_a_given_state_goes_through_the_circuits_matrix(n: int, reps: int) -> None:
+def test_the_matrix_is_what_a_circuit_makes_of_given_basis_states(n: int, reps: int) -> None:
     params, inputs, starts = values(n, reps)
     whole = unitary(circuit(n, reps), params, inputs)
     assert whole.shape == (3, 2**n, 2**n)
+    for matrix, row in zip(whole, inputs, strict=True):
+        np.testing.assert_allclose(matrix, dense_unitary(circuit(n, reps), params, row), atol=1e-5)
     np.testing.assert_allclose(whole[1], unitary(circuit(n, reps), params, inputs[1]), atol=1e-5)
-    np.testing.assert_allclose(
-        np.einsum("bij,bkj->bik", whole, whole.conj()), np.stack([np.eye(2**n)] * 3), atol=1e-4
-    )
-    np.testing.assert_allclose(whole[:, :, 0], state(circuit(n, reps), params, inputs), atol=1e-5)
-    found = state(circuit(n, reps), params, inputs, starts)
-    np.testing.assert_allclose(found, np.einsum("bij,bj->bi", whole, starts), atol=1e-5)
-    one_start = state(circuit(n, reps), params, inputs, starts[0])
-    np.testing.assert_allclose(one_start, np.einsum("bij,j->bi", whole, starts[0]), atol=1e-5)
     one_input = state(circuit(n, reps), params, inputs[0], starts)
     np.testing.assert_allclose(one_input, np.einsum("ij,bj->bi", whole[0], starts), atol=1e-5)
     single = state(circuit(n, reps), params, inputs[0], starts[0])
     assert single.shape == (2**n,)
     np.testing.assert_allclose(single, whole[0] @ starts[0], atol=1e-5)
+
+
+SIZES = [(1, 17), (2, 3), (3, 0), (3, 16), (4, 2), (6, 8), (9, 1), (9, 2), (11, 1)]
+
+
+@pytest.mark.parametrize(("n", "batch"), SIZES)
+@pytest.mark.parametrize("is_shared", [False, True], ids=["each", "shared"])
+@pytest.mark.parametrize("is_complex", [False, True], ids=["real", "complex"])
+@pytest.mark.parametrize("gates", ["ry", "rz"])  # real gates, and others
+def test_values_and_cotangents_of_given_states(
+    n: int, batch: int, is_shared: bool, is_complex: bool, gates: str
+) -> None:
+    """Of E = sum c_k <s|U^t Z_k U|s>, linear in s and its conjugate, the gradient is 2 U^t (sum c_k Z_k) U s."""
+    layers = angle_encoding(n, axis="ry") + hardware_efficient(n, 2, rotations=(gates,))
+    rng, dtype = np.random.default_rng(n), np.float32 if n % 2 else np.float64
+    with jax.enable_x64(dtype == np.float64):
+        params = {"ansatz": rng.normal(size=layers.parameter_shapes["ansatz"]).astype(dtype)}
+        inputs = rng.normal(size=(batch, n)).astype(dtype)
+        shape = (2**n,) if is_shared else (batch, 2**n)
+        parts = [rng.normal(size=shape).astype(dtype) for _ in range(1 + is_complex)]  # not normalised
+        weights = rng.normal(size=n).astype(dtype)
+
+        def loss(params: Any, inputs: Any, *parts: Any) -> Any:
+            start = jax.lax.complex(*parts) if is_complex else parts[0]
+            return (expectation(layers, params, inputs, z_observables(n), start) @ weights).sum()
+
+        found = jax.jit(jax.value_and_grad(loss, (0, *range(2, 2 + len(parts)))))
+        assert batch == 0 or "@qjax_" in found.lower(params, inputs, *parts).as_text()
+        value, (of_params, *of_parts) = found(params, inputs, *parts)
+    bits = np.arange(2**n)[:, None] >> np.arange(n)[::-1] & 1
+    diagonal = (1 - 2 * bits) @ weights.astype(np.float64)
+    start = np.broadcast_to(sum(part * unit for part, unit in zip(parts, (1.0, 1j), strict=False)), (batch, 2**n))
+
+    def total(params: Any) -> float:
+        finals = [run(n, dense_steps(layers, params, x), own) for x, own in zip(inputs, start, strict=True)]
+        return sum(float(abs(final) ** 2 @ diagonal) for final in finals)
+
+    gradient = np.zeros((batch, 2**n), complex)
+    for k, (x, own) in enumerate(zip(inputs, start, strict=True)):
+        final = run(n, dense_steps(layers, params, x), own)
+        gradient[k] = 2 * run(n, dense_steps(layers.inverse(), params, x), diagonal * final)
+    rtol = 2e-5 if dtype == np.float32 else 1e-11
+    scale = rtol * max(1.0, np.abs(gradient).max(initial=0.0)) * np.sqrt(2**n)
+    np.testing.assert_allclose(value, total(params), atol=scale * np.sqrt(2**n))
+    wanted = gradient.sum(axis=0) if is_shared else gradient
+    for part, own in zip((wanted.real, wanted.imag), of_parts, strict=False):
+        np.testing.assert_allclose(own, part, atol=scale)
+    step, place = 1e-4, (1, n - 1, 0)
+    ends = [params["ansatz"].astype(np.float64) for _ in range(2)]
+    for end, sign in zip(ends, (1, -1), strict=True):
+        end[place] += sign * step
+    slope = (total({"ansatz": ends[0]}) - total({"ansatz": ends[1]})) / (2 * step)
+    np.testing.assert_allclose(of_params["ansatz"][place], slope, rtol=1e-4, atol=scale * np.sqrt(2**n))
+
+
+def test_a_vmapped_first_state_is_the_batch_of_it() -> None:
+    params, inputs, starts = values(3)
+    one = jax.grad(lambda s, x: expectation(circuit(3), params, x, z_observables(3), s)[1])
+    found = jax.jit(jax.vmap(one))(starts.real.copy(), inputs)
+    rows = [one(start, row) for start, row in zip(starts.real.copy(), inputs, strict=True)]
+    np.testing.assert_allclose(found, np.stack(rows), atol=1e-6)
 
 
 def test_expectation_probabilities_and_samples_start_from_it() -> None:

@@ -320,7 +320,7 @@ def test_it_is_used_where_it_pays() -> None:
         assert is_native(lambda p, x: expectation(large, p, x, z_observables(10)), *own) == expected
     assert not is_native(lambda p, x: by("XLA", measure, p, x), params, inputs)
     start = np.full(8, 8**-0.5, np.complex64)
-    assert not is_native(lambda p, x: measure(p, x, initial_state=start), params, inputs)
+    assert is_native(lambda p, x: measure(p, x, initial_state=start), params, inputs)
 
 
 def test_real_circuits_have_real_code(dtype: Any) -> None:

@@ -172,10 +172,9 @@ def native_pays(platform: str, num_qubits: int, batch: int, num_coefficients: in
     return USE_NATIVE and enough and num_qubits <= MAX_NATIVE_QUBITS and fits
 
 
-def large_pays(platform: str, num_qubits: int, batch: int) -> bool:
+def large_pays(num_qubits: int) -> bool:
     """Returns whether native code goes over large states pass by pass, where it does not hold whole ones."""
-    possible = platform == "cuda" or batch == 1
-    return USE_NATIVE and possible and MIN_LARGE_QUBITS <= num_qubits <= MAX_LARGE_QUBITS
+    return USE_NATIVE and MIN_LARGE_QUBITS <= num_qubits <= MAX_LARGE_QUBITS
 
 
 def coset_bits(platform: str, num_qubits: int) -> tuple[int, int]:

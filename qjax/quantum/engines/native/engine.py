@@ -2,14 +2,17 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from qjax.quantum.compile.relabelling import Frame
 from qjax.quantum.engines import choices
 from qjax.quantum.engines.base import Description, Engine, Task, Work, nothing_saved
-from qjax.quantum.engines.choices import large_pays, native_keeps, native_pays
+from qjax.quantum.engines.choices import MAX_SAVED_BYTES, large_pays, native_keeps, native_pays
+from qjax.quantum.engines.memory import state_bytes
 from qjax.quantum.engines.native.cuda import device
 from qjax.quantum.engines.native.ir.jit import is_available
 from qjax.quantum.engines.native.large import large_of
@@ -32,7 +35,7 @@ def _no_code(task: Task) -> str:
         return "it needs llvmlite, and a 64-bit POSIX system"
     if task.platform == "cuda" and device.gpu() is None:
         return "it needs an NVIDIA GPU of compute capability 7.0 or later, and the driver of CUDA 12 or later"
-    return "a first state is given" if task.given else ""
+    return "a first state is given" if task.given and task.platform == "cuda" else ""
 
 
 def _description(words: str, table: Table, task: Task, passes: int) -> Description:
@@ -90,19 +93,23 @@ class WholeStates(Engine):
 
     def forward(self, task: Task, operands: Sequence[Array], rows: int) -> tuple[tuple[Array, ...], Array]:
         native = self._native(task)
-        return native.run(*coefficients(native.table.level, task.values(operands)), rows > 0)
+        numbers = coefficients(native.table.level, task.values(operands))
+        return native.run(*numbers, rows > 0, task.first_state(operands))
 
     def backward(
         self, task: Task, operands: Sequence[Array], saved: Array, cotangents: Sequence[Array], per_example: bool
     ) -> tuple[Array, ...]:
         task, operands = task.widened(operands) if per_example else (task, tuple(operands))
         native = self._native(task)
-        numbers, pull = jax.vjp(lambda *xs: coefficients(native.table.level, task.values(xs)), *operands)
-        return tuple(pull(native.pull_back(*numbers, saved, cotangents)))
+        first = task.first_state(operands)
+        angles = operands[: len(operands) - len(first)]
+        numbers, pull = jax.vjp(lambda *xs: coefficients(native.table.level, task.values(xs)), *angles)
+        of_shared, of_own, *of_first = native.pull_back(*numbers, saved, cotangents, first)
+        return *pull((of_shared, of_own)), *of_first
 
     def _plan(self, task: Task) -> Native | None:
         readout: Any = task.readout  # a protocol has no hash for mypy
-        return native_of(task.circuit, readout, task.batched, task.batch, task.dtype, task.platform)
+        return native_of(task.circuit, readout, task.batched, task.batch, task.dtype, task.platform, task.given)
 
     def _native(self, task: Task) -> Native:
         found = self._plan(task)
@@ -110,8 +117,31 @@ class WholeStates(Engine):
         return found
 
 
+def _one(task: Task) -> Task:
+    """Returns the task of one example of those that large states on a CPU take one after the other."""
+    return replace(task, batched=frozenset(), batch=1) if task.platform == "cpu" else task
+
+
+def _each(arrays: Sequence[Array]) -> dict[int, Array]:
+    """Returns by its place each array that differs between examples, as `[batch, ..., 1]`."""
+    return {k: jnp.moveaxis(x, -1, 0)[..., None] for k, x in enumerate(arrays) if x.shape[-1] > 1}
+
+
+def _joined(arrays: Sequence[Array], each: dict[int, Array]) -> tuple[Array, ...]:
+    """Returns the arrays of one example, given its part of `_each`."""
+    return tuple(each.get(k, x) for k, x in enumerate(arrays))
+
+
+def _batch_last(array: Array) -> Array:
+    """Returns `[batch, ..., 1]` as `[..., batch]`."""
+    return jnp.moveaxis(array[..., 0], 0, -1)
+
+
 class LargeStates(Engine):
-    """Native code that goes over large states pass by pass, a part that fits the cache after the other."""
+    """Native code that goes over large states pass by pass, a part that fits the cache after the other.
+
+    A CPU takes one example after the other: its threads share the parts of one state.
+    """
 
     name = "native, large states"
 
@@ -119,24 +149,32 @@ class LargeStates(Engine):
         missing = _no_code(task)
         if missing:
             return missing
-        if not large_pays(task.platform, task.num_qubits, task.batch):
-            return f"a batch of {task.batch} with {task.num_qubits} qubits does not suit it"
-        found = self._plan(task)
+        if not large_pays(task.num_qubits):
+            return f"{task.num_qubits} qubits do not suit it"
+        found = self._plan(_one(task))
         return "" if found is not None and found.pays else "the circuit has a gate that it lacks"
 
     def bytes_held(self, task: Task, gradient: bool) -> int:
-        return self._large(task).bytes_held(gradient)
+        held = self._large(_one(task)).bytes_held(gradient)
+        saved = self.rows_saved(task) if gradient and _one(task) != task else 0
+        return held + saved * task.batch * task.dtype.itemsize
 
     def describe(self, task: Task) -> Description:
-        large = self._large(task)
-        return _description(large.words, large.table, task, len(large.passes))
+        large = self._large(_one(task))
+        words = large.words + ", one example after the other" * (_one(task) != task)
+        return _description(words, large.table, task, len(large.passes))
 
     def rows_saved(self, task: Task) -> int:
-        return self._large(task).table.num_kept
+        kept = _one(task) == task or state_bytes(task.num_qubits, task.batch, task.dtype) <= MAX_SAVED_BYTES
+        return self._large(_one(task)).table.num_kept if kept else 0
 
     def forward(self, task: Task, operands: Sequence[Array], rows: int) -> tuple[tuple[Array, ...], Array]:
+        one = _one(task)
+        if one != task:
+            results, saved = jax.lax.map(lambda each: self.forward(one, _joined(operands, each), rows), _each(operands))
+            return tuple(map(_batch_last, results)), _batch_last(saved)
         large, values = self._large(task), task.values(operands)
-        made = large.begin(values), *coefficients(large.table.level, values)
+        made = large.begin(values, task.first_state(operands)), *coefficients(large.table.level, values)
         results, final = large.run_and_read(task.readout, *made, rows > 0)
         return results, nothing_saved(task.batch, task.dtype) if final is None or not rows else final
 
@@ -144,11 +182,14 @@ class LargeStates(Engine):
         self, task: Task, operands: Sequence[Array], saved: Array, cotangents: Sequence[Array], per_example: bool
     ) -> tuple[Array, ...]:
         task, operands = task.widened(operands) if per_example else (task, tuple(operands))
+        one = _one(task)
+        if one != task:
+            return self._backward_each(one, operands, (saved, *cotangents))
         large = self._large(task)
 
         def numbers(*operands: Array) -> Any:
             values = task.values(operands)
-            return large.begin(values), coefficients(large.table.level, values)
+            return large.begin(values, task.first_state(operands)), coefficients(large.table.level, values)
 
         (tensors, made), pull = jax.vjp(numbers, *operands)
         final = saved if saved.shape[0] else large.run(tensors, *made)
@@ -156,8 +197,22 @@ class LargeStates(Engine):
         first, *sums = large.pull_back_read(task.readout, with_batch(final, task.batch), known, *made)
         return tuple(pull((large.pull_back_first(tensors, first), tuple(sums))))
 
+    def _backward_each(
+        self, one: Task, operands: tuple[Array, ...], more: tuple[Array, ...]
+    ) -> tuple[Array, ...]:
+        """Returns what `backward` does, an example after the other, in whose order the sums over them are taken."""
+
+        def step(sums: dict[int, Array], each: Any) -> Any:
+            saved, *cotangents = _joined(more, each[1])
+            found = self.backward(one, _joined(operands, each[0]), saved, cotangents, False)
+            return {k: total + found[k] for k, total in sums.items()}, {k: found[k] for k in each[0]}
+
+        zeros = {k: jnp.zeros_like(x) for k, x in enumerate(operands) if x.shape[-1] == 1}
+        sums, parts = jax.lax.scan(step, zeros, (_each(operands), _each(more)))
+        return tuple(sums[k] if k in sums else _batch_last(parts[k]) for k in range(len(operands)))
+
     def _plan(self, task: Task) -> Large | None:
-        return large_of(task.circuit, task.batched, task.batch, task.dtype, task.platform)
+        return large_of(task.circuit, task.batched, task.batch, task.dtype, task.platform, task.given)
 
     def _large(self, task: Task) -> Large:
         found = self._plan(task)

@@ -16,9 +16,9 @@ from qjax.quantum.engines.native.table.entries import large_table_of
 
 @lru_cache(maxsize=MAX_KEPT_PLANS)
 def large_of(
-    circuit: Circuit, batched: frozenset[str], batch: int, dtype: np.dtype[Any], platform: str
+    circuit: Circuit, batched: frozenset[str], batch: int, dtype: np.dtype[Any], platform: str, given: int = 0
 ) -> Large | None:
-    """Returns the simulation of a circuit on |0...0>, pass by pass; None where it can't be.
+    """Returns the simulation of a circuit, pass by pass; None where it can't be.
 
     Args:
       circuit: what to run.
@@ -26,7 +26,9 @@ def large_of(
       batch: number of examples.
       dtype: real dtype, as NumPy has it.
       platform: 'cpu' or 'cuda'.
+      given: arrays that hold the first states, see `Native.run`; 0 for |0...0>.
     """
-    table = large_table_of(circuit, batched, platform == "cuda") if is_available() else None
+    usable = is_available() and (platform == "cpu" or not given)
+    table = large_table_of(circuit, batched, platform == "cuda", given) if usable else None
     kind = {"cpu": LargeOnCpu, "cuda": LargeOnGpu}[platform]
     return None if table is None else kind(table, batch, dtype)

@@ -46,7 +46,7 @@ class Large(ABC):
     @property
     def pays(self) -> bool:
         """Whether each gate can be done here in some part, and the table is not too long to be written out."""
-        is_short = sum(self.table.level.counts) <= MAX_NATIVE_COEFFICIENTS and len(self.table.gates_back) > 0
+        is_short = sum(self.table.level.counts) <= MAX_NATIVE_COEFFICIENTS
         if not (is_short and self.has_code):
             return False
         try:
@@ -127,17 +127,21 @@ class Large(ABC):
     def _first_plan(self) -> Plan:
         return make_plan(Program(self.num_qubits, self.table.start, ()))
 
-    def begin(self, values: Values) -> Any:
-        """Returns the tensors of the first states; see `first_states`."""
-        return self._first_plan.start_tensors(values)
+    def begin(self, values: Values, first: Sequence[Array] = ()) -> Any:
+        """Returns the tensors of the first states: two halves, or `first` where they are given; see `Native.run`."""
+        return first if self.table.start is None else self._first_plan.start_tensors(values)
 
     def first_states(self, tensors: Any) -> Array:
         """Returns the first states, `[parts * 2**n, batch]`."""
+        if self.table.start is None:
+            return self.table.first_states(tensors, self.batch)
         made = self._first_plan.prepare(tensors)
         return self._wide(made, self._first_plan.before)
 
     def pull_back_first(self, tensors: Any, cotangent: Array) -> Any:
         """Returns the cotangents of the tensors, given that of the first states."""
+        if self.table.start is None:
+            return jax.vjp(self.first_states, tensors)[1](cotangent)[0]
         plan = self._first_plan
         if plan.before.place is None and self.table.is_complex:
             cotangent = cotangent[: 2**self.num_qubits]

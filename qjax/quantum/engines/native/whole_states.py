@@ -71,10 +71,15 @@ class Native:
         Args:
           gradient: whether the reverse pass follows; then coefficients have cotangents, and final states may be kept.
         """
-        rows = (self.table.level.counts[1] + self._num_values) * (1 + gradient)
+        rows = (self.table.level.counts[1] + self._num_values + self.num_given) * (1 + gradient)
         if gradient and native_keeps(self.table.num_qubits, self.batch, self.dtype, self.table.work):
             rows += self.table.num_kept
         return rows * self.batch * self.dtype.itemsize + self._scratch_bytes(gradient)
+
+    @property
+    def num_given(self) -> int:
+        """Rows of the first states that are given; 0 where all are |0...0>."""
+        return self.table.num_kept if self.table.big_endian else 0
 
     @property
     def words(self) -> str:
@@ -89,42 +94,55 @@ class Native:
         threads = f"{count} thread{'s' * (count > 1)}"
         return f"{words} amplitudes; {self._num_lanes} examples at a time, {threads}"
 
-    def run(self, shared: Array, own: Array, keep: bool = False) -> tuple[tuple[Array, ...], Array]:
+    def run(
+        self, shared: Array, own: Array, keep: bool = False, first: Sequence[Array] = ()
+    ) -> tuple[tuple[Array, ...], Array]:
         """Returns what is read, each `[..., batch]`, and the final states as `pull_back` wants them.
 
         Args:
           shared: coefficients that all examples share, `[num_shared, 1]`.
           own: the others, `[num_own, batch]`.
           keep: whether the final states are wanted; else there are none, `[0, batch]`.
+          first: real parts of the first states, and imaginary ones, each `[2**n, 1 or batch]`; () for |0...0>.
         """
-        values, kept = self._values(shared, own, keep)
+        values, kept = self._values(shared, own, self._begin(first), keep)
         return self._finish(values), kept
 
-    def pull_back(self, shared: Array, own: Array, kept: Array, cotangents: Sequence[Array]) -> tuple[Array, Array]:
-        """Returns the cotangents of the coefficients, given those of what is read; see `run`."""
+    def pull_back(
+        self, shared: Array, own: Array, kept: Array, cotangents: Sequence[Array], first: Sequence[Array] = ()
+    ) -> tuple[Array, ...]:
+        """Returns the cotangents of coefficients and first states, given those of what is read; see `run`."""
+        begin, pull = jax.vjp(self._begin, first)
         known = tuple(with_batch(x, self.batch) for x in cotangents)
         if self._strings is not None:
             values = combined(self._strings[1].T, known[0])
         elif isinstance(self.readout, StateReadout):
             values = jnp.concatenate(known)
         else:
-            (values,) = jax.vjp(self._finish, self._values(shared, own, False)[0])[1](known)
-        kept, count, of_each = with_batch(kept, self.batch), shared.shape[0], (own.shape[0], self.batch)
+            (values,) = jax.vjp(self._finish, self._values(shared, own, begin, False)[0])[1](known)
+        kept, count = with_batch(kept, self.batch), shared.shape[0]
+        is_kept = kept.shape[0] > 0
         if self.platform == "cpu":
-            shapes = [(count, 1), of_each, self._scratch_shape(True)]
-            found = self._call(True, shapes, shared, own, kept, values)
-            return found[0], found[1]
+            shapes = [(count, 1), own.shape, begin.shape, self._scratch_shape(True)]
+            states = kept if is_kept else begin
+            of_shared, of_own, of_begin, _ = self._call(True, is_kept, shapes, shared, own, states, values)
+            return of_shared, of_own, *pull(of_begin)[0]
         rows, blocks = self.table.num_shared, self._num_sums
-        shapes = [(rows, blocks), of_each, (self._num_scaled, blocks), self._scratch_shape(True)]
-        of_shared, of_own, of_scaled, _ = self._call(True, shapes, shared, own, kept, values)
+        shapes = [(rows, blocks), own.shape, (self._num_scaled, blocks), self._scratch_shape(True)]
+        of_shared, of_own, of_scaled, _ = self._call(True, is_kept, shapes, shared, own, kept, values)
         facts = self.table.with_constants(shared), self._pieces[1].firsts, self.table.is_complex
         return scaled_gates.all_cotangents(of_shared, of_scaled, *facts)[:count], of_own
 
-    def _values(self, shared: Array, own: Array, keep: bool) -> tuple[Array, Array]:
+    def _begin(self, first: Sequence[Array]) -> Array:
+        """Returns the rows of the first states; none where these are |0...0>."""
+        return self.table.first_states(first, self.batch) if first else jnp.zeros((0, self.batch), self.dtype)
+
+    def _values(self, shared: Array, own: Array, begin: Array, keep: bool) -> tuple[Array, Array]:
         """Returns strings of I and Z, or real and then imaginary parts of the amplitudes, and what is kept."""
         of_kept = self.table.num_kept if keep else 0, self.batch
         shapes = [(self._num_values, self.batch), of_kept, self._scratch_shape(False)]
-        values, kept, _ = self._call(False, shapes, shared, own)
+        more = [begin] if self.platform == "cpu" else []
+        values, kept, _ = self._call(False, keep, shapes, shared, own, *more)
         return values, kept
 
     def _finish(self, values: Array) -> tuple[Array, ...]:
@@ -133,9 +151,11 @@ class Native:
             return (combined(self._strings[1], values),)
         return self.readout(lax.complex(*jnp.split(values, 2)))
 
-    def _call(self, backward: bool, shapes: Sequence[Any], shared: Array, own: Array, *more: Array) -> list[Array]:
+    def _call(
+        self, backward: bool, kept: bool, shapes: Sequence[Any], shared: Array, own: Array, *more: Array
+    ) -> list[Array]:
         results = [jax.ShapeDtypeStruct(shape, self.dtype) for shape in shapes]  # type: ignore[no-untyped-call]
-        kept, table = bool((more[0] if backward else results[1]).shape[0]), self.table
+        table = self.table
         if self.platform == "cpu":
             gates = table.makers if backward and kept else self._gates
             name = target(self.dtype, backward, table.is_complex, "cpu", wide=self._is_wide)
@@ -283,8 +303,9 @@ def native_of(
     batch: int,
     dtype: np.dtype[Any],
     platform: str = "cpu",
+    given: int = 0,
 ) -> Native | None:
-    """Returns the simulation of a circuit on |0...0> by the native code; None where it can't be.
+    """Returns the simulation of a circuit by the native code; None where it can't be.
 
     Args:
       circuit: what to run.
@@ -293,7 +314,8 @@ def native_of(
       batch: number of examples.
       dtype: real dtype, as NumPy has it.
       platform: 'cpu' or 'cuda'.
+      given: arrays that hold the first states, see `run`; 0 for |0...0>.
     """
-    usable = is_available() and (platform == "cpu" or device.gpu() is not None)
-    table = table_of(circuit, batched, platform == "cpu") if usable else None
+    usable = is_available() and (platform == "cpu" or (device.gpu() is not None and not given))
+    table = table_of(circuit, batched, platform == "cpu", given) if usable else None
     return None if table is None else Native(table, readout, batch, dtype, platform)

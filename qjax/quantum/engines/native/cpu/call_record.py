@@ -32,8 +32,10 @@ class Job(IntEnum):
     VALUES = auto()  # results of the forward pass, or their cotangents
     SHARED_SUMS = auto()
     OWN_SUMS = auto()
-    KEPT = auto()  # final states
-    NUM_KEPT = auto()  # rows of it
+    BEGIN = auto()  # states that come before the gates
+    NUM_BEGIN = auto()  # rows of it, 0 where they are |0...0>
+    END = auto()  # states that come last; of the reverse pass, cotangents of the first ones
+    NUM_END = auto()  # rows of it, 0 where they are not wanted
     SCRATCH = auto()
     ROOM = auto()
     QUBITS = auto()

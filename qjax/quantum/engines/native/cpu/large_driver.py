@@ -3,9 +3,10 @@
 Operands: the entries of all passes, int32 `[entries, ENTRY]`; for each pass the first of them and their number, int32
 `[passes, 2]`, the bits below its pivots, `[passes, k]`, and the rows of its first coset whose numbers are multiples
 of the places in a vector, `[passes, .]`; the coefficients, which all examples share; then the two halves whose
-product the first state is, `[parts, rows]`, or, for the reverse pass, the states after all gates, an array
-`[batch, parts * 2**n]`, and their cotangents; the `LargeFacts`. Results: the states, of the reverse pass as they were
-before all gates, with their cotangents and the sums of the coefficients; and room to work in.
+product the first state is, `[parts, rows]`, or the first states, `[batch, parts * 2**n]`, and nothing; for the
+reverse pass the states after all gates, an array like that, and their cotangents; the `LargeFacts`. Results: the
+states, of the reverse pass as they were before all gates, with their cotangents and the sums of the coefficients; and
+room to work in.
 
 A share is cosets at equal distances, with room and sums of its own, whichever thread does it: no result depends on
 which thread was quicker.
@@ -281,20 +282,25 @@ class Worker:
         if self.driver.is_backward:
             moved = [(room.tile, LargeJob.STATE, LargeJob.NEW_STATE)]
             moved.append((room.cotangent, LargeJob.COTANGENT, LargeJob.NEW_COTANGENT))
-            for own, old, new in moved:
-                source = b.select(self.begins, code.load_pointer(self.job, old), code.load_pointer(self.job, new))
-                self._move(own, b.gep(source, [start]), first, size, load=True)
+            self._fetch(moved, start, first, size)
         else:
-            moved = [(room.tile, LargeJob.NEW_STATE, LargeJob.NEW_STATE)]
-            with b.if_else(self.begins) as (begin, go_on):
+            moved = [(room.tile, LargeJob.HIGH, LargeJob.NEW_STATE)]
+            is_made = b.icmp_signed(">=", self._get(LargeJob.LOW_QUBITS), int64(0))
+            with b.if_else(b.and_(self.begins, is_made)) as (begin, go_on):
                 with begin:
                     self._make(room.tile, first)
                 with go_on:
-                    state = b.gep(code.load_pointer(self.job, LargeJob.NEW_STATE), [start])
-                    self._move(room.tile, state, first, size, load=True)
+                    self._fetch(moved, start, first, size)
         self._follow(entries, count, b.or_(b.shl(first, int32(1)), int32(1)))
         for own, _, new in moved:
             self._move(own, b.gep(code.load_pointer(self.job, new), [start]), first, size, load=False)
+
+    def _fetch(self, moved: Sequence[Any], start: Value, first: Value, size: Value) -> None:
+        """Gets the coset from what was before the first pass, or from what the pass before has made."""
+        b = self.code.builder
+        for tile, old, new in moved:
+            source = b.select(self.begins, *(self.code.load_pointer(self.job, place) for place in (old, new)))
+            self._move(tile, b.gep(source, [start]), first, size, load=True)
 
     def _make(self, tile: Value, first: Value) -> None:
         """Makes the coset of the first state, a product of two halves."""

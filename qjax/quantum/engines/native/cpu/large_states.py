@@ -26,7 +26,7 @@ class LargeOnCpu(Large):
 
     @property
     def has_code(self) -> bool:
-        return not self.table.level.counts[1] and self.num_coset_bits > 2 * self._low
+        return self.batch == 1 and self.num_coset_bits > 2 * self._low
 
     @property
     def num_coset_bits(self) -> int:
@@ -45,8 +45,11 @@ class LargeOnCpu(Large):
     def run(self, tensors: Any, shared: Array, own: Array) -> Array:
         operands, parts = self._operands(False, shared), 1 + self.table.is_complex
         results = [self.shaped(self.batch, parts << self.num_qubits), self._room(False, len(operands[4]))]
-        halves = [jnp.pad(half[..., 0], ((0, parts - half.shape[0]), (0, 0))) for half in tensors]
-        return self._call(False, results, operands, *halves)[0].T
+        if self.table.start is None:
+            first = [self.first_states(tensors).T, jnp.zeros(0, self.dtype)]
+        else:
+            first = [jnp.pad(half[..., 0], ((0, parts - half.shape[0]), (0, 0))) for half in tensors]
+        return self._call(False, results, operands, *first)[0].T
 
     def pull_back(self, states: Array, cotangent: Array, shared: Array, own: Array) -> tuple[Array, Array, Array]:
         each, operands = states.T, self._operands(True, shared)
@@ -88,7 +91,7 @@ class LargeOnCpu(Large):
 
     def _call(self, backward: bool, results: Sequence[Any], operands: Sequence[Any], *states: Array) -> list[Array]:
         facts = self._facts(len(self.passes), len(operands[4]), backward)
-        facts[LargeFacts.LOW_QUBITS] = 0 if backward else states[1].shape[-1].bit_length() - 1
+        facts[LargeFacts.LOW_QUBITS] = 0 if backward else states[1].shape[-1].bit_length() - 1  # -1 without halves
         name = target(self.dtype, backward, self.table.is_complex, "cpu", large=True)
         return list(jax.ffi.ffi_call(name, results)(*operands, *states, facts))
 

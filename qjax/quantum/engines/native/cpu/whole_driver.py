@@ -4,18 +4,21 @@ A share is tiles at equal distances, whichever thread does it, and has sums of i
 thread was quicker.
 
 Operands, for the forward pass: the plan, int32 (below); what all examples share, `[., 1]`, and what each has,
-`[., batch]`, angles and then coefficients. Results: the values read, `[., batch]`; the final states,
-`[parts * rows, batch]`, or `[0, batch]` where these are not kept; and room to work in. For the reverse pass what was
-kept and the cotangents of the values follow the operands, and the results are the cotangents of what is shared and of
-what each example has, and room to work in.
+`[., batch]`, angles and then coefficients; the first states, `[parts * rows, batch]`, or `[0, batch]` for |0...0>.
+Results: the values read, `[., batch]`; the final states, like the first ones, or `[0, batch]` where these are not
+kept; and room to work in. For the reverse pass the cotangents of the values follow the operands, and the results are
+the cotangents of what is shared, of what each example has, and of the first states, or `[0, batch]` where these are
+not wanted; and room to work in.
 
 The plan is one array, as XLA spends time on each: the `Facts`; the table of the gates, `[gates, ENTRY]`; the table
 for the way back; the rows to read; the recipes of the gates that all examples share; constants of float64, from
 which those of each example are made; and what is said of rotations and of their phases (`shared_layers.py`). Where
-states were kept, the first table of the reverse pass has those entries alone that make coefficients.
+the final states were kept, the reverse pass has them in place of the first ones, and its first table has those
+entries alone that make coefficients.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -51,6 +54,9 @@ from qjax.quantum.engines.native.ir.xla_call import (
     answer_version,
 )
 from qjax.quantum.engines.native.table.layout import ENTRY, GIVENS, KIND, PLACES, RECORD_SHIFT, VECTOR_SHIFT, Facts
+
+# Operands behind the plan, and their lengths.
+_GIVEN = ((Job.SHARED, Job.NUM_SHARED), (Job.OWN, Job.NUM_OWN), (Job.BEGIN, Job.NUM_BEGIN))
 
 
 class Driver:
@@ -129,7 +135,7 @@ class Driver:
         def length(index: int, array: Value = arguments) -> Value:
             return code.load_int64(code.load_pointer(code.load_pointer(array, index), BUFFER_SHAPE), 0)
 
-        for index, (place, count) in enumerate(((Job.SHARED, Job.NUM_SHARED), (Job.OWN, Job.NUM_OWN)), 1):
+        for index, (place, count) in enumerate(_GIVEN, 1):
             code.store_int64(data(arguments, index), job, place)
             code.store_int64(length(index), job, count)
         plan = code.load_pointer(code.load_pointer(arguments, 0), BUFFER_DATA)
@@ -138,14 +144,12 @@ class Driver:
             if fact in PLACES:
                 value = code.builder.add(data(arguments, 0), code.builder.shl(value, int64(2)))
             code.store_int64(value, job, Job[fact.name])
+        names = (Job.SHARED_SUMS, Job.OWN_SUMS) if self.backward else (Job.VALUES,)
+        for index, place in enumerate((*names, Job.END, Job.SCRATCH)):
+            code.store_int64(data(results, index), job, place)
+        code.store_int64(length(len(names), results), job, Job.NUM_END)
         if self.backward:
-            kept, values, sums = (arguments, 3), data(arguments, 4), [data(results, 0), data(results, 1)]
-        else:
-            kept, values, sums = (results, 1), data(results, 0), [int64(0), int64(0)]
-        last = (values, *sums, data(results, 2), data(*kept), length(kept[1], kept[0]))
-        names = (Job.VALUES, Job.SHARED_SUMS, Job.OWN_SUMS, Job.SCRATCH, Job.KEPT, Job.NUM_KEPT)
-        for value, place in zip(last, names, strict=True):
-            code.store_int64(value, job, place)
+            code.store_int64(data(arguments, 4), job, Job.VALUES)
         for place in (Job.NEXT, Job.DONE):
             code.store_int64(int64(0), job, place)
         workers = code.load_int64(job, Job.WORKERS)
@@ -259,32 +263,37 @@ class _Worker:
         if self.driver.backward:
             self._clear(room.sums, self.own_offset, room.starts[-1])
         code.store_rows(room.tile, [int64(0)], [(code.one, code.zero if code.is_complex else None)])
+        with self._rows_of(Job.BEGIN, Job.NUM_BEGIN) as (begin, place, row):
+            code.store_rows(room.tile, [place], [self._take(lanes, begin, row, room.rows)])
         gates = code.load_pointer(self.job, Job.GATES), self._get(Job.NUM_GATES)
         after = [[room.coefficients], [room.rotations, room.tables]]
         self._follow(*gates, self.driver.apply, [room.tile], after, False)
-        self._keep(lanes)
         if not self.driver.backward:
+            self._put_out(lanes, room.tile)
             self._read(lanes)
             return
         self._read_back(lanes)
         gates = code.load_pointer(self.job, Job.GATES_BACK), self._get(Job.NUM_GATES_BACK)
         after = [[room.coefficients, room.sums], [room.rotations, room.tables, room.rotation_sums]]
         self._follow(*gates, self.driver.undo, [room.tile, room.cotangent], after, True)
+        self._put_out(lanes, room.cotangent)
         sums = code.load_pointer(self.job, Job.OWN_SUMS)
         with code.loop(self._get(Job.NUM_OWN)) as loop:
             place = b.add(self.own_offset, b.shl(loop.index, int64(VECTOR_SHIFT)))
             lanes.put(code.load(room.sums, place), sums, loop.index)
 
-    def _keep(self, lanes: Lanes) -> None:
-        """Puts the final states where they are kept, or gets them from there."""
-        code, b, room = self.code, self.code.builder, self.room
-        kept, count = code.load_pointer(self.job, Job.KEPT), self._get(Job.NUM_KEPT)
-        with b.if_then(b.icmp_signed("!=", count, int64(0))), code.loop(room.rows) as loop:
-            place, half = b.shl(loop.index, code.row_shift), room.rows
-            if self.driver.backward:
-                code.store_rows(room.tile, [place], [self._take(lanes, kept, loop.index, half)])
-            else:
-                self._put(lanes, code.load_rows(room.tile, [place])[0], kept, loop.index, half)
+    def _put_out(self, lanes: Lanes, tile: Value) -> None:
+        """Puts states, or their cotangents, where they are wanted."""
+        with self._rows_of(Job.END, Job.NUM_END) as (end, place, row):
+            self._put(lanes, self.code.load_rows(tile, [place])[0], end, row, self.room.rows)
+
+    @contextmanager
+    def _rows_of(self, array: Job, count: Job) -> Iterator[tuple[Value, Value, Value]]:
+        """Does the body for each row of a tile where there is such an array: given it, the row's place and number."""
+        code, b = self.code, self.code.builder
+        there = b.icmp_signed("!=", self._get(count), int64(0))
+        with b.if_then(there), code.loop(self.room.rows) as loop:
+            yield code.load_pointer(self.job, array), b.shl(loop.index, code.row_shift), loop.index
 
     def _take(self, lanes: Lanes, array: Value, index: Value, half: Value) -> Complex:
         """Returns a row of amplitudes from an array whose second half has the imaginary parts."""

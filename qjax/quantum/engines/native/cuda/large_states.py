@@ -35,7 +35,8 @@ class LargeOnGpu(Large):
 
     @property
     def has_code(self) -> bool:
-        return self.dtype.itemsize == 4 and device.gpu() is not None and self.num_coset_bits >= LOW_BITS + 3
+        possible = len(self.table.gates_back) > 0 and self.dtype.itemsize == 4 and device.gpu() is not None
+        return possible and self.num_coset_bits >= LOW_BITS + 3
 
     @cached_property
     def num_coset_bits(self) -> int:

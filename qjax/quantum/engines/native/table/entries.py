@@ -11,7 +11,7 @@ import numpy as np
 
 from qjax.quantum.circuits.circuit import Circuit
 from qjax.quantum.circuits.operation import Operation
-from qjax.quantum.compile.compiler import MAX_KEPT_PLANS, Blocks, compile_circuit
+from qjax.quantum.compile.compiler import MAX_KEPT_PLANS, Blocks, Program, compile_circuit
 from qjax.quantum.compile.relabelling import Frame, pivots
 from qjax.quantum.compile.stages import ProductState
 from qjax.quantum.engines.native.table.factor_recipes import recipe_of
@@ -60,15 +60,17 @@ class Table:
       num_qubits: n.
       level: all gates, and what their coefficients are made from.
       is_complex: whether the amplitudes are.
+      big_endian: whether the rows are in the order of the basis at first, as those of a given state are.
     """
 
     num_qubits: int
     level: Level
     is_complex: bool
+    big_endian: bool = False
 
     @cached_property
     def _laid_out(self) -> "_Entries":
-        return _Entries(self.num_qubits, self.level)
+        return _Entries(self.num_qubits, self.level, self.big_endian)
 
     @property
     def frame(self) -> Frame:
@@ -93,6 +95,16 @@ class Table:
     def num_kept(self) -> int:
         """Number of rows of final states: all real parts, then all imaginary ones, where there are any."""
         return (1 + self.is_complex) << self.num_qubits
+
+    def first_states(self, given: Sequence[Array], batch: int) -> Array:
+        """Returns the rows of the first states, `[num_kept, batch]`.
+
+        Args:
+          given: their real parts, and their imaginary ones where they have any, each `[2**n, 1 or batch]`.
+          batch: number of examples.
+        """
+        none = [jnp.zeros_like(given[0])] * (1 + self.is_complex - len(given))
+        return jnp.concatenate([jnp.broadcast_to(x, (len(x), batch)) for x in (*given, *none)])
 
     @property
     def num_made(self) -> int:
@@ -147,36 +159,42 @@ class Table:
 
 
 @lru_cache(maxsize=MAX_KEPT_PLANS)
-def table_of(circuit: Circuit, batched: frozenset[str], composes: bool = True) -> Table | None:
-    """Returns the table of a circuit on |0...0>; None where the native code lacks something that it needs.
+def table_of(circuit: Circuit, batched: frozenset[str], composes: bool = True, given: int = 0) -> Table | None:
+    """Returns the table of a circuit; None where the native code lacks something that it needs.
 
     Args:
       circuit: what to run.
       batched: names of the parameters that differ between examples, and 'inputs' where these do.
       composes: whether the native code makes the coefficients that all examples share, which that of a GPU does not.
+      given: arrays that hold the first state: its real parts, and its imaginary ones; 0 for |0...0>.
     """
-    program = compile_circuit(circuit, True, Blocks(1, take_permutations=False, num_all=circuit.num_qubits))
+    program = _program(circuit, given)
     try:
-        is_real = program.start is not None and all(part.is_real for part in (program.start, *program.stages))
-        rules = Rules(Blocks(batched=batched), composes=composes)
-        return Table(circuit.num_qubits, level_of(program, rules), not is_real)
+        level = level_of(program, Rules(Blocks(batched=batched), composes=composes))
+        return Table(circuit.num_qubits, level, _is_complex(program, given), big_endian=given > 0)
     except Unsupported:
         return None
 
 
+def _program(circuit: Circuit, given: int) -> Program:
+    blocks = Blocks(1, take_permutations=False, num_all=circuit.num_qubits)
+    return compile_circuit(circuit, not given, blocks)
+
+
+def _is_complex(program: Program, given: int) -> bool:
+    start = () if program.start is None else (program.start,)
+    return given == 2 or not all(part.is_real for part in (*start, *program.stages))
+
+
 @dataclass(frozen=True, eq=False)
 class LargeTable(Table):
-    """The same for a state that is given: gates alone, and the rows are in the order of the basis at first.
+    """The same of gates alone: the rows are in the order of the basis at first.
 
     Attributes:
-      start: the first state, which JAX makes.
+      start: the first state, whose halves JAX makes; None where it is given.
     """
 
-    start: ProductState
-
-    @cached_property
-    def _laid_out(self) -> "_Entries":
-        return _Entries(self.num_qubits, self.level, big_endian=True)
+    start: ProductState | None = None
 
     @property
     def moves(self) -> tuple[Operation, ...]:
@@ -185,20 +203,21 @@ class LargeTable(Table):
 
 
 @lru_cache(maxsize=MAX_KEPT_PLANS)
-def large_table_of(circuit: Circuit, batched: frozenset[str], with_controls: bool = True) -> LargeTable | None:
+def large_table_of(
+    circuit: Circuit, batched: frozenset[str], with_controls: bool = True, given: int = 0
+) -> LargeTable | None:
     """Returns the table of a circuit on large states; None where the native code lacks something.
 
     Args:
       circuit: see `table_of`.
       batched: likewise.
       with_controls: whether gates under controls stay what they are; else they become wider matrices.
+      given: see `table_of`.
     """
-    program = compile_circuit(circuit, True, Blocks(1, take_permutations=False, num_all=circuit.num_qubits))
-    assert program.start is not None
+    program = _program(circuit, given)
     try:
-        is_real = all(part.is_real for part in (program.start, *program.stages))
         level = level_of(replace(program, start=None), Rules(Blocks(batched=batched), with_controls))
-        table = LargeTable(circuit.num_qubits, level, not is_real, program.start)
+        table = LargeTable(circuit.num_qubits, level, _is_complex(program, given), True, program.start)
         return table if all(is_linear((move,)) for move in table.moves) else None
     except Unsupported:
         return None

@@ -180,7 +180,7 @@ class LargeFacts(IntEnum):
 
     TOTAL = 0  # qubits
     BITS = auto()  # of the rows of a coset
-    LOW_QUBITS = auto()  # of the second half of the first state
+    LOW_QUBITS = auto()  # of the second half of the first state; -1 where that is given
     BATCH = auto()
     PASSES = auto()
     SHARES = auto()

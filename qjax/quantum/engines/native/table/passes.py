@@ -171,7 +171,7 @@ def passes_of(
       Unsupported: a gate cannot be done in any part.
     """
     waiting, found = groups_of(entries), []
-    while waiting:
+    while waiting or not found:  # one at least, which makes the first state
         draft, skipped = _Draft(num_qubits, size, low, lanes, run), Skipped()
         for place, group in enumerate(waiting):
             if skipped.is_full(num_qubits):
@@ -179,7 +179,7 @@ def passes_of(
                 break
             if not skipped.lets_pass(group) or not draft.take(group):
                 skipped.add(group)
-        if not draft.groups:
+        if waiting and not draft.groups:
             raise Unsupported
         found.append(draft.finish())
         waiting = skipped.groups
