@@ -170,7 +170,8 @@ def passes_of(
     Raises:
       Unsupported: a gate cannot be done in any part.
     """
-    waiting, found = groups_of(entries), []
+    waiting = groups_of(entries)
+    found: list[Pass] = []
     while waiting or not found:  # one at least, which makes the first state
         draft, skipped = _Draft(num_qubits, size, low, lanes, run), Skipped()
         for place, group in enumerate(waiting):
