@@ -55,8 +55,8 @@ def emulated(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(device, "launch", cuda_emulation.launch)
     for module in (whole_states, cuda_large):
         monkeypatch.setattr(module, "target", lambda _, *f, large=False, bits=0: f"{f[0]:d} {f[1]:d} {bits}")
-    for module in (native_engine, whole_states):
-        monkeypatch.setattr(module, "native_pays", lambda *_: True)
+    monkeypatch.setattr(native_engine, "native_pays", lambda *_: True)
+    monkeypatch.setattr(whole_states, "native_fits", lambda *_: True)
     for name in ("RESIDENT_THREADS", "RESIDENT_THREADS_BACK"):
         monkeypatch.setattr(cuda_shape, name, getattr(request, "param", 64))
 

@@ -50,17 +50,18 @@ USE_NATIVE = os.environ.get("QJAX_NATIVE", "1") != "0"
 # few leave most of it empty: up to 8 qubits even one is faster (n = 4, 8: 14, 25 us for 9.5, 18), on 10 it takes 4
 # (65 us for 62), on 16 a full vector (12 ms for 10). It is faster up to 18 qubits at least; a thread holds 5
 # vectors for each amplitude, and 2 for each coefficient.
-MAX_SINGLE_NATIVE_QUBITS, MAX_NATIVE_QUBITS, MAX_NATIVE_COEFFICIENTS = 8, 18, 2**16
+MAX_SINGLE_NATIVE_QUBITS, MAX_NATIVE_QUBITS = 8, 18
 FEW_NATIVE, FULL_VECTOR = 4, 16
 # On a CPU it makes the final states again in the cache unless that takes long, and they are few: to keep and fetch
 # them takes as long as 16 gates (n = 8, batch 512, value and gradient: 3 layers made again 0.41 ms, kept 0.45; 20
 # layers 3.0, 2.5; n = 12, batch 512, inputs in each of 3 layers: 18, 20), 16 MiB longer (n = 16, batch 32: 20, 40).
 MIN_KEPT_WORK, MAX_KEPT_BYTES = 16, 2**21
-# It applies diagonal gates one by one; of more than so many for each qubit, side by side, XLA's code takes one cosine
-# and sine for each amplitude instead (n = 10, batch 64, 55 of them: 0.8 ms for 1.1).
+# It applies diagonal gates one by one; of more than so many for each qubit, side by side, it sums the phases of each
+# row and takes one cosine and sine. On a GPU XLA's code does (n = 10, batch 64, 55 of them: 0.8 ms for 1.1).
 MAX_NATIVE_DIAGONALS = 4
-# On a GPU, whose blocks hold whole states, a state and its cotangent must fit into the memory of a multiprocessor.
-MAX_CUDA_QUBITS = 14
+# On a GPU, whose blocks hold whole states, a state and its cotangent must fit into the memory of a multiprocessor; a
+# circuit of more coefficients than this is left to XLA there.
+MAX_CUDA_QUBITS, MAX_CUDA_COEFFICIENTS = 14, 2**16
 # Other states go through the memory in cosets of 2**k amplitudes. On a GPU k = 13 where each multiprocessor has two
 # of them to do, else 12 (W2, n = 24: 0.85 ms for 0.87, gradient 3.2 for 3.5). On a CPU k is more for larger states,
 # whose pages lie farther apart, in runs of 2**(k - 9) neighbours: 14 for n = 20 (gradient of W2: k = 13 to 16 take
@@ -154,22 +155,30 @@ def is_wide(num_qubits: int, batch: int) -> bool:
     return num_qubits >= MIN_WIDE_QUBITS and (batch == 1 or num_qubits > MAX_CHUNK_QUBITS)
 
 
-def native_pays(platform: str, num_qubits: int, batch: int, num_coefficients: int = 0, room: int = 0) -> bool:
-    """Returns whether the native code is faster than XLA's and takes at most half of the memory.
+def native_pays(platform: str, num_qubits: int, batch: int) -> bool:
+    """Returns whether native code that holds whole states suits them better than any other.
 
     Args:
       platform: 'cpu' or 'cuda'.
       num_qubits: of each state.
       batch: number of states.
+    """
+    if platform == "cuda":
+        return USE_NATIVE and num_qubits <= MAX_CUDA_QUBITS
+    wanted = min(max(FEW_NATIVE, 2 ** max(0, num_qubits - MAX_SINGLE_NATIVE_QUBITS)), FULL_VECTOR)
+    enough = num_qubits <= MAX_SINGLE_NATIVE_QUBITS or batch >= wanted
+    return USE_NATIVE and enough and num_qubits <= MAX_NATIVE_QUBITS
+
+
+def native_fits(platform: str, num_coefficients: int, room: int) -> bool:
+    """Returns whether native code that holds whole states takes at most half of the memory.
+
+    Args:
+      platform: 'cpu' or 'cuda'.
       num_coefficients: of all gates.
       room: bytes that it takes.
     """
-    fits = num_coefficients <= MAX_NATIVE_COEFFICIENTS and 2 * room <= device_bytes()
-    if platform == "cuda":
-        return USE_NATIVE and num_qubits <= MAX_CUDA_QUBITS and fits
-    wanted = min(max(FEW_NATIVE, 2 ** max(0, num_qubits - MAX_SINGLE_NATIVE_QUBITS)), FULL_VECTOR)
-    enough = num_qubits <= MAX_SINGLE_NATIVE_QUBITS or batch >= wanted
-    return USE_NATIVE and enough and num_qubits <= MAX_NATIVE_QUBITS and fits
+    return 2 * room <= device_bytes() and (platform == "cpu" or num_coefficients <= MAX_CUDA_COEFFICIENTS)
 
 
 def large_pays(num_qubits: int) -> bool:

@@ -11,7 +11,13 @@ import jax.numpy as jnp
 from qjax.quantum.compile.relabelling import Frame
 from qjax.quantum.engines import choices
 from qjax.quantum.engines.base import Description, Engine, Task, Work, nothing_saved
-from qjax.quantum.engines.choices import MAX_SAVED_BYTES, large_pays, native_keeps, native_pays
+from qjax.quantum.engines.choices import (
+    MAX_NATIVE_QUBITS,
+    MAX_SAVED_BYTES,
+    large_pays,
+    native_keeps,
+    native_pays,
+)
 from qjax.quantum.engines.memory import state_bytes
 from qjax.quantum.engines.native.cuda import device
 from qjax.quantum.engines.native.ir.jit import is_available
@@ -19,7 +25,7 @@ from qjax.quantum.engines.native.large import large_of
 from qjax.quantum.engines.native.large_states import Large
 from qjax.quantum.engines.native.table.coefficients import coefficients
 from qjax.quantum.engines.native.table.entries import Table
-from qjax.quantum.engines.native.table.layout import FORMS, KIND
+from qjax.quantum.engines.native.table.layout import KIND, form_of
 from qjax.quantum.engines.native.whole_states import Native, native_of
 from qjax.quantum.states.batch import with_batch
 from qjax.types import Array
@@ -38,6 +44,11 @@ def _no_code(task: Task) -> str:
     return "a first state is given" if task.given and task.platform == "cuda" else ""
 
 
+def _only_whole(task: Task) -> bool:
+    """Whether states that are better taken pass by pass have a gate for which no part of them is large enough."""
+    return task.platform == "cpu" and task.num_qubits <= MAX_NATIVE_QUBITS and bool(LargeStates().refusal(task))
+
+
 def _description(words: str, table: Table, task: Task, passes: int) -> Description:
     """Returns what native code does: the entries of its table by kind, and their operations.
 
@@ -48,13 +59,18 @@ def _description(words: str, table: Table, task: Task, passes: int) -> Descripti
         "rotation": "matrices made from an angle of each example",
         "column": "columns made of such a matrix and what all examples share",
         "start": "columns whose product is the first state",
+        "controlled": "matrices on one or two qubits under controls",
+        "strings": "sums of the phases of diagonal gates",
+        "matrix": "matrices on three qubits or more",
+        "permutation": "permutations of basis states",
+        "reflection": "reflections about an even superposition",
     }
     stages, flops = [words], 0.0
     for kind, count in counts.items():
-        name, qubits, controls = FORMS[kind]
+        name, qubits, controls = form_of(kind)
         under = f" under {controls} control{'s' * (controls > 1)}" if controls else ""
         stages.append(f"{count} {made.get(name, f'{name} gates on {qubits} qubits{under}')}")
-        terms = {"dense": 2**qubits, "diagonal": 1, "start": 1}.get(name, 0)
+        terms = {"dense": 2**qubits, "controlled": 2**qubits, "rotation": 0, "column": 0}.get(name, 1)
         each = 8 * terms - 2 if table.is_complex else 2 * terms - 1
         flops += max(0, each) * count * size / 2**controls
     if table.frame != Frame(task.num_qubits):
@@ -72,12 +88,13 @@ class WholeStates(Engine):
         missing = _no_code(task)
         if missing:
             return missing
-        if not native_pays(task.platform, task.num_qubits, task.batch):
+        suits = native_pays(task.platform, task.num_qubits, task.batch)
+        if not suits and not _only_whole(task):
             return f"a batch of {task.batch} with {task.num_qubits} qubits does not suit it"
         found = self._plan(task)
         if found is None:
             return "the circuit has a gate that it lacks"
-        return "" if found.pays else "its working memory would not fit"
+        return "" if found.fits else "its working memory would not fit"
 
     def bytes_held(self, task: Task, gradient: bool) -> int:
         return self._native(task).bytes_held(gradient)
@@ -171,7 +188,9 @@ class LargeStates(Engine):
     def forward(self, task: Task, operands: Sequence[Array], rows: int) -> tuple[tuple[Array, ...], Array]:
         one = _one(task)
         if one != task:
-            results, saved = jax.lax.map(lambda each: self.forward(one, _joined(operands, each), rows), _each(operands))
+            results, saved = jax.lax.map(
+                lambda each: self.forward(one, _joined(operands, each), rows), _each(operands)
+            )
             return tuple(map(_batch_last, results)), _batch_last(saved)
         large, values = self._large(task), task.values(operands)
         made = large.begin(values, task.first_state(operands)), *coefficients(large.table.level, values)
@@ -197,9 +216,7 @@ class LargeStates(Engine):
         first, *sums = large.pull_back_read(task.readout, with_batch(final, task.batch), known, *made)
         return tuple(pull((large.pull_back_first(tensors, first), tuple(sums))))
 
-    def _backward_each(
-        self, one: Task, operands: tuple[Array, ...], more: tuple[Array, ...]
-    ) -> tuple[Array, ...]:
+    def _backward_each(self, one: Task, operands: tuple[Array, ...], more: tuple[Array, ...]) -> tuple[Array, ...]:
         """Returns what `backward` does, an example after the other, in whose order the sums over them are taken."""
 
         def step(sums: dict[int, Array], each: Any) -> Any:

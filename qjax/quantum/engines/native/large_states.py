@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from qjax.quantum.compile.compiler import Program
-from qjax.quantum.engines.choices import MAX_NATIVE_COEFFICIENTS
 from qjax.quantum.engines.native.table.entries import LargeTable
 from qjax.quantum.engines.native.table.native_gates import Unsupported
 from qjax.quantum.engines.native.table.passes import Pass
@@ -45,9 +44,8 @@ class Large(ABC):
 
     @property
     def pays(self) -> bool:
-        """Whether each gate can be done here in some part, and the table is not too long to be written out."""
-        is_short = sum(self.table.level.counts) <= MAX_NATIVE_COEFFICIENTS
-        if not (is_short and self.has_code):
+        """Whether each gate can be done here in some part."""
+        if not self.has_code:
             return False
         try:
             return self.passes is not None

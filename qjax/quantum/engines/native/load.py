@@ -31,7 +31,7 @@ def register_native_code(names: Iterable[str] = ()) -> tuple[str, ...]:
 
     Args:
       names: of the code that is called, as lowered text has them, such as 'qjax_run_complex_float32', which takes a
-        second; () for all of the platform, which takes about 15.
+        second; () for all of the platform, which takes about 40.
 
     Returns:
       The names that XLA knows now: () where the platform has no native code, or llvmlite is not installed.
@@ -57,8 +57,11 @@ def _all_code(platform: str) -> list[tuple[str, str, bool, int]]:
         cosets = range(MIN_LARGE_QUBITS, MAX_CUDA_COSET_BITS + 1)
         kinds = [("", 0), *(("_large", bits) for bits in cosets)]
         return [(f"{way}{kind}", "float32", c, bits) for way in ways for kind, bits in kinds for c in fields]
-    single = [f"{way}{kind}" for way in ways for kind in ("", "_large")] + ["permute"]
-    kinds_of = {"float32": [*single, *(f"{way}_wide" for way in ways)], "float64": single}
+    single, wide = (
+        [f"{way}{kind}{lists}" for way in ways for kind in kinds for lists in ("", "_lists")]
+        for kinds in (("", "_large"), ("_wide",))
+    )
+    kinds_of = {"float32": [*single, *wide, "permute"], "float64": [*single, "permute"]}
     return [(kind, dtype, c, 0) for dtype, kinds in kinds_of.items() for kind in kinds for c in fields]
 
 
@@ -69,6 +72,7 @@ def target(
     platform: str = "cpu",
     large: bool = False,
     wide: bool = False,
+    lists: bool = False,
     bits: int = 0,
 ) -> str:
     """Returns the name by which XLA calls the code of a pass, which is compiled where it is not yet there.
@@ -80,9 +84,10 @@ def target(
       platform: 'cpu' or 'cuda'.
       large: whether it is the code for large states.
       wide: whether it computes in float64 what comes, and goes, in float32.
+      lists: whether it has gates with lists, too (`CPU_FORMS`), which double the time to compile it.
       bits: of the rows of a coset, where it is the code of a GPU for large states.
     """
-    kind = f"{'gradient' if backward else 'run'}{'_large' * large}{'_wide' * wide}"
+    kind = f"{'gradient' if backward else 'run'}{'_large' * large}{'_wide' * wide}{'_lists' * lists}"
     with _LOCK:
         return _registered(kind, jnp.dtype(dtype).name, is_complex, bits, platform)
 
@@ -98,7 +103,7 @@ def _registered(kind: str, dtype: str, is_complex: bool, bits: int, platform: st
     """Returns the name of a function that XLA knows by now; for one caller at a time."""
     name = _name(kind, dtype, is_complex, bits)
     stored = ir.FloatType() if dtype == "float32" else ir.DoubleType()
-    arithmetic = Arithmetic(ir.DoubleType() if kind.endswith("_wide") else stored, is_complex, stored)
+    arithmetic = Arithmetic(ir.DoubleType() if "_wide" in kind else stored, is_complex, stored)
     address = compiled(_module(kind, name, arithmetic, platform, bits), "handler")
     capsule = ctypes.pythonapi.PyCapsule_New
     capsule.restype, capsule.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
@@ -114,9 +119,9 @@ def _name(kind: str, dtype: str, is_complex: bool, bits: int) -> str:
 
 def _module(kind: str, name: str, arithmetic: Any, platform: str, bits: int) -> Any:
     """Returns the module of a function, whose entry point is `handler`."""
-    backward, large = kind.startswith("gradient"), kind.endswith("_large")
+    backward, large = kind.startswith("gradient"), "_large" in kind
     if platform == "cuda":
         return handler_module(name, arithmetic, backward, bits)
     if kind == "permute":
         return PermuteDriver(arithmetic).module
-    return (LargeDriver if large else Driver)(arithmetic, backward).module
+    return (LargeDriver if large else Driver)(arithmetic, backward, "_lists" in kind).module

@@ -13,7 +13,7 @@ from jax import lax
 
 from qjax.quantum.circuits.circuit import Circuit
 from qjax.quantum.compile.compiler import MAX_KEPT_PLANS
-from qjax.quantum.engines.choices import native_keeps, native_pays, native_workers
+from qjax.quantum.engines.choices import native_fits, native_keeps, native_workers
 from qjax.quantum.engines.native.cpu.shared_layers import Givens, givens_of
 from qjax.quantum.engines.native.cuda import device, scaled_gates
 from qjax.quantum.engines.native.cuda.grouping import Pieces, pieces_of
@@ -29,6 +29,7 @@ from qjax.quantum.engines.native.table.layout import (
     Facts,
     Launch,
     room_bytes,
+    scratch_bytes,
 )
 from qjax.quantum.engines.native.table.z_strings import combined, strings_of
 from qjax.quantum.engines.readouts import Readout, StateReadout
@@ -57,13 +58,13 @@ class Native:
     platform: str = "cpu"
 
     @property
-    def pays(self) -> bool:
-        """Whether it is faster than XLA's own code."""
+    def fits(self) -> bool:
+        """Whether it fits the memory, and that of a multiprocessor of a GPU."""
         table = self.table
         if self.platform == "cuda" and self._shape(True) is None:
             return False
         count = table.num_coefficients - table.level.num_shared_angles
-        return native_pays(self.platform, table.num_qubits, self.batch, count, self._scratch_bytes(True))
+        return native_fits(self.platform, count, self._scratch_bytes(True))
 
     def bytes_held(self, gradient: bool) -> int:
         """Returns an estimate of the bytes that are held at once, arguments and results left out.
@@ -158,7 +159,7 @@ class Native:
         table = self.table
         if self.platform == "cpu":
             gates = table.makers if backward and kept else self._gates
-            name = target(self.dtype, backward, table.is_complex, "cpu", wide=self._is_wide)
+            name = target(self.dtype, backward, table.is_complex, "cpu", wide=self._is_wide, lists=table.has_lists)
             return list(jax.ffi.ffi_call(name, results)(self._plan(backward, gates), shared, own, *more))
         whole, (forth, back) = table.with_constants(shared), self._pieces
         gates = table.makers if backward and kept else forth.entries
@@ -190,9 +191,9 @@ class Native:
         recipes = np.concatenate([np.zeros(0, np.int32), *table.recipes])
         constants, givens = table.constants.reshape(-1), self._givens
         facts[Facts.NUM_TABLES] = givens.num_tables
-        of_givens = givens.rotations, givens.factors
-        parts = [gates, givens.gates_back, self._rows, recipes, constants.view(np.int32), *of_givens]
-        counts = [len(part) for part in (gates, givens.gates_back, self._rows, table.recipes, constants, *of_givens)]
+        lists = givens.rotations, givens.factors, table.records.astype(np.int32), table.content
+        parts = [gates, givens.gates_back, self._rows, recipes, constants.view(np.int32), *lists]
+        counts = [len(part) for part in (gates, givens.gates_back, self._rows, table.recipes, constants, *lists)]
         end = len(facts)
         for place, part, count in zip(PLACES, parts, counts, strict=True):
             facts[place], facts[place + 1] = end, count
@@ -252,7 +253,8 @@ class Native:
     def _room(self, backward: bool) -> int:
         table = self.table
         more = len(self._givens.rotations), self._givens.num_tables, 8 if self._is_wide else self.dtype.itemsize
-        return room_bytes(table.num_qubits, table.num_coefficients, backward, table.is_complex, *more)
+        room = room_bytes(table.num_qubits, table.num_coefficients, backward, table.is_complex, *more)
+        return room + scratch_bytes(table.gates_back, 1 << table.num_qubits, table.is_complex)
 
     @property
     def _num_sums(self) -> int:

@@ -4,12 +4,36 @@ from collections.abc import Callable
 from functools import partial
 
 from qjax.quantum.engines.native.cpu.shared_layers_code import rotate, rotate_back
+from qjax.quantum.engines.native.ir.gather_kernels import gather
 from qjax.quantum.engines.native.ir.kernels import backward, forward
+from qjax.quantum.engines.native.ir.string_kernels import controlled, controlled_back, sum_phases, sum_phases_back
 from qjax.quantum.engines.native.ir.writer import Code, Value
-from qjax.quantum.engines.native.table.layout import FORMS, GIVENS, MAX_GIVENS, MAX_GIVENS_BACK, SUMS, Form
+from qjax.quantum.engines.native.table.layout import (
+    CPU_FORMS,
+    FORMS,
+    GATHERS,
+    GIVENS,
+    MAX_GIVENS,
+    MAX_GIVENS_BACK,
+    STRINGS,
+    SUMS,
+    Form,
+)
 
 # A name, how many addresses it is given, and what writes it, given these.
 Kernel = tuple[str, int, Callable[..., None]]
+
+
+def listed_kernels(is_backward: bool) -> dict[int, Kernel]:
+    """Returns what applies gates with lists of strings, or goes back through them.
+
+    It is given what others are, then records, content, and scratch.
+    """
+    way, count = ("undo", 8) if is_backward else ("apply", 6)
+    return {
+        kind: (f"{way}_{_name(form)}", count, partial(_listed, form=form, is_backward=is_backward))
+        for form, kind in CPU_FORMS.items()
+    }
 
 
 def kernels() -> dict[int, Kernel]:
@@ -56,6 +80,17 @@ def _backward(
     changes: bool = True,
 ) -> None:
     backward(code, form, tile, cotangent, entry, coefficients, sums, changes)
+
+
+def _listed(code: Code, *operands: Value, form: Form, is_backward: bool) -> None:
+    code.function.attributes.add("optsize")  # half the time to compile
+    if form == STRINGS:
+        (sum_phases_back if is_backward else sum_phases)(code, *operands)
+    elif CPU_FORMS[form] in GATHERS:
+        tiles = 1 + is_backward
+        gather(code, form[0], is_backward, operands[:tiles], operands[tiles], *operands[-3:])
+    else:
+        (controlled_back if is_backward else controlled)(code, form, *operands[:-2])
 
 
 def _rotate(code: Code, *operands: Value, count: int, phases: bool) -> None:

@@ -2,11 +2,11 @@
 
 Operands: the entries of all passes, int32 `[entries, ENTRY]`; for each pass the first of them and their number, int32
 `[passes, 2]`, the bits below its pivots, `[passes, k]`, and the rows of its first coset whose numbers are multiples
-of the places in a vector, `[passes, .]`; the coefficients, which all examples share; then the two halves whose
-product the first state is, `[parts, rows]`, or the first states, `[batch, parts * 2**n]`, and nothing; for the
-reverse pass the states after all gates, an array like that, and their cotangents; the `LargeFacts`. Results: the
-states, of the reverse pass as they were before all gates, with their cotangents and the sums of the coefficients; and
-room to work in.
+of the places in a vector, `[passes, .]`; records of strings of Z, `[., RECORD_WORDS]`; matrices and permutations,
+`[.]`; the coefficients, which all examples share; then the two halves whose product the first state is,
+`[parts, rows]`, or the first states, `[batch, parts * 2**n]`, and nothing; for the reverse pass the states after all
+gates, an array like that, and their cotangents; the `LargeFacts`. Results: the states, of the reverse pass as they
+were before all gates, with their cotangents and the sums of the coefficients; and room to work in.
 
 A share is cosets at equal distances, with room and sums of its own, whichever thread does it: no result depends on
 which thread was quicker.
@@ -18,23 +18,23 @@ from enum import IntEnum, auto
 from typing import Any
 
 from qjax.quantum.engines.native.cpu.call_record import release, schedule_workers
+from qjax.quantum.engines.native.cpu.kernel_list import kernels, kernels_back, listed_kernels
 from qjax.quantum.engines.native.cpu.large_writer import LargeCode, write_turn
-from qjax.quantum.engines.native.ir.kernels import backward, forward
 from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT32, INT64, POINTER, VOID, Arithmetic, Value, int32, int64
 from qjax.quantum.engines.native.ir.xla_call import BUFFER_DATA, FRAME_ARGUMENTS, FRAME_RESULTS, answer_version
 from qjax.quantum.engines.native.table.layout import (
+    CPU_FORMS,
     ENTRY,
-    FORMS,
     KIND,
     MAKER_KINDS,
+    START,
     TURN,
     VECTOR_SHIFT,
-    Form,
     LargeFacts,
 )
 
-_OPERANDS = ("ENTRIES", "COUNTS", "PIVOTS", "ROWS", "COEFFICIENTS")
+_OPERANDS = ("ENTRIES", "COUNTS", "PIVOTS", "ROWS", "RECORDS", "CONTENT", "COEFFICIENTS")
 # Of Linux: madvise takes addresses that are multiples of a page, and what follows is its word for large ones.
 _PAGE, _LARGE_PAGE, _MADV_HUGEPAGE = 4096, 2**21, 14
 _FORWARD, _BACKWARD = ("HIGH", "LOW"), ("STATE", "COTANGENT")
@@ -51,6 +51,8 @@ class LargeJob(IntEnum):
     COLUMNS = auto()
     PIVOTS = auto()
     ROWS = auto()
+    RECORDS = auto()
+    CONTENT = auto()
     COEFFICIENTS = auto()
     HIGH = auto()
     LOW = auto()
@@ -74,30 +76,30 @@ class LargeJob(IntEnum):
 class LargeDriver:
     """The module of one pass, forward or reverse; `module` holds its code, whose entry point is `handler`."""
 
-    def __init__(self, arithmetic: Arithmetic, is_backward: bool) -> None:
+    def __init__(self, arithmetic: Arithmetic, is_backward: bool, lists: bool = False) -> None:
         """Writes the code.
 
         Args:
           arithmetic: what the amplitudes are.
           is_backward: whether it is the reverse pass.
+          lists: whether it has gates with lists.
         """
         self.module, self.arithmetic, self.is_backward = ir.Module("qjax"), arithmetic, is_backward
-        self.operands = (*_OPERANDS, *(_BACKWARD if is_backward else _FORWARD))
+        self.operands: tuple[str, ...] = (*_OPERANDS, *(_BACKWARD if is_backward else _FORWARD))
         self.results = ("NEW_STATE", "NEW_COTANGENT", "SUMS", "SCRATCH") if is_backward else ("NEW_STATE", "SCRATCH")
         self.turn = write_turn(self.module, arithmetic)
-        self.kernels = {kind: self._kernel(kind, form) for kind, form in enumerate(FORMS) if self._has(kind, form)}
+        forms = kernels_back() if is_backward else kernels()
+        known = {kind: facts for kind, facts in forms.items() if kind < TURN and kind not in (*MAKER_KINDS, START)}
+        known |= listed_kernels(is_backward) if lists else {}
+        self.kernels = {kind: self._kernel(*facts) for kind, facts in known.items()}
         self.worker = Worker(self).function
         self._write_handler()
 
-    def _has(self, kind: int, form: Form) -> bool:
-        return kind not in MAKER_KINDS and form[0] != "start" and not (self.is_backward and form[0] == "pair")
-
-    def _kernel(self, kind: int, form: Form) -> ir.Function:
-        """Returns the function (tile, [cotangent,] entry, coefficients, [sums,] coset) of a form of gate."""
-        count = 5 if self.is_backward else 3
-        code = LargeCode(self.module, f"gate_{kind}", VOID, [POINTER] * count + [INT32], self.arithmetic)
+    def _kernel(self, name: str, count: int, write: Callable[..., None]) -> ir.Function:
+        """Returns the function of so many addresses, and a coset, whose body is written so."""
+        code = LargeCode(self.module, name, VOID, [POINTER] * count + [INT32], self.arithmetic)
         *pointers, code.coset = code.arguments
-        (backward if self.is_backward else forward)(code, form, *pointers)
+        write(code, *pointers)
         code.builder.ret_void()
         return code.function
 
@@ -171,7 +173,7 @@ def _add_up(code: LargeCode, job: Value) -> None:
 
 
 class Room:
-    """The parts of a share's room: its tile, and of the way back that of the cotangent, and sums."""
+    """The parts of a share's room: its tile, those of the way back, its cotangent and sums, and scratch."""
 
     def __init__(self, code: LargeCode, job: Value, share: Value) -> None:
         b = code.builder
@@ -184,6 +186,7 @@ class Room:
         size = b.shl(self.rows, code.row_shift)
         self.cotangent = b.gep(self.tile, [size])
         self.sums = b.gep(self.cotangent, [size])
+        self.scratch = b.gep(self.sums, [b.shl(count, int64(VECTOR_SHIFT))])
 
 
 class Worker:
@@ -359,4 +362,7 @@ class Worker:
                 b.call(self.driver.turn, [tile, room.rows])
             return
         sums = [room.sums] if backward else []
-        b.call(self.driver.kernels[kind], [*tiles, entry, room.coefficients, *sums, coset])
+        scratch = room.scratch if backward else room.cotangent  # which forwards there is none of
+        lists = [self.code.load_pointer(self.job, place) for place in (LargeJob.RECORDS, LargeJob.CONTENT)]
+        listed = [*lists, scratch] if kind in CPU_FORMS.values() else []
+        b.call(self.driver.kernels[kind], [*tiles, entry, room.coefficients, *sums, *listed, coset])

@@ -14,8 +14,8 @@ from qjax.quantum.engines.native.cpu.permute import LinearMap, moves_of, to_indi
 from qjax.quantum.engines.native.large_states import Large
 from qjax.quantum.engines.native.load import permute_target, target
 from qjax.quantum.engines.native.table.entries import pair_neighbours
-from qjax.quantum.engines.native.table.layout import VECTOR_BYTES, LargeFacts
-from qjax.quantum.engines.native.table.passes import Pass, passes_of
+from qjax.quantum.engines.native.table.layout import VECTOR_BYTES, LargeFacts, scratch_bytes
+from qjax.quantum.engines.native.table.passes import Pass, passes_of, with_records_at
 from qjax.quantum.engines.xla.planes import to_complex
 from qjax.types import Array
 
@@ -40,11 +40,12 @@ class LargeOnCpu(Large):
     @cached_property
     def passes(self) -> list[Pass]:
         facts = self.table.gates_back, self.num_qubits, self.num_coset_bits, self._low
-        return passes_of(*facts, lanes=True, run=coset_bits("cpu", self.num_qubits)[1])
+        run = coset_bits("cpu", self.num_qubits)[1]
+        return passes_of(*facts, lanes=True, run=run, records=self.table.records)
 
     def run(self, tensors: Any, shared: Array, own: Array) -> Array:
         operands, parts = self._operands(False, shared), 1 + self.table.is_complex
-        results = [self.shaped(self.batch, parts << self.num_qubits), self._room(False, len(operands[4]))]
+        results = [self.shaped(self.batch, parts << self.num_qubits), self._room(False, len(operands[-1]))]
         if self.table.start is None:
             first = [self.first_states(tensors).T, jnp.zeros(0, self.dtype)]
         else:
@@ -53,7 +54,7 @@ class LargeOnCpu(Large):
 
     def pull_back(self, states: Array, cotangent: Array, shared: Array, own: Array) -> tuple[Array, Array, Array]:
         each, operands = states.T, self._operands(True, shared)
-        count = len(operands[4])
+        count = len(operands[-1])
         made = [self.shaped(*each.shape), self.shaped(*each.shape), self.shaped(count, 1), self._room(True, count)]
         _, back, sums, _ = self._call(True, made, operands, each, cotangent.T)
         return back.T, sums[: shared.shape[0]], jnp.zeros_like(own)
@@ -86,13 +87,16 @@ class LargeOnCpu(Large):
         entries = [one.entries for one in self.passes]
         if not backward:
             entries = [pair_neighbours(own, self.num_coset_bits - self._low) for own in entries]
-        tables = self.tables([(own, len(own)) for own in entries], self._low)
-        return *tables, self.table.with_constants(shared)
+        firsts = np.cumsum([0, *(len(one.records) for one in self.passes)])
+        placed = [with_records_at(own, int(first)) for own, first in zip(entries, firsts, strict=False)]
+        tables = self.tables([(own, len(own)) for own in placed], self._low)
+        records = np.concatenate([one.records for one in self.passes])
+        return *tables, records, self.table.content, self.table.with_constants(shared)
 
     def _call(self, backward: bool, results: Sequence[Any], operands: Sequence[Any], *states: Array) -> list[Array]:
-        facts = self._facts(len(self.passes), len(operands[4]), backward)
+        facts = self._facts(len(self.passes), len(operands[-1]), backward)
         facts[LargeFacts.LOW_QUBITS] = 0 if backward else states[1].shape[-1].bit_length() - 1  # -1 without halves
-        name = target(self.dtype, backward, self.table.is_complex, "cpu", large=True)
+        name = target(self.dtype, backward, self.table.is_complex, "cpu", large=True, lists=self.table.has_lists)
         return list(jax.ffi.ffi_call(name, results)(*operands, *states, facts))
 
     def _facts(self, num_passes: int, num_coefficients: int, backward: bool = False) -> np.ndarray:
@@ -120,7 +124,8 @@ class LargeOnCpu(Large):
     def _share_bytes(self, backward: bool, num_coefficients: int) -> int:
         """Returns the bytes of a share's own room."""
         tile = (1 + self.table.is_complex) * self.dtype.itemsize << self.num_coset_bits
-        return int(tile * (1 + backward) + VECTOR_BYTES * num_coefficients * backward)
+        scratch = scratch_bytes(self.table.gates_back, 1 << (self.num_coset_bits - self._low), self.table.is_complex)
+        return int(tile + scratch + (tile + VECTOR_BYTES * num_coefficients) * backward)
 
     def _room(self, backward: bool, num_coefficients: int) -> Any:
         """Returns the shape of the room: a vector of each coefficient, and each share's own."""

@@ -51,11 +51,25 @@ class LargeCode(Code):
 
     def _turned(self, entry: Value, qubit: int) -> Value:
         """Returns where in a vector a qubit is turned over."""
-        b, kind = self.builder, ir.VectorType(INT32, self.num_lanes)
+        b = self.builder
         weights = b.and_(b.lshr(self.load_int32(entry, LANES), int32(4 * qubit)), int32(15))
-        seen = b.and_(ir.Constant(kind, list(range(self.num_lanes))), self.splat(weights))
-        ones = self.external(f"llvm.ctpop.v{self.num_lanes}i32", kind, [kind])
-        return b.icmp_signed("!=", b.and_(b.call(ones, [seen]), self.splat(int32(1))), self.splat(int32(0)))
+        return self.odd_lanes(int32(0), weights)
+
+    @property
+    def everywhere(self) -> Value:
+        return ir.Constant(ir.VectorType(ir.IntType(1), self.num_lanes), [1] * self.num_lanes)
+
+    def odd_lanes(self, parity: Value, lanes: Value) -> Value:
+        b, kind = self.builder, ir.VectorType(INT32, self.num_lanes)
+        seen = b.and_(ir.Constant(kind, list(range(self.num_lanes))), self.splat(lanes))
+        ones = b.call(self.external(f"llvm.ctpop.v{self.num_lanes}i32", kind, [kind]), [seen])
+        return b.icmp_signed(
+            "!=", b.and_(b.xor(ones, self.splat(parity)), self.splat(int32(1))), self.splat(int32(0))
+        )
+
+    def any_lane(self, where: Value) -> Value:
+        bits = ir.IntType(self.num_lanes)
+        return self.builder.icmp_unsigned("!=", self.builder.bitcast(where, bits), ir.Constant(bits, 0))
 
 
 def write_turn(module: ir.Module, arithmetic: Arithmetic) -> ir.Function:

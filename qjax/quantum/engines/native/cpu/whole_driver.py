@@ -23,7 +23,7 @@ from functools import partial
 from typing import Any
 
 from qjax.quantum.engines.native.cpu.call_record import Job, change, release, schedule_workers
-from qjax.quantum.engines.native.cpu.kernel_list import kernels, kernels_back
+from qjax.quantum.engines.native.cpu.kernel_list import kernels, kernels_back, listed_kernels
 from qjax.quantum.engines.native.cpu.recipe_code import write_compose, write_compose_back
 from qjax.quantum.engines.native.cpu.shared_layers_code import (
     Scalars,
@@ -53,7 +53,16 @@ from qjax.quantum.engines.native.ir.xla_call import (
     FRAME_RESULTS,
     answer_version,
 )
-from qjax.quantum.engines.native.table.layout import ENTRY, GIVENS, KIND, PLACES, RECORD_SHIFT, VECTOR_SHIFT, Facts
+from qjax.quantum.engines.native.table.layout import (
+    CPU_FORMS,
+    ENTRY,
+    GIVENS,
+    KIND,
+    PLACES,
+    RECORD_SHIFT,
+    VECTOR_SHIFT,
+    Facts,
+)
 
 # Operands behind the plan, and their lengths.
 _GIVEN = ((Job.SHARED, Job.NUM_SHARED), (Job.OWN, Job.NUM_OWN), (Job.BEGIN, Job.NUM_BEGIN))
@@ -62,16 +71,19 @@ _GIVEN = ((Job.SHARED, Job.NUM_SHARED), (Job.OWN, Job.NUM_OWN), (Job.BEGIN, Job.
 class Driver:
     """The module of one pass, forward or reverse; `module` holds its code, whose entry point is `handler`."""
 
-    def __init__(self, arithmetic: Arithmetic, backward: bool) -> None:
+    def __init__(self, arithmetic: Arithmetic, backward: bool, lists: bool = False) -> None:
         """Writes the code.
 
         Args:
           arithmetic: what the amplitudes are.
           backward: whether it is the reverse pass.
+          lists: whether it has gates with lists.
         """
         self.module, self.arithmetic, self.backward = ir.Module("qjax"), arithmetic, backward
-        self.apply = {kind: self._function(*facts) for kind, facts in kernels().items()}
-        self.undo = {kind: self._function(*facts) for kind, facts in kernels_back().items()} if backward else {}
+        apply = kernels() | (listed_kernels(False) if lists else {})
+        undo = kernels_back() | (listed_kernels(True) if lists else {}) if backward else {}
+        self.apply = {kind: self._function(*facts) for kind, facts in apply.items()}
+        self.undo = {kind: self._function(*facts) for kind, facts in undo.items()}
         self.squares = self._function("squares", 2, squares, 1)
         self.weighting = self._function("weighting", 3, weighting, 1)
         self.walsh_hadamard = self._function("walsh_hadamard", 1, walsh_hadamard, 2)
@@ -198,7 +210,7 @@ class _Worker:
         share, workers = change(code, self.job, Job.NEXT, 1), self._get(Job.WORKERS)
         b.cbranch(b.icmp_signed("<", share, workers), some, none)
         b.position_at_end(some)
-        self.room = Room(code, self.job, share)
+        self.room = Room(code, self.job, share, self.driver.backward)
         self.own_offset = self.room.starts[3]
         self._begin()
         left = b.sub(b.add(self._get(Job.TILES), b.sub(workers, int64(1))), share)
@@ -266,7 +278,8 @@ class _Worker:
         with self._rows_of(Job.BEGIN, Job.NUM_BEGIN) as (begin, place, row):
             code.store_rows(room.tile, [place], [self._take(lanes, begin, row, room.rows)])
         gates = code.load_pointer(self.job, Job.GATES), self._get(Job.NUM_GATES)
-        after = [[room.coefficients], [room.rotations, room.tables]]
+        listed = [*(code.load_pointer(self.job, place) for place in (Job.RECORDS, Job.CONTENT)), room.scratch]
+        after = [[room.coefficients], [room.rotations, room.tables], [room.coefficients, *listed]]
         self._follow(*gates, self.driver.apply, [room.tile], after, False)
         if not self.driver.backward:
             self._put_out(lanes, room.tile)
@@ -274,7 +287,8 @@ class _Worker:
             return
         self._read_back(lanes)
         gates = code.load_pointer(self.job, Job.GATES_BACK), self._get(Job.NUM_GATES_BACK)
-        after = [[room.coefficients, room.sums], [room.rotations, room.tables, room.rotation_sums]]
+        numbers = [room.coefficients, room.sums]
+        after = [numbers, [room.rotations, room.tables, room.rotation_sums], [*numbers, *listed]]
         self._follow(*gates, self.driver.undo, [room.tile, room.cotangent], after, True)
         self._put_out(lanes, room.cotangent)
         sums = code.load_pointer(self.job, Job.OWN_SUMS)
@@ -315,7 +329,7 @@ class _Worker:
         after: Sequence[Sequence[Value]],
         reverse: bool,
     ) -> None:
-        """Calls the kernel of each entry of a table: with what gates, or rotations, want after it."""
+        """Calls the kernel of each entry of a table: with what gates, rotations, or gates of lists want after it."""
         code, b = self.code, self.code.builder
         with code.loop(count) as loop:
             index = b.sub(b.sub(count, int64(1)), loop.index) if reverse else loop.index
@@ -326,7 +340,7 @@ class _Worker:
                 block = b.append_basic_block(f"form_{kind}")
                 switch.add_case(int32(kind), block)
                 b.position_at_end(block)
-                b.call(kernel, [*before, entry, *after[kind in GIVENS.values()]])
+                b.call(kernel, [*before, entry, *after[(kind in GIVENS.values()) + 2 * (kind in CPU_FORMS.values())]])
                 b.branch(done)
             b.position_at_end(done)
 

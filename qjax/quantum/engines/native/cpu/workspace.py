@@ -17,10 +17,11 @@ class Room:
       starts: where the coefficients of each kind begin, and end.
       rotation_sums: of the rotations, and `sums`, the cotangents of the coefficients.
       cotangent: cotangents of the states.
+      scratch: for gates on any number of qubits, and phases of strings.
       rows: number of rows of a tile.
     """
 
-    def __init__(self, code: Code, job: Value, share: Value) -> None:
+    def __init__(self, code: Code, job: Value, share: Value, backward: bool = False) -> None:
         b = code.builder
         rows = b.shl(int64(1), code.load_int64(job, Job.QUBITS))
         # What lies among the coefficients, in this order.
@@ -42,6 +43,7 @@ class Room:
         self.rotation_sums = b.gep(self.tables, [size])
         self.sums = b.gep(self.rotation_sums, [records])
         self.cotangent = b.gep(self.sums, [numbers])
+        self.scratch = b.gep(self.cotangent, [b.shl(rows, code.row_shift)]) if backward else self.rotation_sums
         self.rows = rows
 
 

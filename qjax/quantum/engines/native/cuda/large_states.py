@@ -11,7 +11,7 @@ import numpy as np
 
 from qjax.quantum.compile.compiler import Program
 from qjax.quantum.compile.stages import Permutation
-from qjax.quantum.engines.choices import CUDA_TILES, MIN_CUDA_COSET_BITS, coset_bits
+from qjax.quantum.engines.choices import CUDA_TILES, MAX_CUDA_COEFFICIENTS, MIN_CUDA_COSET_BITS, coset_bits
 from qjax.quantum.engines.native.cuda import device, scaled_gates
 from qjax.quantum.engines.native.cuda.grouping import Pieces, pieces_of
 from qjax.quantum.engines.native.cuda.launch_shape import Shape, coset_shape, demands
@@ -35,8 +35,9 @@ class LargeOnGpu(Large):
 
     @property
     def has_code(self) -> bool:
-        possible = len(self.table.gates_back) > 0 and self.dtype.itemsize == 4 and device.gpu() is not None
-        return possible and self.num_coset_bits >= LOW_BITS + 3
+        is_short = sum(self.table.level.counts) <= MAX_CUDA_COEFFICIENTS and len(self.table.gates_back) > 0
+        has_room = device.gpu() is not None and self.num_coset_bits >= LOW_BITS + 3
+        return self.dtype.itemsize == 4 and is_short and has_room
 
     @cached_property
     def num_coset_bits(self) -> int:

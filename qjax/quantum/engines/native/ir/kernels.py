@@ -33,7 +33,7 @@ def forward(code: Code, form: Form, tile: Value, entry: Value, coefficients: Any
     if form[0] == "rotation":
         write_rotation(code, entry, coefficients)
         return
-    gate = _Gate(code, form, entry, coefficients)
+    gate = Gate(code, form, entry, coefficients)
 
     def body(firsts: list[Value], _: list[Value]) -> list[Value]:
         places = [gate.places(first) for first in firsts]
@@ -67,7 +67,7 @@ def backward(
     if form[0] == "rotation":
         write_rotation_back(code, entry, coefficients, sums)
         return
-    gate = _Gate(code, form, entry, coefficients)
+    gate = Gate(code, form, entry, coefficients)
     total, count = code.of_entry(entry, FIRST, sums), num_numbers(form)
     kept, parts = count <= code.max_kept_sums, 2 if code.is_complex else 1
 
@@ -152,7 +152,7 @@ class Rows:
         return row
 
 
-class _Gate(Rows):
+class Gate(Rows):
     """A gate in a kernel that is being written: its numbers, and the rows that it mixes."""
 
     def __init__(self, code: Code, form: Form, entry: Value, coefficients: Value) -> None:

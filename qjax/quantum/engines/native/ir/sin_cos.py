@@ -17,7 +17,7 @@ from qjax.quantum.engines.xla.trigonometry import COSINE, HALF_PI, SINE
 from qjax.quantum.states.reduction import LIMIT
 
 # What `trigonometry.py` has for float32, for float64: pi / 2 in parts, the first of 26 bits, and 1 / k!.
-_HALF_PI_64 = (1.5707963109016418, 1.5893254712295857e-08, 6.123233995736766e-17)
+HALF_PI_64 = (1.5707963109016418, 1.5893254712295857e-08, 6.123233995736766e-17)
 _SINE_64 = tuple((-1) ** k / factorial(2 * k + 1) for k in range(1, 7))
 _COSINE_64 = tuple((-1) ** k / factorial(2 * k) for k in range(2, 8))
 
@@ -109,7 +109,7 @@ def cos_sin(code: Code, angle: Value, scales: Sequence[Value]) -> tuple[Value, V
         with far:
             found.append((_any_cos_sin(code, angle, scales), b.block))
         with near:
-            found.append((_near_cos_sin(code, phase, rest), b.block))
+            found.append((near_cos_sin(code, phase, rest), b.block))
     for place in (0, 1):
         result = b.phi(code.vector)
         for values, block in found:
@@ -145,12 +145,14 @@ def _total(code: Code, values: Sequence[Value]) -> Value:
     return total
 
 
-def _near_cos_sin(code: Code, phases: Value, rest: Value | None) -> tuple[Value, Value]:
+def near_cos_sin(code: Code, phases: Value, rest: Value | None = None) -> tuple[Value, Value]:
     """Returns cosine and sine of phases that are not large, and of what these were rounded by."""
     if code.stored_itemsize == 4:
         return _bounded_cos_sin(code, phases, rest)
     b, kinds = code.builder, [code.vector]
     cosine, sine = (b.call(code.intrinsic(name, code.vector, kinds), [phases]) for name in ("cos", "sin"))
+    if rest is None:
+        return cosine, sine
     return code.multiply_add(b.fneg(sine), rest, cosine), code.multiply_add(cosine, rest, sine)
 
 
@@ -165,7 +167,7 @@ def _bounded_cos_sin(code: Code, phases: Value, rest: Value | None) -> tuple[Val
     shifted = b.fadd(b.fmul(phases, _constant(code, 2 / np.pi)), large)
     quarters = b.fsub(shifted, large)
     y = phases
-    for part in HALF_PI if single else _HALF_PI_64:
+    for part in HALF_PI if single else HALF_PI_64:
         y = code.multiply_add(quarters, _constant(code, -part), y)
     y = y if rest is None else b.fadd(y, rest)
     z = b.fmul(y, y)

@@ -296,6 +296,26 @@ class Code:
         """
         return numbers
 
+    # Strings of Z: where in a vector one is odd, given its parity, and which bits of a place in a vector it sees. ---
+
+    @property
+    def everywhere(self) -> Value:
+        """All places in a vector; where the places are examples all are alike."""
+        return ir.Constant(ir.IntType(1), 1)
+
+    def odd_lanes(self, parity: Value, lanes: Value) -> Value:
+        """Returns where a string is odd."""
+        return self.builder.icmp_signed("!=", parity, int32(0))
+
+    def any_lane(self, where: Value) -> Value:
+        """Returns whether that is anywhere."""
+        return where
+
+    def parity(self, value: Value) -> Value:
+        """Returns 1 where a 32-bit integer has an odd number of ones, else 0."""
+        ones = self.external("llvm.ctpop.i32", INT32, [INT32])
+        return self.builder.and_(self.builder.call(ones, [value]), int32(1))
+
     def synchronize(self) -> None:
         """Waits until all who work on this tile are here; on a CPU that is one thread."""
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from qjax.quantum.circuits.angle import Angle
 from qjax.quantum.circuits.operation import Operation
+from qjax.quantum.engines.native.table.layout import STRINGS
 from qjax.quantum.engines.native.table.native_gates import Item, Level
 from qjax.quantum.engines.xla.trigonometry import stored_cos_sin
 from qjax.quantum.states.angle_values import Values
@@ -35,13 +36,22 @@ def _of_level(level: Level, values: Values) -> tuple[list[Array], list[Array]]:
     shared: list[Array] = [_angles(group, level, values) for group in level.shared_angles]
     own: list[Array] = [_angles(group, level, values) for group in level.angles]
     for group in level.groups:
-        (own if group[0].own else shared).append(_as_rows(_of_group(group, values), len(group)))
+        of_strings = group[0].form == STRINGS
+        rows = _phase_angles(group, values) if of_strings else _as_rows(_of_group(group, values), len(group))
+        (own if group[0].own else shared).append(rows)
     for item in level.items:
         if isinstance(item, Level):
             inner = _of_loop(item, values)
             shared += [inner[0]] if item.counts[0] else []
             own += [inner[1]] if item.counts[1] else []
     return shared, own
+
+
+def _phase_angles(group: Sequence[Item], values: Values) -> Array:
+    """Returns the angles whose sums are phases, bounded, `[count, 1 or batch]`."""
+    angles = [angle for item in group for angle in item.angles]
+    found = values.stacked(angles)
+    return jnp.broadcast_to(found, (len(angles), found.shape[1]))
 
 
 def _angles(angles: Sequence[Angle], level: Level, values: Values) -> Array:

@@ -18,12 +18,15 @@ from qjax.quantum.engines.native.table.factor_recipes import recipe_of
 from qjax.quantum.engines.native.table.fresh_columns import new_entry, turned_starts
 from qjax.quantum.engines.native.table.layout import (
     COLUMN,
+    CONTENT,
     COUNT,
+    CPU_FORMS,
     DIAGONALS,
     ENTRY,
     FIRST,
     FLIP,
     FORMS,
+    GATHERS,
     KIND,
     LANES,
     LEFT,
@@ -31,10 +34,19 @@ from qjax.quantum.engines.native.table.layout import (
     MAKER_KINDS,
     MASK,
     MAX_QUBITS,
+    NUM_RECORDS,
     REAL_ROWS,
+    RECORD_ANGLE,
+    RECORD_FLIP,
+    RECORD_LOW,
+    RECORD_SCALE,
+    RECORD_WEIGHTS,
+    RECORD_WORDS,
+    RECORDS,
     RIGHT,
     SINGLE,
     START,
+    TARGETS,
     WEIGHTS,
     num_numbers,
 )
@@ -47,7 +59,6 @@ from qjax.quantum.engines.native.table.native_gates import (
     level_of,
     rotation_constants,
 )
-from qjax.quantum.engines.readouts import is_linear
 from qjax.quantum.states.matrices import constant_matrix
 from qjax.types import Array
 
@@ -144,6 +155,21 @@ class Table:
         return np.array(self._laid_out.entries, np.int32).reshape(-1, ENTRY)
 
     @cached_property
+    def has_lists(self) -> bool:
+        """Whether there are gates with lists, for which a CPU has code of its own."""
+        return bool(np.isin(self.gates_back[:, KIND], [*CPU_FORMS.values()]).any())
+
+    @property
+    def records(self) -> np.ndarray:
+        """What the entries with lists of strings of Z say of each, int64 `[records, RECORD_WORDS]`."""
+        return np.array(self._laid_out.records, np.int64).reshape(-1, RECORD_WORDS)
+
+    @property
+    def content(self) -> np.ndarray:
+        """Matrices and permutations of gates on many qubits, int32 `[.]`."""
+        return np.concatenate([np.zeros(0, np.int32), *self._laid_out.content])
+
+    @cached_property
     def work(self) -> float:
         """What the gates take forwards, in matrices on one qubit; what all examples share takes less:
         `shared_layers.py`."""
@@ -217,8 +243,7 @@ def large_table_of(
     program = _program(circuit, given)
     try:
         level = level_of(replace(program, start=None), Rules(Blocks(batched=batched), with_controls))
-        table = LargeTable(circuit.num_qubits, level, _is_complex(program, given), True, program.start)
-        return table if all(is_linear((move,)) for move in table.moves) else None
+        return LargeTable(circuit.num_qubits, level, _is_complex(program, given), True, program.start)
     except Unsupported:
         return None
 
@@ -232,6 +257,8 @@ class _Entries:
       moves: the operations that changed the frame.
       recipes: of each kind of gate that is a product of factors: one of them, and for the place of the coefficients
         of each the places of its angles.
+      records: of strings of Z, int64 arrays `[RECORD_WORDS]`, the last two words a number of float64.
+      content: of matrices and permutations, int32 arrays `[.]`.
       entries: int64 arrays `[ENTRY]`.
     """
 
@@ -241,6 +268,9 @@ class _Entries:
             self.frame.masks.reverse()
             self.frame.weights.reverse()
         self.moves: list[Operation] = []
+        self.records: list[np.ndarray] = []
+        self.content: list[np.ndarray] = []
+        self._contents: dict[bytes, int] = {}
         self.constants: dict[object, np.ndarray] = {}
         self.recipes: dict[object, tuple[Item, dict[int, list[int]]]] = {}
         self._starts: dict[object, int] = {}
@@ -304,21 +334,68 @@ class _Entries:
     def _gate(self, item: Item, first: int) -> np.ndarray:
         """Returns the entry of a gate whose coefficients begin at this place."""
         assert item.form is not None
-        frame, qubits = self.frame, (*item.qubits, *item.controls)
-        entry = new_entry(item.form[0], item.form[1], first, item.form[2])
+        frame, qubits, wanted = self.frame, item.qubits, (0,) * len(item.qubits)
+        if item.form in CPU_FORMS:
+            entry = self._with_lists(item, first)
+        else:
+            entry = new_entry(item.form[0], item.form[1], first, item.form[2])
+            qubits, wanted = (*qubits, *item.controls), (*wanted, *item.control_values)
         if item.form[0] == "start":  # the rows so far have no bit of this qubit's
             entry[MASK] = entry[COUNT] = frame.masks[qubits[0]]
             return entry
-        assert len(qubits) <= MAX_QUBITS
         if item.form == ("dense", 1, 0):
             entry[REAL_ROWS] = has_real_rows(item.operations)
         entry[COUNT] = 2 ** (frame.num_qubits - len(qubits))
+        if entry[KIND] in GATHERS:  # whose qubits are records
+            return entry
+        assert len(qubits) <= MAX_QUBITS
         entry[LOW : LOW + len(qubits)] = [2**bit - 1 for bit in pivots([frame.masks[q] for q in qubits])]
-        wanted = (0,) * len(item.qubits) + item.control_values
         for k, (q, value) in enumerate(zip(qubits, wanted, strict=True)):
             entry[MASK + k], entry[WEIGHTS + k] = frame.masks[q], frame.weights[q]
             entry[FLIP + k] = frame.flips[q] ^ value
         return entry
+
+    def _with_lists(self, item: Item, first: int) -> np.ndarray:
+        """Returns the entry of a gate with records, which are added to all."""
+        assert item.form is not None
+        entry, kind = np.zeros(ENTRY, np.int64), CPU_FORMS[item.form]
+        entry[KIND], entry[FIRST], entry[RECORDS] = kind, first, len(self.records)
+        if kind in GATHERS:
+            entry[TARGETS], entry[CONTENT] = len(item.qubits), self._content_at(item)
+            masks = [self.frame.masks[q] for q in item.qubits]
+            for q, mask, bit in zip(item.qubits, masks, pivots(masks), strict=True):
+                self.records.append(self._record((q,), 0, mask))
+                self.records[-1][RECORD_LOW] = 2**bit - 1
+        for q, value in zip(item.controls, item.control_values, strict=True):
+            self.records.append(self._record((q,), value ^ 1))
+        for qubits, place, scale in item.strings:
+            self.records.append(self._record(qubits, 0, place + first * (place >= 0), scale))
+        entry[NUM_RECORDS] = len(self.records) - int(entry[RECORDS])
+        return entry
+
+    def _content_at(self, item: Item) -> int:
+        """Returns where a matrix or a permutation lies; equal ones lie in one place."""
+        (op,) = item.operations or (None,)
+        if op is None:
+            return 0
+        if op.gate.permutation is not None:
+            words = op.gate.permutation().astype(np.int32)
+        else:
+            words = op.gate.matrix().reshape(-1).view(np.int32)
+        if words.tobytes() not in self._contents:
+            self._contents[words.tobytes()] = sum(map(len, self.content))
+            self.content.append(words)
+        return self._contents[words.tobytes()]
+
+    def _record(self, qubits: Sequence[int], flip: int, angle: int = -1, scale: float = 0.0) -> np.ndarray:
+        """Returns the record of a string of Z, odd where so many of its qubits, and `flip`, are."""
+        record = np.zeros(RECORD_WORDS, np.int64)
+        for q in qubits:
+            record[RECORD_WEIGHTS] ^= self.frame.weights[q]
+            flip ^= self.frame.flips[q]
+        record[RECORD_FLIP], record[RECORD_ANGLE] = flip, angle
+        record[RECORD_SCALE:] = np.array([scale]).view(np.int32)
+        return record
 
 
 def has_real_rows(operations: Sequence[Operation]) -> bool:

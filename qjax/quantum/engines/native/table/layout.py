@@ -1,6 +1,9 @@
 """What the native code and those who call it agree on: the forms of gates, and how table and memory are laid out."""
 
 from enum import IntEnum, auto
+from typing import SupportsInt
+
+import numpy as np
 
 # What one vector holds: the registers of AVX-512, two of AVX2, four of NEON. LLVM splits it as the machine needs.
 VECTOR_SHIFT = 6
@@ -82,6 +85,23 @@ PHASES = 15
 # Kinds of entries, by the number of qubits, of a diagonal gate on the way back that is undone with such phases: they
 # take the sums for its numbers, and change nothing.
 SUMS = {1: 81, 2: 82}
+# Kinds of entries of a CPU for gates on any number of qubits, which have records of strings of Z (`RECORD_WORDS`):
+#   controlled  a matrix on one or two qubits, where every string of a list is odd
+#   strings     a phase for each row: the sum of angles with the signs of their strings
+STRINGS: Form = ("strings", 0, 0)
+#   matrix, permutation, reflection
+#               on any number of qubits, each a record before the controls: see `ir/gather_kernels.py`
+CPU_FORMS: dict[Form, int] = {("controlled", 1, 0): 90, ("controlled", 2, 0): 91, STRINGS: 92}
+GATHERS = {93: "matrix", 94: "permutation", 95: "reflection"}
+CPU_FORMS |= {(name, 0, 0): kind for kind, name in GATHERS.items()}
+# Words of such an entry: its first record, and their number. Of a gate on any number of qubits how many of them are
+# qubits, and where its numbers begin: pairs of float64 of a matrix, row by row, or the images of a permutation.
+RECORDS, NUM_RECORDS, TARGETS, CONTENT = MASK + 2, WEIGHTS + 2, LOW, FLIP + 2
+# A record, in 32-bit integers: the bits of the row and of the place in a vector whose parity a string is; whether it
+# is flipped, with the bits of the coset's first row, as entries have it; the place of an angle, or -1; and what that
+# angle, or 1, is multiplied by, a number of float64. A qubit has its mask and the bits below a pivot there.
+RECORD_WEIGHTS, RECORD_FLIP, RECORD_LANES, RECORD_ANGLE, RECORD_SCALE, RECORD_WORDS = 0, 1, 2, 3, 4, 6
+RECORD_MASK, RECORD_LOW = RECORD_ANGLE, RECORD_SCALE
 # Bytes of what there is of a rotation, and of its sums, as a binary logarithm (`shared_layers_code.py`).
 RECORD_SHIFT = VECTOR_SHIFT + 2
 # What is said of a rotation: where the numbers of its gate begin, and which rotations, of all, are scaled where its
@@ -110,7 +130,14 @@ def num_numbers(form: Form) -> int:
     """Returns how many complex numbers a gate of the form has."""
     kind, qubits, _ = form
     dim = 1 << qubits
-    return {"start": 2, "column": 2, "rotation": 0, "dense": dim * dim, "diagonal": dim, "pair": 8}[kind]
+    dense = {"dense": dim * dim, "controlled": dim * dim, "pair": 8}
+    return {"start": 2, "column": 2, "diagonal": dim, **dense}.get(kind, 0)
+
+
+def form_of(kind: SupportsInt) -> Form:
+    """Returns the form of an entry's kind."""
+    number = int(kind)
+    return FORMS[number] if number < len(FORMS) else next(f for f, own in CPU_FORMS.items() if own == number)
 
 
 class Facts(IntEnum):
@@ -138,6 +165,10 @@ class Facts(IntEnum):
     NUM_ROTATIONS = auto()
     FACTORS = auto()  # of the tables of phases
     NUM_FACTORS = auto()
+    RECORDS = auto()  # of strings of Z
+    NUM_RECORDS = auto()
+    CONTENT = auto()  # of matrices and permutations
+    NUM_CONTENT = auto()
     NUM_TABLES = auto()
 
 
@@ -150,6 +181,8 @@ PLACES = (
     Facts.CONSTANTS,
     Facts.ROTATIONS,
     Facts.FACTORS,
+    Facts.RECORDS,
+    Facts.CONTENT,
 )
 
 
@@ -233,3 +266,12 @@ def room_bytes(
     vectors = (parts * states + 1) * (1 << num_qubits) + (num_coefficients + 4 * num_rotations) * states
     tables = parts * itemsize * num_tables << num_qubits
     return int(VECTOR_BYTES * vectors + -(-tables // VECTOR_BYTES) * VECTOR_BYTES)
+
+
+def scratch_bytes(entries: np.ndarray, num_rows: int, is_complex: bool) -> int:
+    """Returns the bytes of scratch that entries need: a number for each row of a tile, or the rows of a coset."""
+    gathered = np.isin(entries[:, KIND], list(GATHERS))
+    count: int = 2 ** int(entries[gathered, TARGETS].max()) if gathered.any() else 0
+    numbers = num_rows * int((entries[:, KIND] == CPU_FORMS[STRINGS]).any())
+    # Before and after the gate, and where each row lies.
+    return VECTOR_BYTES * max(numbers, 2 * (1 + is_complex) * count + -(-4 * count // VECTOR_BYTES))

@@ -11,7 +11,18 @@ from qjax.quantum.circuits.angle import Angle
 from qjax.quantum.circuits.gates import gate
 from qjax.quantum.circuits.operation import Operation
 from qjax.quantum.compile.compiler import Blocks, Program
-from qjax.quantum.compile.stages import Dense, Flip, Loop, Permutation, Phase, ProductState, Single, Stage
+from qjax.quantum.compile.lowering import lowered, lowered_reflection, z_strings
+from qjax.quantum.compile.stages import (
+    Dense,
+    Flip,
+    Loop,
+    Permutation,
+    Phase,
+    ProductState,
+    Reflection,
+    Single,
+    Stage,
+)
 from qjax.quantum.engines.choices import MAX_NATIVE_DIAGONALS
 from qjax.quantum.engines.native.table.factor_recipes import (
     Factor,
@@ -21,12 +32,18 @@ from qjax.quantum.engines.native.table.factor_recipes import (
     has_one_frequency,
     relation,
 )
-from qjax.quantum.engines.native.table.layout import FORMS, NUM_SCALES, Form, num_numbers
+from qjax.quantum.engines.native.table.layout import CPU_FORMS, FORMS, NUM_SCALES, STRINGS, Form, num_numbers
 from qjax.quantum.states.matrices import constant_matrix
 
-# Gates of the table that are others under controls, as (gate, number of its qubits that are controls).
-_CONTROLLED = {"cx": ("x", 1), "ccx": ("x", 2), "cswap": ("swap", 1)}
-
+# What is lowered for a GPU, too, which has no gates with lists of strings.
+_LOWERED = ("x", "cx", "ccx", "cswap")
+REFLECTION: Form = ("reflection", 0, 0)
+# Gates that relabel rows, with the number of controls under which they do.
+_MAX_CONTROLS = {"x": 1, "swap": 0}
+# A diagonal operation on more qubits than this has too many strings of Z to be one of many summed phases.
+_MAX_SUMMED_QUBITS = 6
+# A string of Z: its qubits, the place of its angle among the item's, or -1, and what this, or 1, is multiplied by.
+ZString = tuple[tuple[int, ...], int, float]
 
 # Of shared numbers, those of each example, what is made of these, and what is composed of shared ones.
 Counts = tuple[int, int, int, int]
@@ -55,6 +72,8 @@ class Item:
         of factors.
       made: place among what the native code makes of each example's angles.
       rows: places of the factors' angles among what all examples share; -1 where there is none.
+      angles: whose sums are the phases of rows, where these are strings of Z.
+      strings: these.
     """
 
     form: Form | None
@@ -69,10 +88,14 @@ class Item:
     first: int = 0
     made: int = 0
     rows: tuple[int, ...] = ()
+    angles: tuple[Angle, ...] = ()
+    strings: tuple[ZString, ...] = ()
 
     @property
     def size(self) -> int:
         """Number of its coefficients, in real numbers."""
+        if self.form == STRINGS:
+            return len(self.angles)
         return 2 * num_numbers(self.form) if self.form else 0
 
     @property
@@ -95,6 +118,11 @@ class Rules:
     blocks: Blocks
     with_controls: bool = True
     composes: bool = False
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether it is the native code of a CPU, which has gates with lists of strings."""
+        return self.composes or not self.with_controls
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,51 +203,103 @@ def _items(stages: Sequence[Stage], num_qubits: int, rules: Rules) -> Iterator[I
         if isinstance(stage, Dense):
             yield _item(("dense", len(stage.qubits), 0), stage.qubits, stage.operations, rules)
         elif isinstance(stage, Phase | Flip):
-            if len(stage.operations) > MAX_NATIVE_DIAGONALS * num_qubits:
-                raise Unsupported
-            for op in stage.operations:
-                qubits = op.all_qubits or (0,)  # a global phase is qubit 0's
-                yield _item(("diagonal", len(qubits), 0), qubits, (op,), rules)
+            yield from _diagonals(stage.operations, num_qubits, rules)
         elif isinstance(stage, Permutation):
             for op in stage.operations:
-                yield _permutation(op, rules)
+                yield from _lowered(op, rules)
         elif isinstance(stage, Single):
-            op = stage.operation
-            yield _under_controls(op, op.controls, op.control_values, rules)
+            yield from _lowered(stage.operation, rules)
         elif isinstance(stage, Loop):
             yield _level(list(_items(stage.body, num_qubits, rules)), rules, stage.reps, stage.reverse, stage.names)
+        elif isinstance(stage, Reflection) and rules.composes:
+            yield Item(REFLECTION, stage.qubits, ())
+        elif isinstance(stage, Reflection) and rules.on_cpu:
+            for op in lowered_reflection(stage.qubits):
+                yield from _lowered(op, rules)
         else:
             raise Unsupported
 
 
-def _permutation(op: Operation, rules: Rules) -> Item:
-    """Returns the item of a permutation: of X, CX and SWAP without any gate, of others as a matrix under controls."""
-    inner, count = _CONTROLLED.get(op.gate.name, (op.gate.name, 0))
-    qubits, controls = op.qubits[count:], (*op.controls, *op.qubits[:count])
-    values = (*op.control_values, *(1,) * count)
-    if (inner == "x" and len(controls) <= 1) or (inner == "swap" and not controls):
-        return Item(None, qubits, (op,), controls=controls, control_values=values)
-    inside = Operation(gate(inner), qubits) if count else op
-    return _under_controls(inside, controls, values, rules)
+def _diagonals(operations: Sequence[Operation], num_qubits: int, rules: Rules) -> Iterator[Item]:
+    """Yields the items of diagonal operations side by side: of many of them a sum of phases."""
+    rest = list(operations)
+    if len(rest) > MAX_NATIVE_DIAGONALS * num_qubits:
+        if not rules.on_cpu:
+            raise Unsupported
+        yield _summed([op for op in operations if _has_few_strings(op)], rules)
+        rest = [op for op in operations if not _has_few_strings(op)]
+    for op in rest:
+        if _diagonal_form(op) in FORMS or not rules.on_cpu:
+            yield _diagonal(op, rules)
+        else:
+            yield from _lowered(op, rules)
 
 
-def _under_controls(op: Operation, controls: tuple[int, ...], values: tuple[int, ...], rules: Rules) -> Item:
-    """Returns the item of an operation's gate under these controls."""
-    if not rules.with_controls:
-        whole = Operation(op.gate, op.qubits, op.angles, controls, values)
-        return _item(("dense", len(whole.all_qubits), 0), whole.all_qubits, (whole,), rules)
-    plain, form = Operation(op.gate, op.qubits, op.angles), ("dense", len(op.qubits), len(controls))
-    return _item(form, op.qubits, (plain,), rules, controls=controls, control_values=values)
+def _diagonal_form(op: Operation) -> Form:
+    return "diagonal", max(len(op.all_qubits), 1), 0  # a global phase is qubit 0's
+
+
+def _diagonal(op: Operation, rules: Rules) -> Item:
+    return _item(_diagonal_form(op), op.all_qubits or (0,), (op,), rules)
+
+
+def _has_few_strings(op: Operation) -> bool:
+    one = op.gate.name == "pauli_rotation" and not op.controls
+    return one or op.gate.name == "diagonal" or len(op.all_qubits) <= _MAX_SUMMED_QUBITS
+
+
+def _summed(operations: Sequence[Operation], rules: Rules) -> Item:
+    """Returns the item of diagonal operations as a sum of phases."""
+    angles: dict[Angle, int] = {}
+    strings: dict[tuple[tuple[int, ...], int], float] = {}
+    for op in operations:
+        fixed = all(angle.is_constant for angle in op.angles)
+        place = -1 if fixed else angles.setdefault(op.angles[0], len(angles))
+        for qubits, scale in z_strings(op).items():
+            key = tuple(sorted(qubits)), place
+            strings[key] = strings.get(key, 0.0) + scale
+    own = any(map(rules.blocks.is_batched, operations))
+    listed = tuple((*key, scale) for key, scale in strings.items())
+    return Item(STRINGS, (), tuple(operations), own, kind=(STRINGS, own), angles=tuple(angles), strings=listed)
+
+
+def _lowered(op: Operation, rules: Rules) -> Iterator[Item]:
+    """Yields the items of an operation that no stage of others has: X, CX and SWAP are none but relabel rows."""
+    for part in lowered(op) if rules.on_cpu or op.gate.name in _LOWERED else (op,):
+        if part.gate.name in _MAX_CONTROLS and len(part.controls) <= _MAX_CONTROLS[part.gate.name]:
+            moves = tuple(Operation(gate("cx"), (q, *part.qubits)) for q in part.controls)
+            moves += (replace(part, controls=(), control_values=()),) if part.control_values != (1,) else ()
+            yield Item(None, part.qubits, moves, controls=part.controls, control_values=part.control_values)
+        elif part.gate.structure == "diagonal" and _diagonal_form(part) in FORMS:
+            yield _diagonal(part, rules)
+        elif part.gate.structure == "diagonal" and part.gate.num_qubits > 2 and rules.on_cpu:
+            yield _summed([part], rules)
+        else:
+            yield _under_controls(part, rules)
+
+
+def _under_controls(op: Operation, rules: Rules) -> Item:
+    """Returns the item of an operation's gate under its controls."""
+    width, count = len(op.qubits), len(op.controls)
+    if not rules.with_controls and width + count <= 2:
+        return _item(("dense", width + count, 0), op.all_qubits, (op,), rules)
+    form: Form = ("dense", width, count)
+    if rules.on_cpu and (form not in FORMS or not rules.with_controls):
+        form = "controlled", width, 0
+    if rules.on_cpu and width > 2:
+        form = ("permutation" if op.gate.structure == "permutation" else "matrix"), 0, 0
+    plain = Operation(op.gate, op.qubits, op.angles)
+    return _item(form, op.qubits, (plain,), rules, controls=op.controls, control_values=op.control_values)
 
 
 def _item(form: Form, qubits: tuple[int, ...], operations: tuple[Operation, ...], rules: Rules, **more: Any) -> Item:
     """Returns the item of a gate made of operations."""
-    if form not in FORMS:
+    if form not in FORMS and form not in CPU_FORMS:
         raise Unsupported
     own = any(map(rules.blocks.is_batched, operations))
     angle = _only_angle(operations) if own else None
     angle = handed_over(angle) if angle and rules.composes else angle
-    factors = factors_of(operations, form) if rules.composes and not own else ()
+    factors = factors_of(operations, form) if rules.composes and not own and num_numbers(form) else ()
     hands_over = rules.composes and (bool(factors) or angle is not None)
 
     def alike(angle: Angle) -> Hashable:
@@ -303,7 +383,7 @@ def _kinds(parts: Sequence[Item | Level]) -> list[list[int]]:
     """Returns the places of the items whose coefficients JAX makes, those of one kind together."""
     kinds: dict[Hashable, list[int]] = {}
     for i, part in enumerate(parts):
-        if isinstance(part, Item) and part.form and not part.angle and not part.factors:
+        if isinstance(part, Item) and part.size and not part.angle and not part.factors:
             kinds.setdefault(part.kind, []).append(i)
     return list(kinds.values())
 

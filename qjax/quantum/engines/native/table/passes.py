@@ -16,16 +16,27 @@ import numpy as np
 from qjax.quantum.compile.relabelling import pivots
 from qjax.quantum.engines.native.table.layout import (
     COUNT,
+    CPU_FORMS,
     ENTRY,
     FLIP,
-    FORMS,
+    GATHERS,
     KIND,
     LANES,
     LOW,
     MAKER_KINDS,
     MASK,
+    NUM_RECORDS,
+    RECORD_FLIP,
+    RECORD_LANES,
+    RECORD_LOW,
+    RECORD_MASK,
+    RECORD_WEIGHTS,
+    RECORD_WORDS,
+    RECORDS,
+    TARGETS,
     TURN,
     WEIGHTS,
+    form_of,
 )
 from qjax.quantum.engines.native.table.native_gates import Unsupported
 
@@ -37,10 +48,12 @@ class Pass:
     Attributes:
       basis: of the space whose cosets are the parts, one mask for each bit of a row's number.
       entries: of the table, for rows as the coset numbers them, int32 `[entries, ENTRY]`.
+      records: what the entries say of strings of Z, likewise, int32 `[records, RECORD_WORDS]`.
     """
 
     basis: tuple[int, ...]
     entries: np.ndarray
+    records: np.ndarray
 
     @property
     def pivots(self) -> list[int]:
@@ -154,10 +167,19 @@ def _odd(mask: int, weights: int) -> bool:
     return (mask & weights).bit_count() % 2 == 1
 
 
+_NO_RECORDS = np.zeros((0, RECORD_WORDS), np.int64)
+
+
 def passes_of(
-    entries: np.ndarray, num_qubits: int, size: int, low: int, lanes: bool = False, run: int = 0
+    entries: np.ndarray,
+    num_qubits: int,
+    size: int,
+    low: int,
+    lanes: bool = False,
+    run: int = 0,
+    records: np.ndarray = _NO_RECORDS,
 ) -> list[Pass]:
-    """Returns the passes that apply all gates of a table.
+    """Returns the passes that apply all gates of a table, at least one.
 
     Args:
       entries: of the table, int32 `[entries, ENTRY]`.
@@ -166,14 +188,15 @@ def passes_of(
       low: so many lowest bits of a row are in every space, which makes neighbouring numbers neighbouring rows.
       lanes: whether these bits number what a vector holds. Then `size` is at least twice `low`, and three more.
       run: so many lowest bits are in every space if that is more: longer runs of rows are fetched sooner.
+      records: of the table's strings of Z.
 
     Raises:
       Unsupported: a gate cannot be done in any part.
     """
-    waiting = groups_of(entries)
+    waiting = groups_of(entries, records)
     found: list[Pass] = []
     while waiting or not found:  # one at least, which makes the first state
-        draft, skipped = _Draft(num_qubits, size, low, lanes, run), Skipped()
+        draft, skipped = _Draft(num_qubits, size, low, lanes, run, records), Skipped()
         for place, group in enumerate(waiting):
             if skipped.is_full(num_qubits):
                 skipped.groups += waiting[place:]
@@ -187,17 +210,21 @@ def passes_of(
     return found
 
 
-def groups_of(entries: np.ndarray) -> list[Group]:
+def groups_of(entries: np.ndarray, records: np.ndarray = _NO_RECORDS) -> list[Group]:
     found: list[Group] = []
     makers: list[np.ndarray] = []
     for entry in entries:
         if entry[KIND] in MAKER_KINDS:
             makers.append(entry)
             continue
-        kind, targets, controls = FORMS[entry[KIND]]
+        kind, targets, controls = form_of(entry[KIND])
         needed = tuple(int(mask) for mask in entry[MASK : MASK + targets + controls])
         weights = tuple(int(x) for x in entry[WEIGHTS : WEIGHTS + targets + controls])
-        found.append(Group((*makers, entry), needed, () if kind == "diagonal" else needed[:targets], weights))
+        own = records_of(entry, records)
+        weights += tuple({int(x) for x in own[:, RECORD_WEIGHTS]})
+        needed += tuple(int(x) for x in own[: num_targets(entry), RECORD_MASK])
+        moving = () if kind == "diagonal" else needed[:targets] if controls else needed
+        found.append(Group((*makers, entry), needed, moving, weights))
         makers = []
     return found
 
@@ -205,8 +232,8 @@ def groups_of(entries: np.ndarray) -> list[Group]:
 class _Draft:
     """A pass while gates are taken into it."""
 
-    def __init__(self, num_qubits: int, size: int, low: int, lanes: bool, run: int) -> None:
-        self.num_qubits, self.size, self.low, self.lanes = num_qubits, size, low, lanes
+    def __init__(self, num_qubits: int, size: int, low: int, lanes: bool, run: int, records: np.ndarray) -> None:
+        self.num_qubits, self.size, self.low, self.lanes, self.records = num_qubits, size, low, lanes, records
         self.groups: list[Group] = []
         self._space = Space(low)
         for bit in range(low, run):
@@ -236,11 +263,12 @@ class _Draft:
             turned = [place for place in order if place >= self.low and not self._used >> place & 1][-self.low :]
             order = [*order[: self.low], *turned, *(place for place in order[self.low :] if place not in turned)]
         local = [self._local(entry, order) for entry in self._in_order(turned)]
-        whole = np.array(local, np.int32).reshape(-1, ENTRY)
+        entries = np.array([entry for entry, _ in local], np.int32).reshape(-1, ENTRY)
+        records = [own for _, own in local]
         if self.lanes:
-            whole = _in_vectors(whole, self.low, self.size)
+            entries = _in_vectors(entries, records, self.low, self.size)
         basis = tuple(self._space.basis[place] for place in order)
-        return Pass(basis, whole)
+        return Pass(basis, entries, np.concatenate([_NO_RECORDS, *records]).astype(np.int32))
 
     def _reaches(self, group: Group) -> bool:
         """Whether a gate turns bits over that number what a vector holds."""
@@ -268,21 +296,34 @@ class _Draft:
                 is_turned = not is_turned
         return found
 
-    def _local(self, entry: np.ndarray, order: Sequence[int]) -> np.ndarray:
-        """Returns an entry for the numbers of rows in a coset.
+    def _local(self, entry: np.ndarray, order: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns an entry for the numbers of rows in a coset, and the records of its strings of Z.
 
         What a qubit is does not depend on the number alone: the bits of the coset's first row whose parity counts,
         too, stand behind the lowest bit of its flip.
         """
         if entry[KIND] in MAKER_KINDS or entry[KIND] == TURN:
-            return entry
-        found, count = entry.copy(), sum(FORMS[entry[KIND]][1:])
-        for k in range(count):
-            weights, places = int(entry[WEIGHTS + k]), self._space.rest(int(entry[MASK + k]))[1]
-            found[MASK + k] = sum((places >> place & 1) << j for j, place in enumerate(order))
-            found[WEIGHTS + k] = sum(_odd(self._space.basis[place], weights) << j for j, place in enumerate(order))
-            found[FLIP + k] = int(entry[FLIP + k]) | weights << 1
-        return with_cosets(found, _masks(found), len(order))
+            return entry, _NO_RECORDS
+
+        def seen(weights: int) -> int:
+            """Returns the bits of a row's number whose parity is that of these bits of the row."""
+            return sum(_odd(self._space.basis[place], weights) << j for j, place in enumerate(order))
+
+        def moved(mask: int) -> int:
+            """Returns a mask as a sum of the basis."""
+            places = self._space.rest(mask)[1]
+            return sum((places >> place & 1) << j for j, place in enumerate(order))
+
+        found = entry.copy()
+        for k in range(len(_masks(entry))):
+            weights, found[MASK + k] = int(entry[WEIGHTS + k]), moved(int(entry[MASK + k]))
+            found[WEIGHTS + k], found[FLIP + k] = seen(weights), int(entry[FLIP + k]) | weights << 1
+        records = records_of(entry, self.records).copy()
+        records[:, RECORD_FLIP] |= records[:, RECORD_WEIGHTS] << 1
+        records[:, RECORD_WEIGHTS] = [seen(int(weights)) for weights in records[:, RECORD_WEIGHTS]]
+        targets = records[: num_targets(entry), RECORD_MASK]
+        targets[:] = [moved(int(mask)) for mask in targets]
+        return with_cosets(found, _masks(found), len(order)), records
 
 
 def _places(space: Space, group: Group) -> int:
@@ -293,8 +334,26 @@ def _places(space: Space, group: Group) -> int:
     return found
 
 
+def records_of(entry: np.ndarray, records: np.ndarray) -> np.ndarray:
+    """Returns the records of an entry's strings of Z."""
+    first, count = (entry[RECORDS], entry[NUM_RECORDS]) if entry[KIND] in CPU_FORMS.values() else (0, 0)
+    return records[first : first + count]
+
+
+def num_targets(entry: np.ndarray) -> int:
+    """Returns how many of an entry's records are qubits on which its gate acts."""
+    return int(entry[TARGETS]) if entry[KIND] in GATHERS else 0
+
+
+def with_records_at(entries: np.ndarray, first: int) -> np.ndarray:
+    """Returns entries whose records begin at this place."""
+    moved = entries.copy()
+    moved[np.isin(entries[:, KIND], [*CPU_FORMS.values()]), RECORDS] += first
+    return moved
+
+
 def _masks(entry: np.ndarray) -> list[int]:
-    count = sum(FORMS[entry[KIND]][1:])
+    count = sum(form_of(entry[KIND])[1:])
     return [int(mask) for mask in entry[MASK : MASK + count]]
 
 
@@ -305,28 +364,45 @@ def with_cosets(entry: np.ndarray, masks: Sequence[int], num_bits: int) -> np.nd
     return entry
 
 
-def _in_vectors(entries: np.ndarray, low: int, size: int) -> np.ndarray:
+def _in_vectors(entries: np.ndarray, records: Sequence[np.ndarray], low: int, size: int) -> np.ndarray:
     """Returns entries for rows of vectors: without the bits that number what a vector holds.
 
-    Qubits that depend on those bits say so in `LANES`, four bits for each of them.
+    Qubits that depend on those bits say so in `LANES`, four bits for each of them; so do, in place, the records of
+    strings of Z that each entry has.
     """
-    is_turned, below = False, (1 << low) - 1
+    is_turned, below, num_records = False, (1 << low) - 1, 0
     found: list[np.ndarray] = []
-    for entry in entries:
+
+    def places(number: int) -> tuple[int, int]:
+        """Returns the bits of a row of vectors, and those of a place in a vector."""
+        number = _exchanged(number, low) if is_turned else number
+        return number >> low, number & below
+
+    for entry, own in zip(entries, records, strict=True):
         if entry[KIND] == TURN:
             is_turned = not is_turned
             found.append(entry)
             continue
-        changed, count = entry.copy(), sum(FORMS[entry[KIND]][1:])
-        for k in range(count):
-            mask, weights = (
-                _exchanged(int(entry[place + k]), low) if is_turned else int(entry[place + k])
-                for place in (MASK, WEIGHTS)
+        changed = entry.copy()
+        for k in range(len(_masks(entry))):
+            changed[MASK + k], reached = places(int(entry[MASK + k]))
+            assert not reached
+            changed[WEIGHTS + k], lanes = places(int(entry[WEIGHTS + k]))
+            changed[LANES] |= lanes << 4 * k
+        if len(own):
+            own[:, RECORD_WEIGHTS], own[:, RECORD_LANES] = zip(
+                *map(places, own[:, RECORD_WEIGHTS].tolist()), strict=True
             )
-            assert not mask & below
-            changed[MASK + k], changed[WEIGHTS + k] = mask >> low, weights >> low
-            changed[LANES] |= (weights & below) << 4 * k
-        found.append(with_cosets(changed, _masks(changed), size - low))
+            changed[RECORDS] = num_records
+            num_records += len(own)
+        targets = own[: num_targets(entry)]
+        if len(targets):
+            targets[:, RECORD_MASK] = [places(int(mask))[0] for mask in targets[:, RECORD_MASK]]
+            targets[:, RECORD_LOW] = [2**bit - 1 for bit in pivots(targets[:, RECORD_MASK].tolist())]
+            changed[COUNT] = 2 ** (size - low - len(targets))
+        else:
+            changed = with_cosets(changed, _masks(changed), size - low)
+        found.append(changed)
     return np.array(found, np.int32).reshape(-1, ENTRY)
 
 

@@ -1,0 +1,221 @@
+"""On a CPU native code takes every gate: the choice of the engine, values against dense algebra, derivatives."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from bound_circuits import dense_state
+from by_engine import by
+from random_circuits import random_unitary, run_compiled
+
+from qjax.quantum import (
+    Circuit,
+    PauliString,
+    diagonal_gate,
+    expectation,
+    explain,
+    input_angle,
+    operation,
+    parameter,
+    pauli_rotation_gate,
+    permutation_gate,
+    unitary_gate,
+)
+from qjax.quantum import state as final_state
+from qjax.quantum.circuits.angle import as_angle
+from qjax.quantum.circuits.gates import GATES, Gate
+from qjax.quantum.circuits.operation import Operation
+from qjax.quantum.compile.lowering import lowered, z_strings
+from qjax.quantum.engines.native.table.entries import table_of
+from qjax.quantum.engines.native.table.layout import KIND, form_of
+
+WHOLE, LARGE = "native, whole states", "native, large states"
+ATOL = {"float32": 2e-5, "float64": 1e-11}
+
+
+def custom_gates(most: int) -> list[Gate]:
+    rng = np.random.default_rng(3)
+    made = [pauli_rotation_gate(word) for word in ("XYZ", "YXX", "ZZIZ", "XZZX", "YZZX", "IXYIZ")]
+    for k in (1, 2, 3, 4):
+        made += [unitary_gate(random_unitary(rng, 2**k)), permutation_gate(rng.permutation(2**k))]
+        made.append(diagonal_gate(rng.normal(size=2**k)))
+    return [gate for gate in (*GATES.values(), *made) if gate.num_qubits <= most]
+
+
+def every_gate(n: int, num_controls: Sequence[int], shared: bool, seed: int = 0) -> list[Operation]:
+    """Each gate under so many controls, on qubits drawn at random."""
+    rng, found = np.random.default_rng(seed), []
+    for gate in custom_gates(n):
+        for count in num_controls:
+            if gate.num_qubits + count > n or (gate.num_qubits, count) == (0, 0):
+                continue
+            chosen = [int(q) for q in rng.permutation(n)[: gate.num_qubits + count]]
+            places = rng.integers(3, size=gate.num_angles)
+            angles = [(parameter("w", int(k)) if shared else input_angle(int(k))) * 0.7 + 0.1 for k in places]
+            values = rng.integers(2, size=count).tolist() or None
+            found.append(operation(gate, chosen[count:], *angles, controls=chosen[:count], control_values=values))
+    return found
+
+
+def mixed(n: int) -> Circuit:
+    """States of which every amplitude counts, on rows that CX, SWAP and X have relabelled."""
+    circuit = Circuit(n)
+    for k in range(3):
+        circuit = circuit.append("ry", 0, input_angle(k)).append("rz", 0, parameter("w", k))
+    for q in range(n):
+        circuit = circuit.append("ry", q, 0.4 + 0.6 * q).append("rz", q, 0.3 * parameter("w", q % 3))
+    for q in range(n - 1):
+        circuit = circuit.append("cx", (q, q + 1)).append("ry", q, 0.2 + input_angle(q % 3))
+    return (
+        circuit.append("x", 0)
+        if n < 2
+        else circuit.append("x", 0).append("swap", (0, n - 1)).append("cx", (n - 1, 0))
+    )
+
+
+def operands(batch: int, dtype: Any) -> tuple[dict[str, Any], Any]:
+    rng = np.random.default_rng(1)
+    return {"w": jnp.asarray(rng.normal(size=3), dtype)}, jnp.asarray(rng.normal(size=(batch, 3)), dtype)
+
+
+# The choice of the engine. ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [1, 5, 9, 12, 20])
+def test_no_circuit_falls_to_xla(n: int, dtype: str) -> None:
+    for shared in (True, False):
+        circuit = mixed(n) + Circuit(n, tuple(every_gate(n, (0, 1, 2, 3), shared)))
+        for batch in (1, 2, 16):
+            if n == 20 and batch > 1:
+                continue  # large states one by one
+            assert explain(circuit, batch=batch, dtype=dtype).engine in (WHOLE, LARGE)
+
+
+@pytest.mark.parametrize("n", [9, 12])
+def test_a_gate_alone_on_one_large_state_falls_to_xla_never(n: int) -> None:
+    for op in every_gate(n, (0, 2), True):
+        assert explain(Circuit(n, (op,))).engine == LARGE
+
+
+# Values against dense algebra, derivatives against differences. ---------------------------------------------------
+
+
+def check(circuit: Circuit, batch: int, dtype: str, engine: str = "auto") -> None:
+    """Compares states with dense algebra and, in float64, a gradient with differences along one direction."""
+    with jax.enable_x64(dtype == "float64"):
+        params, inputs = operands(batch, dtype)
+        found = by(engine, run_compiled, lambda p, x: final_state(circuit, p, x), params, inputs)
+        for k in sorted({0, batch // 2, batch - 1}):
+            wanted = dense_state(circuit, jax.tree.map(np.asarray, params), np.asarray(inputs[k]))
+            np.testing.assert_allclose(found[k], wanted, atol=ATOL[dtype])
+        n = circuit.num_qubits
+        strings = [PauliString("Z" * n), PauliString("X" + "I" * (n - 1)), PauliString("I" * (n - 1) + "Y")]
+
+        def loss(params: Any, inputs: Any) -> Any:
+            values = expectation(circuit, params, inputs, strings)
+            return (values * jnp.arange(1, 4, dtype=dtype)[None] + values**2).sum()
+
+        grads = by(engine, run_compiled, jax.grad(loss, argnums=(0, 1)), params, inputs)
+        if dtype == "float32":
+            assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(grads))
+            return
+        rng = np.random.default_rng(2)
+        along = jax.tree.map(lambda x: rng.normal(size=x.shape), (params, inputs))
+        line = jax.jit(lambda t: loss(*jax.tree.map(lambda x, d: x + t * d, (params, inputs), along)))
+        values = [by(engine, line, k * 1e-3) for k in (-2, -1, 1, 2)]
+        slope = (values[0] - 8 * values[1] + 8 * values[2] - values[3]) / 12e-3
+        known = sum(np.vdot(g, d) for g, d in zip(jax.tree.leaves(grads), jax.tree.leaves(along), strict=True))
+        np.testing.assert_allclose(known, slope, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("n", "batch"), [(1, 3), (2, 16), (3, 1), (4, 3), (5, 17), (6, 3)])
+def test_whole_states_are_those_of_dense_algebra(n: int, batch: int, dtype: str) -> None:
+    for shared in (True, False):
+        gates = every_gate(n, (0, 1, 2, 3), shared, seed=n)
+        picked = np.random.default_rng(n).permutation(len(gates))[:40]
+        check(mixed(n) + Circuit(n, tuple(gates[k] for k in picked)) + mixed(n), batch, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [9, 10])
+def test_large_states_are_those_of_dense_algebra(n: int, dtype: str) -> None:
+    gates = every_gate(n, (0, 1, 2, 3), True, seed=n)
+    taken = [op for op in gates if explain(Circuit(n, (op,)), dtype=dtype).engine == LARGE]
+    assert len(taken) > 0.8 * len(gates)
+    picked = np.random.default_rng(n).permutation(len(taken))[:40]
+    check(mixed(n) + Circuit(n, tuple(taken[k] for k in picked)) + mixed(n), 1, dtype, LARGE)
+
+
+def dense_diagonals(n: int, angle: Any) -> Circuit:
+    circuit = mixed(n)
+    for a in range(n):
+        for b in range(a):
+            circuit = circuit.append("rzz", (a, b), angle(a) * (0.3 + b) + 0.2).append(
+                "cp", (b, a), angle(b), controls=()
+            )
+            circuit = circuit.append("crz", (a, b), angle(a + b) * 2).append("cz", (a, b)).append("p", a, 0.3 * b)
+    circuit = circuit.append("gphase", (), angle(0)).append(pauli_rotation_gate("ZZZZ"), range(4), angle(1))
+    return circuit.append(diagonal_gate(np.arange(16.0)), range(4)) + mixed(n)
+
+
+ANGLES = {
+    "shared": lambda k: parameter("w", k % 3),
+    "each": lambda k: input_angle(k % 3),
+    "both": lambda k: parameter("w", k % 3) * input_angle(k % 2),
+    "numbers": lambda k: 0.3 * k + parameter("w", 0) * 0,
+}
+
+
+@pytest.mark.parametrize("kind", ANGLES)
+@pytest.mark.parametrize(
+    ("n", "batch", "dtype"), [(5, 3, "float64"), (5, 17, "float32"), (9, 1, "float64"), (9, 1, "float32")]
+)
+def test_many_diagonal_gates_are_one_sum_of_phases(n: int, batch: int, dtype: str, kind: str) -> None:
+    circuit = dense_diagonals(n, ANGLES[kind])
+    found = table_of(circuit, frozenset({"inputs"} if batch > 1 else ()))
+    assert [form_of(k)[0] for k in found.gates_back[:, KIND]].count("strings") == 1
+    check(circuit, batch, dtype, LARGE if n == 9 else WHOLE)
+
+
+@pytest.mark.parametrize("n", [4, 9])
+def test_marks_and_reflections_of_a_search(n: int) -> None:
+    circuit = Circuit(n)
+    for q in range(n):
+        circuit = circuit.append("ry", q, parameter("w", q % 3))
+    for _ in range(3):
+        circuit = circuit.append("z", 0, controls=range(1, n), control_values=[k % 2 for k in range(1, n)])
+        for name in ("h", "x"):
+            circuit += Circuit(n, tuple(operation(name, q) for q in range(n)))
+        circuit = circuit.append("h", 0).append("x", 0, controls=range(1, n)).append("h", 0)
+        for name in ("x", "h"):
+            circuit += Circuit(n, tuple(operation(name, q) for q in range(n)))
+    for batch in (1, 3):
+        check(circuit.append("rx", 0, input_angle(0)), batch, "float64")
+
+
+# Lowering. --------------------------------------------------------------------------------------------------------
+
+
+def test_lowered_operations_amount_to_the_one() -> None:
+    for op in every_gate(5, (0, 1, 2, 3), True):
+        values = {"w": np.array([0.3, -1.2, 2.0])}, np.array([0.1, 0.2, 0.3])
+        found, wanted = (dense_state(mixed(5) + Circuit(5, ops), *values) for ops in (lowered(op), (op,)))
+        np.testing.assert_allclose(found, wanted, atol=1e-13)
+
+
+def test_strings_of_z_are_the_phases_of_a_diagonal_gate() -> None:
+    rows = np.arange(32)[:, None] >> np.arange(5)[::-1] & 1
+    for op in every_gate(5, (0, 1, 2), True):
+        if op.gate.structure != "diagonal":
+            continue
+        known = replace(op, angles=tuple(as_angle(0.3 * k - 1.0) for k in range(len(op.angles))))
+        phases = sum(s * (-1.0) ** rows[:, list(qubits)].sum(axis=1) for qubits, s in z_strings(known).items())
+        first = Circuit(5, tuple(operation("h", q) for q in range(5)))
+        wanted = dense_state(first + Circuit(5, (known,))) * np.sqrt(32)
+        np.testing.assert_allclose(np.exp(1j * phases), wanted, atol=1e-12)
