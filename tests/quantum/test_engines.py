@@ -143,16 +143,16 @@ CASES = {
     "few qubits": Contract(3, 3),
     "one example": Contract(2, 1),
     "many examples": Contract(4, 17),
-    "one large state": Contract(9, 1),
-    "few large states": Contract(9, 2),
+    "one large state": Contract(11, 1),
+    "few large states": Contract(11, 2),
     "real first states": Contract(3, 2, "real"),
     "complex first states": Contract(3, 16, "complex"),
-    "a large first state": Contract(9, 1, "complex"),
+    "a large first state": Contract(11, 1, "complex"),
 }
 # What an engine says where it refuses a case, on a CPU.
 REFUSED: dict[tuple[str, str], str] = {
     **{(LARGE, name): "do not suit it" for name, case in CASES.items() if case.num_qubits < 9},
-    **{(WHOLE, name): "does not suit it" for name, case in CASES.items() if case.num_qubits == 9},
+    **{(WHOLE, name): "does not suit it" for name, case in CASES.items() if case.num_qubits == 11},
 }
 
 

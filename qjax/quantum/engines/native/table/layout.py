@@ -274,4 +274,4 @@ def scratch_bytes(entries: np.ndarray, num_rows: int, is_complex: bool) -> int:
     count: int = 2 ** int(entries[gathered, TARGETS].max()) if gathered.any() else 0
     numbers = num_rows * int((entries[:, KIND] == CPU_FORMS[STRINGS]).any())
     # Before and after the gate, and where each row lies.
-    return VECTOR_BYTES * max(numbers, 2 * (1 + is_complex) * count + -(-4 * count // VECTOR_BYTES))
+    return int(VECTOR_BYTES * max(numbers, 2 * (1 + is_complex) * count + -(-4 * count // VECTOR_BYTES)))
