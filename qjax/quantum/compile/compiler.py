@@ -69,6 +69,7 @@ class Blocks:
     across_layers: bool = False
     num_all: int = 0
     joined: int = 0
+    turned: bool = True
 
     def is_batched(self, op: Operation) -> bool:
         """Whether the operation differs between examples."""
@@ -241,7 +242,7 @@ def _stages(items: Iterable[Item], blocks: Blocks) -> tuple[Stage, ...]:
     drafts: list[_Draft] = []
     if blocks.across_layers:
         return _wide_stages(items, blocks)
-    for item in _turned(items, blocks):
+    for item in _turned(items, blocks) if blocks.turned else items:
         if not isinstance(item, Operation):
             drafts.append(_Draft("fixed", blocks, fixed=item))
         else:

@@ -27,8 +27,14 @@ class ProductState:
         return "product state: " + ", ".join(_show(run) if run else f"|0> {q}" for q, run in enumerate(self.runs))
 
 
+class UnitaryStage:
+    """A stage that can be undone."""
+
+    is_unitary = True
+
+
 @dataclass(frozen=True)
-class Dense:
+class Dense(UnitaryStage):
     """Operations on few qubits, multiplied together first: one pass over the state."""
 
     qubits: tuple[int, ...]
@@ -49,7 +55,7 @@ class Dense:
 
 
 @dataclass(frozen=True)
-class Single:
+class Single(UnitaryStage):
     """One operation that is too wide for a dense block: a gate on many qubits, or one under controls."""
 
     operation: Operation
@@ -64,7 +70,7 @@ class Single:
 
 
 @dataclass(frozen=True)
-class Phase:
+class Phase(UnitaryStage):
     """Diagonal operations: one elementwise multiplication, by a vector that has no batch where no angle has."""
 
     operations: tuple[Operation, ...]
@@ -75,7 +81,7 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Flip:
+class Flip(UnitaryStage):
     """Diagonal operations without angles that change signs alone, such as CZ and Z: real amplitudes stay real."""
 
     operations: tuple[Operation, ...]
@@ -86,7 +92,7 @@ class Flip:
 
 
 @dataclass(frozen=True)
-class Permutation:
+class Permutation(UnitaryStage):
     """Operations that permute the basis states: one static gather."""
 
     operations: tuple[Operation, ...]
@@ -97,7 +103,7 @@ class Permutation:
 
 
 @dataclass(frozen=True)
-class Reflection:
+class Reflection(UnitaryStage):
     """1 - 2 |s><s| on some qubits, s their even superposition: a Grover diffuser, up to its sign.
 
     Attributes:
@@ -112,7 +118,7 @@ class Reflection:
 
 
 @dataclass(frozen=True)
-class Loop:
+class Loop(UnitaryStage):
     """A repeated body as `lax.scan`: compile time does not grow with the number of repetitions.
 
     Attributes:
@@ -138,7 +144,7 @@ class Loop:
 
 
 @dataclass(frozen=True)
-class Unitary:
+class Unitary(UnitaryStage):
     """Operations that all examples share, as one matrix on all qubits, which is simulated on the basis states."""
 
     circuit: Circuit

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from qjax.quantum.compile.stages import ProductState
 from qjax.quantum.engines.xla.planes import HIGHEST, Layout, join_planes, split_planes
@@ -34,6 +35,13 @@ def halves(start: ProductState, values: Values) -> tuple[Array, Array]:
     # Equal halves are quicker backwards (n = 8); up to 4 qubits either way takes the same time.
     middle = len(columns) // 2 if len(columns) > 4 else (len(columns) - 1) // 2
     return _join([one, *columns[:middle]]), _join(columns[middle:])
+
+
+def product_of_halves(parts: Sequence[Array]) -> Array:
+    """Returns the product of two halves as a complex state, `[2**n, 1 or batch]`."""
+    whole = [lax.complex(x[0], jnp.zeros_like(x[0]) if len(x) == 1 else x[1]) for x in parts]
+    product = whole[0][:, None] * whole[1][None]
+    return product.reshape(-1, product.shape[-1])
 
 
 def product_state(parts: Sequence[Array], layout: Layout) -> Array:
