@@ -1,15 +1,12 @@
 """The stages of a compiled program, as static data: what runs of gates amount to.
 
-`plan.py` turns them into steps, which act on a state.
+`engines/xla/stage_steps.py` says what each does to a state.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
-from qjax.quantum.circuits.circuit import Circuit
 from qjax.quantum.circuits.operation import Operation
-from qjax.quantum.circuits.repeat import Repeat
 
 
 @dataclass(frozen=True)
@@ -44,11 +41,6 @@ class Dense(UnitaryStage):
     def is_real(self) -> bool:
         """Whether real amplitudes stay real."""
         return _are_real(self.operations)
-
-    @property
-    def is_window(self) -> bool:
-        """Whether the qubits are neighbours."""
-        return self.qubits[-1] - self.qubits[0] == len(self.qubits) - 1
 
     def __str__(self) -> str:
         return f"dense on {self.qubits}: {_show(self.operations)}"
@@ -143,41 +135,7 @@ class Loop(UnitaryStage):
         return f"repeat {self.reps} times{' in reverse' if self.reverse else ''}:{inner}"
 
 
-@dataclass(frozen=True)
-class Unitary(UnitaryStage):
-    """Operations that all examples share, as one matrix on all qubits, which is simulated on the basis states."""
-
-    circuit: Circuit
-    is_window = True
-
-    @property
-    def qubits(self) -> tuple[int, ...]:
-        """All of them."""
-        return tuple(range(self.circuit.num_qubits))
-
-    @cached_property
-    def operations(self) -> tuple[Operation, ...]:
-        """The operations, those of a Repeat once."""
-        return tuple(_once(self.circuit))
-
-    @property
-    def is_real(self) -> bool:
-        """Whether real amplitudes stay real."""
-        return _are_real(self.operations)
-
-    def __str__(self) -> str:
-        return f"unitary on all qubits: {self.circuit!r}"
-
-
-Stage = Dense | Single | Phase | Flip | Permutation | Reflection | Loop | Unitary
-
-
-def _once(circuit: Circuit) -> Iterator[Operation]:
-    for op in circuit.operations:
-        if isinstance(op, Repeat):
-            yield from _once(op.body)
-        else:
-            yield op
+Stage = Dense | Single | Phase | Flip | Permutation | Reflection | Loop
 
 
 def _are_real(operations: Sequence[Operation]) -> bool:

@@ -25,14 +25,16 @@ def source_rows(op: Operation, n: int, rows: Any = None) -> Any:
     source = np.argsort(image)
     bits = _set_bits(np.arange(len(image)) ^ source, op.qubits, n).astype(np.int32)  # that differ, in a row's place
     rows = np.arange(2**n, dtype=np.int32) if rows is None else rows
+    module = np if isinstance(rows, np.ndarray) else jnp
     local = _get_bits(rows, op.qubits, n)
     moved = np.flatnonzero(bits)
-    if isinstance(rows, np.ndarray) or len(moved) > MAX_COMPARED:
-        flips = (np if isinstance(rows, np.ndarray) else jnp).asarray(bits)[local]
+    if module is np or len(moved) > MAX_COMPARED:
+        flips = module.asarray(bits)[local]
     else:
-        flips = sum((local == place) * bits[place] for place in moved)
+        flips = sum(jnp.where(local == place, bits[place], np.int32(0)) for place in moved.tolist())
     wanted = sum(v << i for i, v in enumerate(reversed(op.control_values)))
-    return rows ^ (flips * (_get_bits(rows, op.controls, n) == wanted))
+    holds = _get_bits(rows, op.controls, n) == wanted
+    return rows ^ module.where(holds, flips, module.zeros_like(flips))
 
 
 def _get_bits(rows: Any, qubits: Sequence[int], n: int) -> Any:

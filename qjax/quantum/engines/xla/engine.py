@@ -7,7 +7,7 @@ are not unitary cannot be undone: a run saves the states before these.
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,13 +17,14 @@ from jax import lax
 from qjax.quantum.compile.compiler import Blocks, Program, compile_circuit
 from qjax.quantum.compile.stages import Loop, Stage
 from qjax.quantum.engines.base import Description, Engine, Task, Work, nothing_saved
-from qjax.quantum.engines.choices import MAX_KEPT_PLANS
 from qjax.quantum.engines.memory import state_bytes
 from qjax.quantum.engines.readouts import ExpectationReadout
-from qjax.quantum.engines.xla.stage_steps import Numbers, apply, cotangents, numbers_of, undo
+from qjax.quantum.engines.xla.search_loop import is_search
+from qjax.quantum.engines.xla.stage_steps import Numbers, apply, cotangents, keeps_real, numbers_of, undo
+from qjax.quantum.states.axes import num_qubits_of
 from qjax.quantum.states.barriers import barrier, stored
-from qjax.quantum.states.batch import with_batch
-from qjax.quantum.states.product_state import halves, product_of_halves
+from qjax.quantum.states.batch import batch_of, with_batch
+from qjax.quantum.states.product_state import halves, product_state
 from qjax.types import Array
 
 # States that are alive at once: one before a stage, one after it and one in work; backwards with their cotangents.
@@ -41,18 +42,18 @@ class XlaEngine(Engine):
 
     def bytes_held(self, task: Task, gradient: bool) -> int:
         one = state_bytes(task.num_qubits, task.batch, task.dtype)
-        return (STATES_BACKWARD + _num_kept(_program(task).stages) if gradient else STATES_FORWARD) * one
+        return one * (STATES_BACKWARD + _num_kept(_program(task).stages) if gradient else STATES_FORWARD)
 
     def describe(self, task: Task) -> Description:
         return Description(tuple(str(_program(task)).splitlines()), Work(), Work())
 
     def rows_saved(self, task: Task) -> int:
-        return (1 + _num_kept(_program(task).stages)) * 2 * 2**task.num_qubits
+        return 2 * (1 + _num_kept(_program(task).stages)) << task.num_qubits
 
     def forward(self, task: Task, operands: Sequence[Array], rows: int) -> tuple[tuple[Array, ...], Array]:
         program = _program(task)
         first, numbers = _begin(task, program, operands)
-        final, kept = _run(program.stages, numbers, _first_state(task, first), rows > 0)
+        final, kept = _run_all(program, numbers, _first_state(task, first), rows > 0)
         saved = _as_rows((final, kept), task.batch) if rows else nothing_saved(task.batch, task.dtype)
         return _read(task, final), saved
 
@@ -64,25 +65,20 @@ class XlaEngine(Engine):
         (first, numbers), pull = jax.vjp(lambda *xs: _begin(task, program, xs), *wide)
         state, pull_first = jax.vjp(partial(_first_state, task), first)
         if saved.shape[0]:
-            like = jax.eval_shape(lambda x, s: _run(program.stages, x, s, True), numbers, state)
+            like = jax.eval_shape(lambda x, s: _run_all(program, x, s, True), numbers, state)
             final, kept = _from_rows(saved, like)
         else:
-            final, kept = _run(program.stages, numbers, state, True)
+            final, kept = _run_all(program, numbers, state, True)
         (cotangent,) = jax.vjp(partial(_read, task), final)[1](tuple(cotangents))
         states, slopes = _run_back(program.stages, numbers, (final, cotangent.conj()), kept)
-        before = states[1].conj()
+        before = states[1].conj() if jnp.iscomplexobj(state) else lax.real(states[1])
         if before.shape[-1] != state.shape[-1]:  # all examples share the first state
             before = before.sum(axis=-1, keepdims=True)
         return tuple(pull((pull_first(before)[0], slopes)))
 
 
-@lru_cache(maxsize=MAX_KEPT_PLANS)
-def _program_of(circuit: Any, given: bool, batched: frozenset[str]) -> Program:
-    return compile_circuit(circuit, not given, Blocks(batched=batched, turned=False))
-
-
 def _program(task: Task) -> Program:
-    return _program_of(task.circuit, task.given > 0, task.batched)
+    return compile_circuit(task.circuit, task.given == 0, Blocks(batched=task.batched))
 
 
 def _num_kept(stages: Sequence[Stage]) -> int:
@@ -96,16 +92,20 @@ def _num_kept(stages: Sequence[Stage]) -> int:
 def _begin(task: Task, program: Program, operands: Sequence[Array]) -> tuple[Any, tuple[Numbers, ...]]:
     """Returns what the first state is made of, and the numbers of each stage."""
     values = task.values(operands)
-    first = task.first_state(operands) if program.start is None else halves(program.start, values)
+    first = task.first_state(operands) if program.start is None else halves(program.start.runs, values)
     return first, numbers_of(program.stages, values)
 
 
 def _first_state(task: Task, first: tuple[Array, ...]) -> Array:
-    """Returns the first state, `[2**n, 1 or batch]`: what is given, or the product of two halves."""
+    """Returns the first state, `[2**n, 1 or batch]`, real where it can be: what is given, or a product state."""
     if task.given:
-        real, imag = first if task.given == 2 else (first[0], jnp.zeros_like(first[0]))
-        return lax.complex(real, imag)
-    return product_of_halves(first)
+        return first[0] if task.given == 1 else lax.complex(*first)
+    parts = product_state(first)
+    return parts[0] if len(parts) == 1 else lax.complex(*parts)
+
+
+def _as_complex(state: Array) -> Array:
+    return state if jnp.iscomplexobj(state) else lax.complex(state, jnp.zeros_like(state))
 
 
 def _read(task: Task, final: Array) -> tuple[Array, ...]:
@@ -133,22 +133,31 @@ def _from_rows(rows: Array, like: Any) -> Any:
 # Runs over stages. ---------------------------------------------------------------------------------------------
 
 
+def _run_all(program: Program, numbers: Sequence[Numbers], state: Array, keep: bool) -> tuple[Array, tuple[Any, ...]]:
+    """Returns what `_run` does; the final state is complex."""
+    final, kept = _run(program.stages, numbers, state, keep)
+    return _as_complex(final), kept
+
+
 def _run(
     stages: Sequence[Stage], numbers: Sequence[Numbers], state: Array, keep: bool
 ) -> tuple[Array, tuple[Any, ...]]:
     """Returns the final state, and of each stage what `_run_back` has to be given; nothing unless `keep`."""
     kept: list[Any] = []
     for stage, own in zip(stages, numbers, strict=True):
-        if isinstance(stage, Loop):
-            state = with_batch(state, max([state.shape[-1], *(x.shape[-1] for x in jax.tree.leaves(own))]))
-            state, inner = _scan(
-                stage, lambda s, x, _, body=stage.body: _run(body, x, s, keep), state, own, None, False
-            )
+        if isinstance(stage, Loop) and not is_search(stage, num_qubits_of(state)):
+            state = with_batch(_as_complex(state), batch_of((state, *jax.tree.leaves(own))))
+            state, inner = _scan(stage, _forward_step(stage, keep), state, own, None, backwards=False)
             kept.append(inner)
         else:
+            state = state if keeps_real(stage) else _as_complex(state)
             kept.append(state if keep and not stage.is_unitary else None)
             state = barrier(apply(stage, own, state))
     return state, tuple(kept)
+
+
+def _forward_step(loop: Loop, keep: bool) -> Any:
+    return lambda state, own, _: _run(loop.body, own, state, keep)
 
 
 def _run_back(
@@ -164,12 +173,12 @@ def _run_back(
     """
     found: list[Numbers] = []
     for stage, own, known in zip(reversed(stages), reversed(numbers), reversed(kept), strict=True):
-        if isinstance(stage, Loop):
+        if isinstance(stage, Loop) and not is_search(stage, num_qubits_of(states[0])):
             states, slopes = _loop_back(stage, own, states, known)
         elif known is None:
-            before = tuple(barrier([undo(stage, own, x) for x in states]))
-            slopes = cotangents(stage, own, before[0], states[1])
-            states = before
+            before, costate = barrier([undo(stage, own, x) for x in states])
+            slopes = cotangents(stage, own, before, states[1])
+            states = before, costate
         else:
             _, pull = jax.vjp(partial(apply, stage), own, known)
             slopes, cotangent = pull(states[1].conj())
@@ -187,7 +196,7 @@ def _loop_back(loop: Loop, numbers: Numbers, states: States, kept: Any) -> tuple
         return ((states, None), slopes) if loop.names else ((states, jax.tree.map(jnp.add, totals, slopes)), None)
 
     totals = None if loop.names else jax.tree.map(jnp.zeros_like, numbers)
-    (states, totals), slopes = _scan(loop, step, (states, totals), numbers, kept, True)
+    (states, totals), slopes = _scan(loop, step, (states, totals), numbers, kept, backwards=True)
     return states, slopes if loop.names else totals
 
 

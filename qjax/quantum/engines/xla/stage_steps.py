@@ -1,7 +1,7 @@
 """What each stage does to states `[2**n, 1 or batch]`, forwards and backwards, in complex arithmetic.
 
-A stage is given its numbers: arrays `[..., 1 or batch]` that follow from parameters and inputs. Those of a dense block
-are its matrix, those of a phase or of a single operation its angles. What no angle is in is a constant of the program.
+A stage is given its numbers: arrays `[..., 1 or batch]` that follow from parameters and inputs. Those of a dense
+block are its matrix, those of a phase or of a single operation its angles. Without angles there are none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,16 +16,16 @@ from jax import lax
 
 from qjax.quantum.circuits.angle import Angle
 from qjax.quantum.circuits.operation import Operation
-from qjax.quantum.compile.conditions import Conditions, conditional_flip, conditional_sign
+from qjax.quantum.compile.conditions import conditional_flip, conditional_sign
 from qjax.quantum.compile.stages import Dense, Flip, Loop, Permutation, Phase, Reflection, Single, Stage
-from qjax.quantum.engines.xla.planes import sum_rows
-from qjax.quantum.engines.xla.steps import spread_over
-from qjax.quantum.engines.xla.trigonometry import cos_sin
-from qjax.quantum.measure.expectation import split_qubits
+from qjax.quantum.engines.xla.search_loop import hold, marked_rows, repeat_search
 from qjax.quantum.states.angle_values import Values
-from qjax.quantum.states.apply import apply_matrix, apply_operation, multiply_diagonal, num_qubits_of, split_axes
+from qjax.quantum.states.apply import apply_matrix, apply_operation, multiply_diagonal
+from qjax.quantum.states.axes import join_qubits, num_qubits_of, split_axes, split_qubits, spread_qubits
 from qjax.quantum.states.matrices import block_matrices, constant_matrix, constant_phases, phase_weights
 from qjax.quantum.states.row_numbers import source_rows
+from qjax.quantum.states.sums import sum_rows
+from qjax.quantum.states.trigonometry import cos_sin
 from qjax.types import Array
 
 Numbers = tuple[Any, ...]
@@ -59,8 +59,13 @@ def numbers_of(stages: Sequence[Stage], values: Values) -> tuple[Numbers, ...]:
     return tuple(found)
 
 
+def keeps_real(stage: Stage) -> bool:
+    """Whether `apply` takes a real array too, and leaves it real."""
+    return isinstance(stage, Permutation | Flip | Reflection | Loop)
+
+
 def apply(stage: Stage, numbers: Numbers, state: Array) -> Array:
-    """Returns the state after a stage that is not a loop."""
+    """Returns the state after a stage; of loops it takes those that are Grover's search."""
     if isinstance(stage, Dense):
         return apply_matrix(state, numbers[0] if numbers else _constant(stage), stage.qubits)
     if isinstance(stage, Phase):
@@ -71,17 +76,18 @@ def apply(stage: Stage, numbers: Numbers, state: Array) -> Array:
         return _flip(state, stage.operations)
     if isinstance(stage, Reflection):
         pieces = split_qubits(state, stage.qubits)
-        return state - _spread(2 * pieces.mean(axis=0), stage.qubits, num_qubits_of(state))
-    assert isinstance(stage, Single)
+        return join_qubits(pieces - 2 * pieces.mean(axis=0, keepdims=True), stage.qubits)
+    if isinstance(stage, Loop):
+        return repeat_search(stage, state, back=False)
     angles = dict(zip(stage.operation.angles, numbers, strict=True))
     real = lax.real(state).dtype
     return apply_operation(state, stage.operation, _GivenAngles({}, jnp.zeros((0, 1), real), real, angles=angles))
 
 
 def undo(stage: Stage, numbers: Numbers, state: Array) -> Array:
-    """Returns the state before a unitary stage that is not a loop, given the one after it."""
+    """Returns the state before a unitary stage that `apply` takes, given the one after it."""
     if isinstance(stage, Dense):
-        matrix = numbers[0] if numbers else _constant(stage)
+        matrix: Any = numbers[0] if numbers else _constant(stage)
         return apply_matrix(state, matrix.conj().swapaxes(0, 1), stage.qubits)
     if isinstance(stage, Phase):
         return state * _phase_factor(stage, numbers, state).conj()
@@ -89,20 +95,22 @@ def undo(stage: Stage, numbers: Numbers, state: Array) -> Array:
         return _permute(state, [inverse for op in reversed(stage.operations) for inverse in op.inverse()])
     if isinstance(stage, Flip | Reflection):
         return apply(stage, numbers, state)
+    if isinstance(stage, Loop):
+        return repeat_search(stage, state, back=True)
     return lax.conj(jax.linear_transpose(lambda x: apply(stage, numbers, x), state)(lax.conj(state))[0])
 
 
 def cotangents(stage: Stage, numbers: Numbers, before: Array, costate: Array) -> Numbers:
-    """Returns the cotangent of each number of a stage that is not a loop.
+    """Returns the cotangent of each number of a stage that `apply` takes.
 
     Args:
-      stage: that has numbers.
+      stage: what was applied.
       numbers: of the stage.
       before: the state before it.
       costate: the conjugate of the cotangent of the state after it.
     """
-    if not numbers:
-        return ()
+    if not jax.tree.leaves(numbers):
+        return numbers
     cotangent = costate.conj()
     if isinstance(stage, Dense):
         return (_matrix_cotangent(cotangent, before, stage.qubits, numbers[0].shape[-1] > 1),)
@@ -151,7 +159,7 @@ def _total_phase(stage: Phase, numbers: Numbers, n: int, dtype: Any) -> Array:
     ]
     pairs = zip(stage.operations, local, strict=True)
     for op, phases in sorted(pairs, key=lambda pair: pair[1].shape[-1]):  # those that all examples share first
-        total = total + spread_over(jnp.asarray(phases), op.all_qubits, n)
+        total = total + spread_qubits(jnp.asarray(phases), op.all_qubits, n)
     return total
 
 
@@ -163,37 +171,22 @@ def _permute(state: Array, operations: Sequence[Operation]) -> Array:
         flip = conditional_flip(op)
         if flip is None:
             rows = source_rows(op, n, rows)
-        else:
-            rows = rows ^ _hold(rows, flip[1], n) << (n - 1 - flip[0])
+        else:  # as X, CX and CCX do, without a table
+            target, conditions = flip
+            rows = rows ^ (hold(rows, conditions, n).astype(np.int32) << (n - 1 - target))
     return jnp.take(state, rows, axis=0, unique_indices=True, mode="clip")
 
 
 def _flip(state: Array, operations: Sequence[Operation]) -> Array:
     """Changes the signs of the amplitudes that diagonal operations of phases 0 and pi name."""
     n = num_qubits_of(state)
-    rows = lax.iota(np.int32, 2**n)
-    flipped = rows < 0
+    conditional = [op for op in operations if conditional_sign(op) is not None]
     for op in operations:
-        conditions = conditional_sign(op)
-        if conditions is None:
-            signs = np.cos(constant_phases(op)).round()[:, None]
+        if op not in conditional:
+            phases: Any = constant_phases(op)
+            signs = np.cos(phases).round()[:, None]
             state = multiply_diagonal(state, signs.astype(state.dtype), op.all_qubits)
-            continue
-        flipped = flipped ^ (_hold(rows, conditions, n) == 1)
-    return jnp.where(flipped[:, None], -state, state)
-
-
-def _hold(rows: Any, conditions: Conditions, n: int) -> Any:
-    """Returns 1 for rows where all conditions hold, and 0 for others, in int32."""
-    mask = sum(1 << (n - 1 - q) for q, _ in conditions)
-    wanted = sum(value << (n - 1 - q) for q, value in conditions)
-    return (rows & mask == wanted).astype(np.int32)
-
-
-def _spread(rest: Array, qubits: Sequence[int], n: int) -> Array:
-    """Returns values for the other qubits `[2**(n - k), batch]` as `[2**n, batch]`, alike on the named qubits."""
-    others = [q for q in range(n) if q not in qubits]
-    return spread_over(rest, others, n)
+    return jnp.where(marked_rows(conditional, lax.iota(np.int32, 2**n), n)[:, None], -state, state)
 
 
 @dataclass(frozen=True)
