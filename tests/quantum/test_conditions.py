@@ -1,7 +1,5 @@
 """Conditional flips and signs are the dense matrices of the operations that they are read from."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from bound_circuits import dense_unitary
@@ -10,8 +8,6 @@ from qjax.quantum import Circuit, operation
 from qjax.quantum.circuits.custom_gates import diagonal_gate
 from qjax.quantum.circuits.operation import Operation
 from qjax.quantum.compile.conditions import Conditions, conditional_flip, conditional_sign
-from qjax.quantum.compile.stages import Dense, Loop, Permutation, Stage
-from qjax.quantum.engines.xla.loop_rotation import rotate_loops
 
 N = 4
 FLIPS = [
@@ -71,45 +67,3 @@ def test_signs_are_the_matrix(op: Operation) -> None:
 def test_other_operations_are_neither(op: Operation) -> None:
     assert conditional_flip(op) is None
     assert conditional_sign(op) is None
-
-
-def run(stages: list[Stage], current: Any) -> Any:
-    for stage in stages:
-        for _ in range(stage.reps if isinstance(stage, Loop) else 1):
-            if isinstance(stage, Loop):
-                current = run(list(stage.body), current)
-            else:
-                current = dense_unitary(Circuit(N, stage.operations)) @ current
-    return current
-
-
-BLOCK = Dense((0, 1), (operation("h", 0), operation("ry", 1, 0.4), operation("cx", (0, 1))))
-RING = Permutation((operation("cx", (3, 0)), operation("ccx", (2, 3, 1))))
-
-
-@pytest.mark.parametrize("from_zero", [True, False])
-@pytest.mark.parametrize("before", [[], [BLOCK]], ids=["first", "later"])
-def test_a_rotated_loop_does_the_same(from_zero: bool, before: list[Stage]) -> None:
-    stages = [*before, Loop((BLOCK, RING), 3, False, ())]
-    rotated = rotate_loops(stages, from_zero)
-    loop = next(stage for stage in rotated if isinstance(stage, Loop))
-    assert loop.body == (RING, BLOCK)
-    assert len(rotated) == len(stages) + 1 + (not from_zero or bool(before))
-    first = np.eye(2**N)[:, :1] if from_zero else np.random.default_rng(0).normal(size=(2**N, 1))
-    np.testing.assert_allclose(run(rotated, first), run(stages, first), atol=1e-12)
-
-
-@pytest.mark.parametrize(
-    "last",
-    [Permutation((operation("cx", (0, 3)),)), Permutation((operation("swap", (0, 1)),)), BLOCK],
-    ids=["last qubit", "swap", "no permutation"],
-)
-def test_other_loops_stay(last: Stage) -> None:
-    stages: list[Stage] = [Loop((BLOCK, last), 3, False, ())]
-    assert rotate_loops(stages, True) == stages
-
-
-def test_an_x_at_the_end_changes_the_first_state() -> None:
-    flip = Permutation((operation("x", 0),))
-    rotated = rotate_loops([Loop((BLOCK, flip), 2, False, ())], True)
-    assert rotated[0] == flip

@@ -26,9 +26,8 @@ from qjax.quantum import (
     z_observables,
 )
 from qjax.quantum.circuits.angle import Angle
-from qjax.quantum.engines.xla.phase_table import phase_table
-from qjax.quantum.engines.xla.trigonometry import cos_sin
 from qjax.quantum.states.reduction import LIMIT, angle_sum, bounded, number_within_period, within_period
+from qjax.quantum.states.trigonometry import cos_sin
 
 PI = Fraction(
     "3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211706798214808651"
@@ -286,12 +285,3 @@ def test_parameter_shifts_of_large_angles() -> None:
     angle = modulo(Fraction(0.1) * Fraction(float(w)) + Fraction(0.3))
     found = parameter_shift(circuit, {"w": jnp.asarray(w)}, None, Z1)["w"]
     np.testing.assert_allclose(found, [-0.1 * np.sin(angle)], atol=1e-7)
-
-
-def test_unlike_scales_have_columns_of_their_own_and_large_shifts_are_reduced() -> None:
-    operations = [Circuit(2).append("rz", q, s * X + 1e12).operations[0] for q, s in ((0, 0.3), (1, 0.9), (1, 0.7))]
-    table = phase_table(operations, 2)  # type: ignore[arg-type]
-    assert table is not None
-    assert [angle.terms[0][0] for angle in table.angles] == [0.3, 0.9, 0.7]
-    wanted = modulo(Fraction(3 * 10**12) * Fraction(-1, 2), 2 * PI)
-    assert abs(np.exp(1j * table.constant[0]) - np.exp(1j * wanted)) < 1e-12

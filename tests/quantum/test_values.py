@@ -10,12 +10,13 @@ import pytest
 
 from qjax.quantum import input_angle, operation, parameter
 from qjax.quantum.circuits.angle import Angle
-from qjax.quantum.engines.choices import MIN_LANES, block_qubits
 from qjax.quantum.measure.expectation import MAX_SIGN_ROWS, MIN_SIGN_BATCH, observable_values
 from qjax.quantum.measure.observables import PauliString
 from qjax.quantum.states.angle_values import Values, _box_of
 from qjax.quantum.states.barriers import stored
 from qjax.quantum.states.matrices import start_columns
+from qjax.quantum.states.sums import sum_rows
+from qjax.quantum.states.trigonometry import cos_sin
 
 W = [[parameter("w", i, j) for j in range(4)] for i in range(3)]
 ANGLES = {  # name -> (angles, whether one slice holds them)
@@ -146,12 +147,35 @@ def test_strings_by_matrices_and_by_a_tree_are_the_dense_values(
     np.testing.assert_allclose(pull(jnp.asarray(weights))[0], total.conj(), atol=1e-5)  # JAX's convention
 
 
-@pytest.mark.parametrize(
-    ("n", "batch", "width"), [(8, 32, 3), (8, 31, 4), (8, 1, 4), (4, 32, 2), (12, 512, 4), (9, 64, 3)]
-)
-def test_the_width_of_blocks_follows_the_examples_side_by_side(
-    n: int, batch: int, width: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("qjax.quantum.engines.choices.LARGE_CHUNKS", 1)  # as on a single core
-    assert MIN_LANES == 32
-    assert block_qubits(n, batch) == width
+@pytest.mark.parametrize("shape", [(1, 1), (8, 1), (6, 1), (5, 3), (1024, 1), (2, 16, 300), (96, 7), (3, 4, 5, 2)])
+def test_sums_of_rows_and_their_derivatives(shape: tuple[int, ...]) -> None:
+    array = jnp.asarray(np.random.default_rng(2).normal(size=shape), jnp.float32)
+    axes = tuple(range(len(shape) - 1))
+    np.testing.assert_allclose(sum_rows(array), np.asarray(array, np.float64).sum(axes), atol=1e-4)
+    weights: Any = jnp.arange(1.0, shape[-1] + 1)
+    gradient = jax.grad(lambda x: jnp.vdot(weights, sum_rows(x)))(array)
+    np.testing.assert_array_equal(gradient, np.broadcast_to(weights, shape))
+
+
+@pytest.mark.parametrize("turns", [1, 30])
+def test_cos_sin(turns: int) -> None:
+    quarters = np.arange(-4 * turns, 4 * turns + 1) * (np.pi / 2)
+    phases = np.concatenate([quarters, np.random.default_rng(0).uniform(-turns, turns, 10_000) * 2 * np.pi])
+    rounded = phases.astype(np.float32)
+    cosine, sine = jax.jit(cos_sin)(rounded)
+    np.testing.assert_allclose(cosine, np.cos(rounded.astype(np.float64)), atol=2e-7)
+    np.testing.assert_allclose(sine, np.sin(rounded.astype(np.float64)), atol=2e-7)
+    with jax.enable_x64(True):
+        cosine, sine = cos_sin(jnp.asarray(phases))
+        np.testing.assert_allclose(cosine, np.cos(phases), atol=1e-15)
+        np.testing.assert_allclose(sine, np.sin(phases), atol=1e-15)
+
+
+def test_slopes_of_cos_sin() -> None:
+    phases = jnp.linspace(-7.0, 7.0, 101)
+    ones = jnp.ones_like(phases)
+    _, (of_cosine, of_sine) = jax.jvp(cos_sin, (phases,), (ones,))
+    np.testing.assert_allclose(of_cosine, -np.sin(phases), atol=1e-6)
+    np.testing.assert_allclose(of_sine, np.cos(phases), atol=1e-6)
+    second = jax.vmap(jax.grad(jax.grad(lambda x: cos_sin(x)[0])))(phases)
+    np.testing.assert_allclose(second, -np.cos(phases), atol=1e-6)

@@ -13,8 +13,6 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from qjax.quantum.engines.xla.trigonometry import stored_cos_sin
-
 # Constant matrices. -----------------------------------------------------------------------------------------
 
 I = np.eye(2, dtype=np.complex128)  # noqa: E741
@@ -167,7 +165,8 @@ def _complex(real: Any, imag: Any) -> Any:
 def _cos_sin(angles: Any) -> tuple[Any, Any]:
     """Returns cosine and sine; XLA would compute those of a batch for every entry of a matrix that they are in."""
     numpy = _numpy_of(angles)
-    return stored_cos_sin(angles) if numpy is jnp and angles.ndim else (numpy.cos(angles), numpy.sin(angles))
+    found = numpy.cos(angles), numpy.sin(angles)
+    return found if numpy is np or angles.shape[-1:] in ((), (1,)) else lax.optimization_barrier(found)  # type: ignore[no-untyped-call]
 
 
 def _spread(constant: np.ndarray, weight: Any) -> Any:

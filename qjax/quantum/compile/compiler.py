@@ -3,16 +3,13 @@
 The rules, each a small function:
 - operations on single qubits that nothing has touched make the product state, unless the state is given;
 - any other one joins the latest earlier stage that can hold it, where every stage in between acts on other qubits;
-- batched rotations about X and Y on several qubits become phases (`turned.py`);
 - a diagonal one is moved out of a phase into the next dense block on its qubits, where it costs nothing;
-- a short Repeat is written out before all this, so that stages grow across repetitions; a long one becomes a loop;
-- for many examples on few qubits, what all of them share becomes one matrix on all qubits.
+- a short Repeat is written out before all this, so that stages grow across repetitions; a long one becomes a loop.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -33,10 +30,7 @@ from qjax.quantum.compile.stages import (
     Reflection,
     Single,
     Stage,
-    Unitary,
 )
-from qjax.quantum.engines.choices import one_matrix_pays
-from qjax.quantum.engines.xla.turned import turn_rotations
 from qjax.quantum.states.matrices import constant_phases
 
 # How many programs, and plans of engines, are kept, the latest: 0.1 MiB each.
@@ -44,12 +38,12 @@ MAX_KEPT_PLANS = 128
 # A Repeat of at most this many stages in all is written out: a scan of few repetitions runs 1.2 to 1.4 times slower,
 # and compile time grows with each stage written out.
 MAX_UNROLLED_STAGES = 16
-# Qubits of a dense block that may lie anywhere; wider blocks are on neighbouring qubits.
+# Qubits of a dense block.
 MAX_BLOCK_QUBITS = 2
 
 
 # What is sorted into stages: operations, and stages that stay as they are.
-Item = Operation | Loop | Reflection | Unitary
+Item = Operation | Loop | Reflection
 
 
 @dataclass(frozen=True)
@@ -57,18 +51,15 @@ class Blocks:
     """Which operations may share a dense block.
 
     Attributes:
-      num_qubits: of a block at most; more than `MAX_BLOCK_QUBITS` only on neighbouring qubits.
+      num_qubits: of a block at most, 1 or `MAX_BLOCK_QUBITS`.
       batched: references that differ between examples: 'inputs', or names of parameters. A block that has one of them
         is a matrix for each example, and stays as narrow as the operation itself.
-      joined: for how many examples operations that all of them share are joined to one matrix; 0 for never.
+      take_permutations: whether a permutation on the qubits of a block joins it.
     """
 
     num_qubits: int = MAX_BLOCK_QUBITS
     batched: frozenset[str] = frozenset()
     take_permutations: bool = True
-    across_layers: bool = False
-    num_all: int = 0
-    joined: int = 0
 
     def is_batched(self, op: Operation) -> bool:
         """Whether the operation differs between examples."""
@@ -81,9 +72,7 @@ class Blocks:
 
     def fits(self, qubits: set[int], batched: bool) -> bool:
         """Whether a block on these qubits is allowed."""
-        if len(qubits) <= 1 or (len(qubits) <= min(MAX_BLOCK_QUBITS, self.num_qubits) and not batched):
-            return True
-        return not batched and len(qubits) <= self.num_qubits and max(qubits) - min(qubits) == len(qubits) - 1
+        return len(qubits) <= 1 or (len(qubits) <= self.num_qubits and not batched)
 
 
 @dataclass(frozen=True)
@@ -109,24 +98,16 @@ def compile_circuit(circuit: Circuit, from_zero: bool = True, blocks: Blocks = B
       blocks: which operations may share a dense block.
     """
     n = as_circuit(circuit).num_qubits
-    items: list[Any] = _elements(circuit, blocks) if blocks.joined else _write_out(circuit, blocks)
+    items: list[Any] = _write_out(circuit, blocks)
     start = None
     if from_zero:
-        runs, items = _split_product(items, n, blocks)
+        runs, items = _split_product(items, n)
         start = ProductState(runs)
-    stages = _stages(_join(items, n, blocks) if blocks.joined else items, blocks)
-    if blocks.joined and not _has_unitary(stages):
-        return compile_circuit(circuit, from_zero, replace(blocks, joined=0))
-    return Program(n, start, stages)
+    return Program(n, start, _stages(items, blocks))
 
 
-def _split_product(
-    items: Sequence[Any], num_qubits: int, blocks: Blocks
-) -> tuple[tuple[tuple[Operation, ...], ...], list[Any]]:
-    """Returns the run of operations on each fresh qubit, and all others in order.
-
-    Where operations are joined, those that all examples share at the end of a run are left to the matrix.
-    """
+def _split_product(items: Sequence[Any], num_qubits: int) -> tuple[tuple[tuple[Operation, ...], ...], list[Any]]:
+    """Returns the run of operations on each fresh qubit, and all others in order."""
     runs: list[list[int]] = [[] for _ in range(num_qubits)]
     fresh = set(range(num_qubits))
     for i, item in enumerate(items):
@@ -135,9 +116,6 @@ def _split_product(
             runs[qubits[0] if qubits else 0].append(i)  # a global phase goes anywhere
         else:
             fresh -= set(qubits)
-    for run in runs if blocks.joined else ():
-        while run and not blocks.is_batched(items[run[-1]]):
-            run.pop()
     taken = {i for run in runs for i in run}
     rest = [item for i, item in enumerate(items) if i not in taken]
     return tuple(tuple(items[i] for i in run) for run in runs), rest
@@ -151,7 +129,7 @@ class _Draft:
     blocks: Blocks
     qubits: set[int] = field(default_factory=set)
     operations: list[Operation] = field(default_factory=list)
-    fixed: Loop | Reflection | Unitary | None = None
+    fixed: Loop | Reflection | None = None
     batched: bool = False
 
     def add(self, op: Operation, first: bool = False) -> None:
@@ -239,55 +217,13 @@ def _kind(op: Operation) -> str:
 def _stages(items: Iterable[Item], blocks: Blocks) -> tuple[Stage, ...]:
     """Returns the stages of operations and loops, in order."""
     drafts: list[_Draft] = []
-    if blocks.across_layers:
-        return _wide_stages(items, blocks)
-    for item in _turned(items, blocks):
+    for item in items:
         if not isinstance(item, Operation):
             drafts.append(_Draft("fixed", blocks, fixed=item))
         else:
             _place(item, drafts, blocks)
     _move_phases_into_blocks(drafts)
     return tuple(draft.finish() for draft in drafts if draft.fixed is not None or draft.operations)
-
-
-def _runs(items: Iterable[Item]) -> Iterator[tuple[list[Operation], Loop | Reflection | Unitary | None]]:
-    """Yields the operations before each loop or reflection with it, and with None those after the last."""
-    run: list[Operation] = []
-    for item in items:
-        if isinstance(item, Operation):
-            run.append(item)
-        else:
-            yield run, item
-            run = []
-    yield run, None
-
-
-def _turned(items: Iterable[Item], blocks: Blocks) -> list[Item]:
-    """Returns the items with `turn_rotations` done between loops and reflections."""
-    turned: list[Item] = []
-    for run, item in _runs(items):
-        turned += turn_rotations(run, blocks.is_batched)
-        turned += [] if item is None else [item]
-    return turned
-
-
-def _wide_stages(items: Iterable[Item], blocks: Blocks) -> tuple[Stage, ...]:
-    """Returns the stages of operations and loops, gates between two loops grouped by windows."""
-    from qjax.quantum.engines.xla.windows import group_by_windows
-
-    plain = replace(blocks, across_layers=False)
-    stages: list[Stage] = []
-    for run, item in _runs(items):
-        for group in group_by_windows(run, blocks.num_all, blocks):
-            qubits = sorted({q for op in group for q in op.all_qubits})
-            whole = tuple(range(qubits[0], qubits[-1] + 1)) if qubits else (0,)
-            if len(group) > 1 or (len(whole) <= blocks.num_qubits and not blocks.is_batched(group[0])):
-                stages.append(Dense(whole, tuple(group)))
-            else:
-                stages.extend(_stages(group, plain))
-        if item is not None:
-            stages.append(item)
-    return tuple(stages)
 
 
 def _place(op: Operation, drafts: list[_Draft], blocks: Blocks) -> None:
@@ -325,8 +261,6 @@ def _move_phases_into_blocks(drafts: list[_Draft]) -> None:
 
 def _write_out(circuit: Circuit, blocks: Blocks) -> list[Item]:
     """Returns the operations without barriers, each Repeat either written out or as a loop."""
-    if blocks.joined:
-        return _join(_elements(circuit, blocks), circuit.num_qubits, blocks)
     items: list[Item] = []
     run: list[Operation] = []
     for op in (*circuit.operations, None):
@@ -351,48 +285,3 @@ def _repeat(repeat: Repeat, blocks: Blocks) -> list[Item]:
         return [op for op in repeat.expand() if not op.is_barrier]
     names = () if repeat.shared else tuple(repeat.body.parameter_shapes)
     return [Loop(stages, repeat.reps, repeat.reverse, names)]
-
-
-# What all examples share, as one matrix. ---------------------------------------------------------------------
-
-
-def _elements(circuit: Circuit, blocks: Blocks) -> list[Item | Repeat]:
-    """Returns the operations without barriers; a Repeat as it is where all examples share it."""
-    found: list[Item | Repeat] = []
-    for op in circuit.operations:
-        if isinstance(op, Repeat):
-            found.extend(_repeat(op, blocks) if _differs(op, blocks) else [op])
-        elif not op.is_barrier:
-            found.append(op)
-    return found
-
-
-def _differs(element: Item | Repeat, blocks: Blocks) -> bool:
-    """Whether an operation, or one that is repeated, differs between examples; what is a loop already does."""
-    if isinstance(element, Repeat):
-        return any(_differs(op, blocks) for op in element.body.operations)
-    return not isinstance(element, Operation) or blocks.is_batched(element)
-
-
-def _join(elements: Sequence[Item | Repeat], num_qubits: int, blocks: Blocks) -> list[Item]:
-    """Returns the elements with each run that all examples share as one matrix where that costs less."""
-    items: list[Item] = []
-    plain = replace(blocks, joined=0)
-    for differs, group in groupby(elements, lambda element: _differs(element, blocks)):
-        run: tuple[Any, ...] = tuple(group)
-        if differs:
-            items.extend(run)
-            continue
-        shared = Circuit(num_qubits, run)
-        written = _write_out(shared, plain)
-        pays = one_matrix_pays(num_qubits, blocks.joined, _count_stages(_stages(written, plain)))
-        items.extend([Unitary(shared)] if pays else written)
-    return items
-
-
-def _has_unitary(stages: Sequence[Stage]) -> bool:
-    return any(_has_unitary(s.body) if isinstance(s, Loop) else isinstance(s, Unitary) for s in stages)
-
-
-def _count_stages(stages: Sequence[Stage]) -> int:
-    return sum(stage.reps * _count_stages(stage.body) if isinstance(stage, Loop) else 1 for stage in stages)

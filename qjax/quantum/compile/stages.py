@@ -1,15 +1,12 @@
 """The stages of a compiled program, as static data: what runs of gates amount to.
 
-`plan.py` turns them into steps, which act on a state.
+`engines/xla/stage_steps.py` says what each does to a state.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
-from qjax.quantum.circuits.circuit import Circuit
 from qjax.quantum.circuits.operation import Operation
-from qjax.quantum.circuits.repeat import Repeat
 
 
 @dataclass(frozen=True)
@@ -27,8 +24,14 @@ class ProductState:
         return "product state: " + ", ".join(_show(run) if run else f"|0> {q}" for q, run in enumerate(self.runs))
 
 
+class UnitaryStage:
+    """A stage that can be undone."""
+
+    is_unitary = True
+
+
 @dataclass(frozen=True)
-class Dense:
+class Dense(UnitaryStage):
     """Operations on few qubits, multiplied together first: one pass over the state."""
 
     qubits: tuple[int, ...]
@@ -39,17 +42,12 @@ class Dense:
         """Whether real amplitudes stay real."""
         return _are_real(self.operations)
 
-    @property
-    def is_window(self) -> bool:
-        """Whether the qubits are neighbours."""
-        return self.qubits[-1] - self.qubits[0] == len(self.qubits) - 1
-
     def __str__(self) -> str:
         return f"dense on {self.qubits}: {_show(self.operations)}"
 
 
 @dataclass(frozen=True)
-class Single:
+class Single(UnitaryStage):
     """One operation that is too wide for a dense block: a gate on many qubits, or one under controls."""
 
     operation: Operation
@@ -64,7 +62,7 @@ class Single:
 
 
 @dataclass(frozen=True)
-class Phase:
+class Phase(UnitaryStage):
     """Diagonal operations: one elementwise multiplication, by a vector that has no batch where no angle has."""
 
     operations: tuple[Operation, ...]
@@ -75,7 +73,7 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Flip:
+class Flip(UnitaryStage):
     """Diagonal operations without angles that change signs alone, such as CZ and Z: real amplitudes stay real."""
 
     operations: tuple[Operation, ...]
@@ -86,7 +84,7 @@ class Flip:
 
 
 @dataclass(frozen=True)
-class Permutation:
+class Permutation(UnitaryStage):
     """Operations that permute the basis states: one static gather."""
 
     operations: tuple[Operation, ...]
@@ -97,7 +95,7 @@ class Permutation:
 
 
 @dataclass(frozen=True)
-class Reflection:
+class Reflection(UnitaryStage):
     """1 - 2 |s><s| on some qubits, s their even superposition: a Grover diffuser, up to its sign.
 
     Attributes:
@@ -112,7 +110,7 @@ class Reflection:
 
 
 @dataclass(frozen=True)
-class Loop:
+class Loop(UnitaryStage):
     """A repeated body as `lax.scan`: compile time does not grow with the number of repetitions.
 
     Attributes:
@@ -137,41 +135,7 @@ class Loop:
         return f"repeat {self.reps} times{' in reverse' if self.reverse else ''}:{inner}"
 
 
-@dataclass(frozen=True)
-class Unitary:
-    """Operations that all examples share, as one matrix on all qubits, which is simulated on the basis states."""
-
-    circuit: Circuit
-    is_window = True
-
-    @property
-    def qubits(self) -> tuple[int, ...]:
-        """All of them."""
-        return tuple(range(self.circuit.num_qubits))
-
-    @cached_property
-    def operations(self) -> tuple[Operation, ...]:
-        """The operations, those of a Repeat once."""
-        return tuple(_once(self.circuit))
-
-    @property
-    def is_real(self) -> bool:
-        """Whether real amplitudes stay real."""
-        return _are_real(self.operations)
-
-    def __str__(self) -> str:
-        return f"unitary on all qubits: {self.circuit!r}"
-
-
-Stage = Dense | Single | Phase | Flip | Permutation | Reflection | Loop | Unitary
-
-
-def _once(circuit: Circuit) -> Iterator[Operation]:
-    for op in circuit.operations:
-        if isinstance(op, Repeat):
-            yield from _once(op.body)
-        else:
-            yield op
+Stage = Dense | Single | Phase | Flip | Permutation | Reflection | Loop
 
 
 def _are_real(operations: Sequence[Operation]) -> bool:

@@ -7,43 +7,17 @@ import jax
 
 from qjax.quantum.engines.memory import device_bytes, state_bytes
 
-# A window of k neighbouring qubits costs 2**(k + 1) multiply-adds for each real number, at a rate that grows with k.
-# With at least MIN_LANES examples side by side, 3 qubits at a time take 0.8 of the time of 4 (n = 8). With fewer,
-# and where passes over the memory are what costs, wider windows pay.
-MAX_WINDOW_QUBITS, MIN_LANES = 3, 32
-WIDE_WINDOW_QUBITS = 4
-# Operations that all examples share become one matrix up to so many qubits: its rows are those of two states.
-# A layer or two are not worth it: a matrix for each layer between inputs that are loaded again takes twice as long.
-MAX_JOINED_QUBITS, MIN_JOINED_STAGES = 8, 6
-# Grover iterations take the sums of the marked amplitudes and of the others as one product with constant masks up to
-# so many qubits (n = 8, 10, 16, 50 iterations: 8.6, 11 and 233 us for 16, 19 and 282), above as sums that need none.
-MAX_MASK_QUBITS = 16
-# The reverse pass keeps the states where they take at most this many bytes, and at most this share of the memory.
+# On a GPU native code keeps the final states where they take at most this many bytes, and this share of the memory.
 MAX_SAVED_BYTES = 2**28
 MAX_SAVED_SHARE = 0.25
 
 
 def _num_cores() -> int:
-    """Returns the number of cores that XLA may use."""
+    """Returns the number of cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)  # not on every system
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
-# XLA runs one loop after the other, and shares each matrix product among the cores, which pays for large ones alone.
-# So parts fit the second-level cache of a single core, but several cores want larger ones.
-SEVERAL_CORES = _num_cores() > 1
-# A batch is run in parts whose states take this many bytes, a share of a core's second-level cache; those of more
-# qubits than this are too large for it one by one. From so many qubits on several cores want parts so many times
-# larger (n = 12, batch 512, two cores: 19 ms for 25, gradient 107 for 118; but n = 8: 1.5 for 0.8 and 4.5 for 3.4).
-CHUNK_BYTES, MAX_CHUNK_QUBITS = 2**18, 18
-MIN_LARGE_CHUNK_QUBITS, LARGE_CHUNKS = 11, 16 if SEVERAL_CORES else 1
-# A single state of at least 2**MIN_PASS_BITS numbers, which is all of a core's second-level cache, goes through
-# neighbouring steps in parts of 2**PART_BITS numbers, with rows of at least 2**MIN_LANE_BITS of them side by side.
-MIN_PASS_BITS, PART_BITS, MIN_LANE_BITS = 19, 20 if SEVERAL_CORES else 16, 6
-# A single state of this many qubits or more is large enough for windows across layers to pay.
-MIN_WIDE_QUBITS = 12
-# A GPU takes all examples at once unless their states take more than this, and whole passes: its cores share each.
-GPU_CHUNK_BYTES = 2**32
 # Whether native code may be used at all (`native/`).
 USE_NATIVE = os.environ.get("QJAX_NATIVE", "1") != "0"
 # It runs as many examples at once as a vector has numbers, 16 in float32 (up to 8 in float64, at no cost), so that
@@ -84,42 +58,6 @@ def native_platform() -> str | None:
     return {"cpu": "cpu", "gpu": "cuda"}.get(jax.default_backend()) if USE_NATIVE else None
 
 
-def in_parts(num_bits: int) -> bool:
-    """Returns whether a single state of 2**num_bits numbers goes through neighbouring steps in parts."""
-    return num_bits >= MIN_PASS_BITS and not on_gpu()
-
-
-def block_qubits(num_qubits: int, batch: int) -> int:
-    """Returns the width of the dense blocks: the n qubits in as few windows as are allowed, of equal width."""
-    if is_wide(num_qubits, batch):
-        return WIDE_WINDOW_QUBITS
-    lanes = chunk_size(num_qubits, batch) or batch
-    windows = -(-num_qubits // (MAX_WINDOW_QUBITS if lanes >= MIN_LANES else WIDE_WINDOW_QUBITS))
-    return max(2, -(-num_qubits // windows))
-
-
-def one_matrix_pays(num_qubits: int, batch: int, num_stages: int) -> bool:
-    """Returns whether stages that all examples share cost less as one matrix on all qubits.
-
-    A stage costs about 32 multiply-adds for each number of a state, and is done for the 2**n basis states in place of
-    the examples; the matrix costs 2**(n + 1) for each number.
-    """
-    dim = 2**num_qubits
-    possible = num_qubits <= MAX_JOINED_QUBITS and num_stages >= MIN_JOINED_STAGES
-    return possible and 16 * num_stages * (batch - dim) >= dim * batch
-
-
-def saves_states(num_states: int, num_qubits: int, batch: int, dtype: Any) -> bool:
-    """Returns whether the reverse pass keeps the states: where all of them are small.
-
-    A single one that does not fit into the cache is sooner computed again than fetched.
-    """
-    if batch == 1 and in_parts(num_qubits + 1):
-        return False
-    needed = num_states * state_bytes(num_qubits, batch, dtype)
-    return needed <= min(MAX_SAVED_BYTES, MAX_SAVED_SHARE * device_bytes())
-
-
 def native_keeps(num_qubits: int, batch: int, dtype: Any, work: float) -> bool:
     """Returns whether native code keeps the final states of whole ones for the reverse pass, or makes them again.
 
@@ -130,29 +68,8 @@ def native_keeps(num_qubits: int, batch: int, dtype: Any, work: float) -> bool:
       work: forwards, as `Table.work` counts it.
     """
     if on_gpu():
-        return saves_states(1, num_qubits, batch, dtype)
+        return state_bytes(num_qubits, batch, dtype) <= min(MAX_SAVED_BYTES, MAX_SAVED_SHARE * device_bytes())
     return work >= MIN_KEPT_WORK and state_bytes(num_qubits, batch, dtype) <= MAX_KEPT_BYTES
-
-
-def chunk_size(num_qubits: int, batch: int) -> int:
-    """Returns how many of the examples are run at once, so that their states stay in the cache; 0 for all of them.
-
-    Parts cost the gradient a second run of the circuit, which fewer than two full ones are not worth.
-    """
-    size = max(1, chunk_bytes(num_qubits) // (8 * 2**num_qubits))
-    return size if 2 * size <= batch and (num_qubits <= MAX_CHUNK_QUBITS or on_gpu()) else 0
-
-
-def chunk_bytes(num_qubits: int) -> int:
-    """Returns the bytes that the states of a part of a batch take."""
-    if on_gpu():
-        return GPU_CHUNK_BYTES
-    return CHUNK_BYTES * (LARGE_CHUNKS if num_qubits >= MIN_LARGE_CHUNK_QUBITS else 1)
-
-
-def is_wide(num_qubits: int, batch: int) -> bool:
-    """Returns whether passes over the state are what costs: then windows are filled across the layers."""
-    return num_qubits >= MIN_WIDE_QUBITS and (batch == 1 or num_qubits > MAX_CHUNK_QUBITS)
 
 
 def native_pays(platform: str, num_qubits: int, batch: int) -> bool:

@@ -2,7 +2,7 @@
 
 from qjax.quantum.engines.base import Engine, Task
 from qjax.quantum.engines.native.engine import LargeStates, WholeStates
-from qjax.quantum.engines.xla.old_engine import XlaEngine
+from qjax.quantum.engines.xla.engine import XlaEngine
 
 # The first that does not refuse a task runs it. The last one refuses none.
 XLA = XlaEngine()

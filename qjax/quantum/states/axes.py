@@ -59,6 +59,15 @@ def join_qubits(pieces: Array, qubits: Sequence[int]) -> Array:
     return back.reshape((dim, *rest))
 
 
+def spread_qubits(local: Array, qubits: Sequence[int], n: int) -> Array:
+    """Returns what each basis state of some qubits has, `[2**k, batch]`, for those of all qubits, `[2**n, batch]`."""
+    shape, axes = _axes(n, qubits)
+    cube = local.reshape((2,) * len(qubits) + (-1,)).transpose((*np.argsort(qubits).tolist(), len(qubits)))
+    few = [2 if axis in axes else 1 for axis in range(len(shape))]
+    wide = lax.broadcast_in_dim(cube.reshape((*few, -1)), (*shape, cube.shape[-1]), range(len(shape) + 1))
+    return wide.reshape(2**n, -1)
+
+
 def marginal(probs: Array, kept: tuple[int, ...], n: int) -> Array:
     """Sums `[2**n, batch]` over the qubits that are not kept -> `[2**k, batch]`, in the order of `kept`."""
     cube = probs.reshape((2,) * n + (-1,))

@@ -1,35 +1,53 @@
 """Which row of a state goes where when basis states are permuted."""
 
 from collections.abc import Sequence
+from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from qjax.quantum.circuits.operation import Operation
 
+# Of a permutation that moves more states than this, XLA reads the moves from a table instead of comparing.
+MAX_COMPARED = 16
 
-def source_rows(op: Operation, n: int) -> np.ndarray:
-    """Returns for each row of the state after a permutation, controls included, the row that it comes from."""
+
+def source_rows(op: Operation, n: int, rows: Any = None) -> Any:
+    """Returns for rows of the state after a permutation, controls included, the rows that they come from.
+
+    Args:
+      op: the permutation.
+      n: number of qubits.
+      rows: int32, an array of NumPy or of JAX; None stands for all 2**n rows in order, as NumPy's.
+    """
     assert op.gate.permutation is not None
     image = op.gate.permutation()
-    local_source = np.empty(len(image), np.int64)
-    local_source[image] = np.arange(len(image))
-    rows = np.arange(2**n, dtype=np.int64)
-    moved = _set_bits(rows, op.qubits, local_source[_get_bits(rows, op.qubits, n)], n)
+    source = np.argsort(image)
+    bits = _set_bits(np.arange(len(image)) ^ source, op.qubits, n).astype(np.int32)  # that differ, in a row's place
+    rows = np.arange(2**n, dtype=np.int32) if rows is None else rows
+    module = np if isinstance(rows, np.ndarray) else jnp
+    local = _get_bits(rows, op.qubits, n)
+    moved = np.flatnonzero(bits)
+    if module is np or len(moved) > MAX_COMPARED:
+        flips = module.asarray(bits)[local]
+    else:
+        flips = sum(jnp.where(local == place, bits[place], np.int32(0)) for place in moved.tolist())
     wanted = sum(v << i for i, v in enumerate(reversed(op.control_values)))
-    return np.where(_get_bits(rows, op.controls, n) == wanted, moved, rows).astype(np.int32)
+    holds = _get_bits(rows, op.controls, n) == wanted
+    return rows ^ module.where(holds, flips, module.zeros_like(flips))
 
 
-def _get_bits(rows: np.ndarray, qubits: Sequence[int], n: int) -> np.ndarray:
+def _get_bits(rows: Any, qubits: Sequence[int], n: int) -> Any:
     """Returns the bits of some qubits as one number, the first qubit the most significant."""
-    local = np.zeros_like(rows)
+    local = rows & 0
     for q in qubits:
         local = (local << 1) | ((rows >> (n - 1 - q)) & 1)
     return local
 
 
-def _set_bits(rows: np.ndarray, qubits: Sequence[int], local: np.ndarray, n: int) -> np.ndarray:
-    """Returns the rows with the bits of some qubits taken from one number."""
+def _set_bits(local: np.ndarray, qubits: Sequence[int], n: int) -> np.ndarray:
+    """Undoes `_get_bits`: returns rows that have these bits, and 0 in all others."""
+    rows = np.zeros_like(local)
     for place, q in enumerate(reversed(qubits)):
-        shift = n - 1 - q
-        rows = (rows & ~(1 << shift)) | (((local >> place) & 1) << shift)
+        rows |= (local >> place & 1) << (n - 1 - q)
     return rows

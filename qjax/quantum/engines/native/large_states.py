@@ -4,22 +4,19 @@ and readouts."""
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qjax.quantum.compile.compiler import Program
 from qjax.quantum.engines.native.table.entries import LargeTable
 from qjax.quantum.engines.native.table.native_gates import Unsupported
 from qjax.quantum.engines.native.table.passes import Pass
 from qjax.quantum.engines.readouts import Readout
-from qjax.quantum.engines.xla.plan import Plan, make_plan
-from qjax.quantum.engines.xla.planes import Layout, to_complex
 from qjax.quantum.states.angle_values import Values
 from qjax.quantum.states.batch import with_batch
+from qjax.quantum.states.product_state import halves, product_state
 from qjax.types import Array
 
 
@@ -116,40 +113,27 @@ class Large(ABC):
 
     # From parameters to the first state, and from the final one to what is read. --------------------------------
 
-    @cached_property
-    def layout(self) -> Layout:
-        """All real parts before all imaginary ones."""
-        return Layout(self.num_qubits, 0 if self.table.is_complex else None)
-
-    @cached_property
-    def _first_plan(self) -> Plan:
-        return make_plan(Program(self.num_qubits, self.table.start, ()))
-
     def begin(self, values: Values, first: Sequence[Array] = ()) -> Any:
         """Returns the tensors of the first states: two halves, or `first` where they are given; see `Native.run`."""
-        return first if self.table.start is None else self._first_plan.start_tensors(values)
+        return first if self.table.start is None else halves(self.table.start.runs, values)
 
     def first_states(self, tensors: Any) -> Array:
         """Returns the first states, `[parts * 2**n, batch]`."""
         if self.table.start is None:
             return self.table.first_states(tensors, self.batch)
-        made = self._first_plan.prepare(tensors)
-        return self._wide(made, self._first_plan.before)
+        made = product_state(tensors)
+        if len(made) == 1 and self.table.is_complex:
+            made = jnp.concatenate([made, jnp.zeros_like(made)])
+        return with_batch(made.reshape(-1, made.shape[-1]), self.batch)
 
     def pull_back_first(self, tensors: Any, cotangent: Array) -> Any:
         """Returns the cotangents of the tensors, given that of the first states."""
-        if self.table.start is None:
-            return jax.vjp(self.first_states, tensors)[1](cotangent)[0]
-        plan = self._first_plan
-        if plan.before.place is None and self.table.is_complex:
-            cotangent = cotangent[: 2**self.num_qubits]
-        return plan.pull_back_start(tensors, cotangent)
+        return jax.vjp(self.first_states, tensors)[1](cotangent)[0]
 
-    def _wide(self, state: Array, layout: Layout) -> Array:
-        if layout.place is None and self.table.is_complex:
-            return jnp.concatenate([state, jnp.zeros_like(state)])
-        assert layout.place in (None, 0)
-        return state
+    def amplitudes(self, states: Array) -> Array:
+        """Returns states `[parts * 2**n, batch]` as complex ones, `[2**n, batch]`."""
+        real, *imag = states.reshape(1 + self.table.is_complex, -1, states.shape[-1])
+        return jax.lax.complex(real, imag[0] if imag else jnp.zeros_like(real))
 
     def run_and_read(
         self, readout: Readout, tensors: Any, shared: Array, own: Array, keep: bool
@@ -187,7 +171,7 @@ class Large(ABC):
         if moves and not readout.folds:
             found = readout(self.ordered(final))
         else:
-            found = (readout.before(moves) if moves else readout)(to_complex(final, self.layout))
+            found = (readout.before(moves) if moves else readout)(self.amplitudes(final))
         return tuple(with_batch(x, self.batch) for x in found)
 
     # For the passes. ----------------------------------------------------------------------------------------------

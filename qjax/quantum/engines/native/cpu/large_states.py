@@ -16,7 +16,6 @@ from qjax.quantum.engines.native.load import permute_target, target
 from qjax.quantum.engines.native.table.entries import pair_neighbours
 from qjax.quantum.engines.native.table.layout import VECTOR_BYTES, LargeFacts, scratch_bytes
 from qjax.quantum.engines.native.table.passes import Pass, passes_of, with_records_at
-from qjax.quantum.engines.xla.planes import to_complex
 from qjax.types import Array
 
 
@@ -60,7 +59,7 @@ class LargeOnCpu(Large):
         return back.T, sums[: shared.shape[0]], jnp.zeros_like(own)
 
     def ordered(self, final: Array) -> Array:
-        return to_complex(self._permuted(final), self.layout)
+        return self.amplitudes(self._permuted(final))
 
     def _permuted(self, final: Array) -> Array:
         """Returns the final states in the order of the basis; JAX can differentiate it once."""

@@ -9,7 +9,6 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from qjax.quantum.compile.compiler import Program
 from qjax.quantum.compile.stages import Permutation
 from qjax.quantum.engines.choices import CUDA_TILES, MAX_CUDA_COEFFICIENTS, MIN_CUDA_COSET_BITS, coset_bits
 from qjax.quantum.engines.native.cuda import device, scaled_gates
@@ -22,9 +21,7 @@ from qjax.quantum.engines.native.table.layout import LOW_BITS, READ_WORDS, Launc
 from qjax.quantum.engines.native.table.passes import Pass, passes_of
 from qjax.quantum.engines.native.table.z_strings import combined, in_coset, strings_of
 from qjax.quantum.engines.readouts import Readout
-from qjax.quantum.engines.xla.loop_step import run
-from qjax.quantum.engines.xla.plan import Plan, make_plan
-from qjax.quantum.engines.xla.planes import from_complex, to_complex
+from qjax.quantum.engines.xla.stage_steps import apply
 from qjax.quantum.states.batch import with_batch
 from qjax.types import Array
 
@@ -127,15 +124,7 @@ class LargeOnGpu(Large):
         return back.T, of_shared, of_own.reshape(each_tile).sum(axis=-1)
 
     def ordered(self, final: Array) -> Array:
-        plan = self._last_plan
-        states = from_complex(to_complex(final, self.layout), plan.before)
-        return to_complex(run(plan.steps, states, tuple(() for _ in plan.steps)), plan.after)
-
-    @cached_property
-    def _last_plan(self) -> Plan:
-        """The plan that puts every amplitude where it belongs."""
-        stages = (Permutation(tuple(self.table.moves)),)
-        return make_plan(Program(self.num_qubits, None, stages), real_start=not self.table.is_complex)
+        return apply(Permutation(tuple(self.table.moves)), (), self.amplitudes(final))
 
     def room_bytes(self, gradient: bool) -> int:
         return math.prod(self._scratch(gradient)) * self.dtype.itemsize

@@ -13,8 +13,8 @@ import numpy as np
 from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT64, Code, Value, int32, int64
 from qjax.quantum.engines.native.table.layout import COUNT, FIRST, LEFT, NUM_SCALES, RIGHT
-from qjax.quantum.engines.xla.trigonometry import COSINE, HALF_PI, SINE
 from qjax.quantum.states.reduction import LIMIT
+from qjax.quantum.states.trigonometry import COSINE, HALF_PI, SINE
 
 # What `trigonometry.py` has for float32, for float64: pi / 2 in parts, the first of 26 bits, and 1 / k!.
 HALF_PI_64 = (1.5707963109016418, 1.5893254712295857e-08, 6.123233995736766e-17)

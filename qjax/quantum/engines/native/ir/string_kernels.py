@@ -29,7 +29,7 @@ from qjax.quantum.engines.native.table.layout import (
     RECORDS,
     Form,
 )
-from qjax.quantum.engines.xla.trigonometry import HALF_PI
+from qjax.quantum.states.trigonometry import HALF_PI
 
 
 class Record:

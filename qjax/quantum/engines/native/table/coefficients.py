@@ -11,9 +11,9 @@ from qjax.quantum.circuits.angle import Angle
 from qjax.quantum.circuits.operation import Operation
 from qjax.quantum.engines.native.table.layout import STRINGS
 from qjax.quantum.engines.native.table.native_gates import Item, Level
-from qjax.quantum.engines.xla.trigonometry import stored_cos_sin
 from qjax.quantum.states.angle_values import Values
 from qjax.quantum.states.matrices import alike_columns, alike_matrices, phase_weights
+from qjax.quantum.states.trigonometry import stored_cos_sin
 from qjax.types import Array
 
 

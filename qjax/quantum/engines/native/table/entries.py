@@ -203,7 +203,7 @@ def table_of(circuit: Circuit, batched: frozenset[str], composes: bool = True, g
 
 
 def _program(circuit: Circuit, given: int) -> Program:
-    blocks = Blocks(1, take_permutations=False, num_all=circuit.num_qubits)
+    blocks = Blocks(1, take_permutations=False)
     return compile_circuit(circuit, not given, blocks)
 
 

@@ -1,0 +1,211 @@
+"""The engine of plain JAX: right on every device, and differentiable by JAX to any order.
+
+A circuit is a product state and a few stages. The reverse pass undoes each stage, for the state and its cotangent
+together, so that it holds few states however deep the circuit is (Jones & Gacon 2020, arXiv:2009.02823). Stages that
+are not unitary cannot be undone: a run saves the states before these.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from qjax.quantum.compile.compiler import Blocks, Program, compile_circuit
+from qjax.quantum.compile.stages import Loop, Stage
+from qjax.quantum.engines.base import Description, Engine, Task, Work, nothing_saved
+from qjax.quantum.engines.memory import state_bytes
+from qjax.quantum.engines.readouts import ExpectationReadout
+from qjax.quantum.engines.xla.search_loop import is_search
+from qjax.quantum.engines.xla.stage_steps import Numbers, apply, cotangents, keeps_real, numbers_of, undo
+from qjax.quantum.states.axes import num_qubits_of
+from qjax.quantum.states.barriers import barrier, stored
+from qjax.quantum.states.batch import batch_of, with_batch
+from qjax.quantum.states.product_state import halves, product_state
+from qjax.types import Array
+
+# States that are alive at once: one before a stage, one after it and one in work; backwards with their cotangents.
+STATES_FORWARD, STATES_BACKWARD = 3, 6
+States = tuple[Array, Array]
+
+
+class XlaEngine(Engine):
+    """Plain JAX: takes every task, on every device."""
+
+    name = "XLA"
+
+    def refusal(self, task: Task) -> str:
+        return ""
+
+    def bytes_held(self, task: Task, gradient: bool) -> int:
+        one = state_bytes(task.num_qubits, task.batch, task.dtype)
+        return one * (STATES_BACKWARD + _num_kept(_program(task).stages) if gradient else STATES_FORWARD)
+
+    def describe(self, task: Task) -> Description:
+        return Description(tuple(str(_program(task)).splitlines()), Work(), Work())
+
+    def rows_saved(self, task: Task) -> int:
+        return 2 * (1 + _num_kept(_program(task).stages)) << task.num_qubits
+
+    def forward(self, task: Task, operands: Sequence[Array], rows: int) -> tuple[tuple[Array, ...], Array]:
+        program = _program(task)
+        first, numbers = _begin(task, program, operands)
+        final, kept = _run_all(program, numbers, _first_state(task, first), rows > 0)
+        saved = _as_rows((final, kept), task.batch) if rows else nothing_saved(task.batch, task.dtype)
+        return _read(task, final), saved
+
+    def backward(
+        self, task: Task, operands: Sequence[Array], saved: Array, cotangents: Sequence[Array], per_example: bool
+    ) -> tuple[Array, ...]:
+        program = _program(task)
+        wide = tuple(with_batch(x, task.batch) for x in operands) if per_example else tuple(operands)
+        (first, numbers), pull = jax.vjp(lambda *xs: _begin(task, program, xs), *wide)
+        state, pull_first = jax.vjp(partial(_first_state, task), first)
+        if saved.shape[0]:
+            like = jax.eval_shape(lambda x, s: _run_all(program, x, s, True), numbers, state)
+            final, kept = _from_rows(saved, like)
+        else:
+            final, kept = _run_all(program, numbers, state, True)
+        (cotangent,) = jax.vjp(partial(_read, task), final)[1](tuple(cotangents))
+        states, slopes = _run_back(program.stages, numbers, (final, cotangent.conj()), kept)
+        before = states[1].conj() if jnp.iscomplexobj(state) else lax.real(states[1])
+        if before.shape[-1] != state.shape[-1]:  # all examples share the first state
+            before = before.sum(axis=-1, keepdims=True)
+        return tuple(pull((pull_first(before)[0], slopes)))
+
+
+def _program(task: Task) -> Program:
+    return compile_circuit(task.circuit, task.given == 0, Blocks(batched=task.batched))
+
+
+def _num_kept(stages: Sequence[Stage]) -> int:
+    """Returns how many states a run saves for the reverse pass, without the final one."""
+    return sum(
+        stage.reps * _num_kept(stage.body) if isinstance(stage, Loop) else int(not stage.is_unitary)
+        for stage in stages
+    )
+
+
+def _begin(task: Task, program: Program, operands: Sequence[Array]) -> tuple[Any, tuple[Numbers, ...]]:
+    """Returns what the first state is made of, and the numbers of each stage."""
+    values = task.values(operands)
+    first = task.first_state(operands) if program.start is None else halves(program.start.runs, values)
+    return first, numbers_of(program.stages, values)
+
+
+def _first_state(task: Task, first: tuple[Array, ...]) -> Array:
+    """Returns the first state, `[2**n, 1 or batch]`, real where it can be: what is given, or a product state."""
+    if task.given:
+        return first[0] if task.given == 1 else lax.complex(*first)
+    parts = product_state(first)
+    return parts[0] if len(parts) == 1 else lax.complex(*parts)
+
+
+def _as_complex(state: Array) -> Array:
+    return state if jnp.iscomplexobj(state) else lax.complex(state, jnp.zeros_like(state))
+
+
+def _read(task: Task, final: Array) -> tuple[Array, ...]:
+    """Returns what is read, `[..., batch]`; values stored, or XLA would sum anew for each user of them."""
+    wide = tuple(with_batch(x, task.batch) for x in task.readout(final))
+    return tuple(map(stored, wide)) if isinstance(task.readout, ExpectationReadout) else wide
+
+
+def _as_rows(states: Any, batch: int) -> Array:
+    """Returns complex states `[..., 2**n, 1 or batch]` as real rows `[rows, batch]`."""
+    leaves = [with_batch(x, batch).reshape(-1, batch) for x in jax.tree.leaves(states)]
+    return jnp.concatenate([part for x in leaves for part in (lax.real(x), lax.imag(x))])
+
+
+def _from_rows(rows: Array, like: Any) -> Any:
+    """Undoes `_as_rows`; each state has the whole batch."""
+    leaves, tree = jax.tree.flatten(like)
+    shapes = [(*x.shape[:-1], rows.shape[-1]) for x in leaves]
+    sizes = [math.prod(shape[:-1]) for shape in shapes]
+    parts = lax.split(rows, [size for size in sizes for _ in range(2)])
+    states = [lax.complex(*parts[2 * i : 2 * i + 2]).reshape(shape) for i, shape in enumerate(shapes)]
+    return jax.tree.unflatten(tree, states)
+
+
+# Runs over stages. ---------------------------------------------------------------------------------------------
+
+
+def _run_all(program: Program, numbers: Sequence[Numbers], state: Array, keep: bool) -> tuple[Array, tuple[Any, ...]]:
+    """Returns what `_run` does; the final state is complex."""
+    final, kept = _run(program.stages, numbers, state, keep)
+    return _as_complex(final), kept
+
+
+def _run(
+    stages: Sequence[Stage], numbers: Sequence[Numbers], state: Array, keep: bool
+) -> tuple[Array, tuple[Any, ...]]:
+    """Returns the final state, and of each stage what `_run_back` has to be given; nothing unless `keep`."""
+    kept: list[Any] = []
+    for stage, own in zip(stages, numbers, strict=True):
+        if isinstance(stage, Loop) and not is_search(stage, num_qubits_of(state)):
+            state = with_batch(_as_complex(state), batch_of((state, *jax.tree.leaves(own))))
+            state, inner = _scan(stage, _forward_step(stage, keep), state, own, None, backwards=False)
+            kept.append(inner)
+        else:
+            state = state if keeps_real(stage) else _as_complex(state)
+            kept.append(state if keep and not stage.is_unitary else None)
+            state = barrier(apply(stage, own, state))
+    return state, tuple(kept)
+
+
+def _forward_step(loop: Loop, keep: bool) -> Any:
+    return lambda state, own, _: _run(loop.body, own, state, keep)
+
+
+def _run_back(
+    stages: Sequence[Stage], numbers: Sequence[Numbers], states: States, kept: Sequence[Any]
+) -> tuple[States, tuple[Numbers, ...]]:
+    """Returns state and costate before all stages, and the cotangents of the numbers of each.
+
+    Args:
+      stages: in the order of the run.
+      numbers: of each stage.
+      states: the final state and its costate, the conjugate of its cotangent, `[2**n, batch]`.
+      kept: see `_run`.
+    """
+    found: list[Numbers] = []
+    for stage, own, known in zip(reversed(stages), reversed(numbers), reversed(kept), strict=True):
+        if isinstance(stage, Loop) and not is_search(stage, num_qubits_of(states[0])):
+            states, slopes = _loop_back(stage, own, states, known)
+        elif known is None:
+            before, costate = barrier([undo(stage, own, x) for x in states])
+            slopes = cotangents(stage, own, before, states[1])
+            states = before, costate
+        else:
+            _, pull = jax.vjp(partial(apply, stage), own, known)
+            slopes, cotangent = pull(states[1].conj())
+            states = known, cotangent.conj()
+        found.append(slopes)
+    return states, tuple(reversed(found))
+
+
+def _loop_back(loop: Loop, numbers: Numbers, states: States, kept: Any) -> tuple[States, Numbers]:
+    """Returns what `_run_back` does, for one loop; the cotangents of shared numbers are added up on the way."""
+
+    def step(carry: Any, own: Any, known: Any) -> Any:
+        states, totals = carry
+        states, slopes = _run_back(loop.body, own, states, known)
+        return ((states, None), slopes) if loop.names else ((states, jax.tree.map(jnp.add, totals, slopes)), None)
+
+    totals = None if loop.names else jax.tree.map(jnp.zeros_like, numbers)
+    (states, totals), slopes = _scan(loop, step, (states, totals), numbers, kept, backwards=True)
+    return states, slopes if loop.names else totals
+
+
+def _scan(loop: Loop, function: Any, carry: Any, numbers: Numbers, kept: Any, backwards: bool) -> Any:
+    """Scans function(carry, numbers of the repetition, what it kept) -> (carry, result) over the repetitions."""
+
+    def step(carry: Any, slices: Any) -> Any:
+        own, known = slices
+        return function(carry, own if loop.names else numbers, known)
+
+    slices = (numbers if loop.names else None, kept)
+    return lax.scan(step, carry, slices, length=loop.reps, reverse=loop.reverse != backwards)

@@ -1,0 +1,199 @@
+"""What each stage does to states `[2**n, 1 or batch]`, forwards and backwards, in complex arithmetic.
+
+A stage is given its numbers: arrays `[..., 1 or batch]` that follow from parameters and inputs. Those of a dense
+block are its matrix, those of a phase or of a single operation its angles. Without angles there are none.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from qjax.quantum.circuits.angle import Angle
+from qjax.quantum.circuits.operation import Operation
+from qjax.quantum.compile.conditions import conditional_flip, conditional_sign
+from qjax.quantum.compile.stages import Dense, Flip, Loop, Permutation, Phase, Reflection, Single, Stage
+from qjax.quantum.engines.xla.search_loop import hold, marked_rows, repeat_search
+from qjax.quantum.states.angle_values import Values
+from qjax.quantum.states.apply import apply_matrix, apply_operation, multiply_diagonal
+from qjax.quantum.states.axes import join_qubits, num_qubits_of, split_axes, split_qubits, spread_qubits
+from qjax.quantum.states.matrices import block_matrices, constant_matrix, constant_phases, phase_weights
+from qjax.quantum.states.row_numbers import source_rows
+from qjax.quantum.states.sums import sum_rows
+from qjax.quantum.states.trigonometry import cos_sin
+from qjax.types import Array
+
+Numbers = tuple[Any, ...]
+# Row numbers of a permutation of more qubits would be a large constant: the program computes them.
+MAX_TABLE_QUBITS = 16
+# Products over shorter rows are left to XLA's own order of the axes, which copies both states.
+MIN_ROW = 64
+
+
+def numbers_of(stages: Sequence[Stage], values: Values) -> tuple[Numbers, ...]:
+    """Returns the numbers of each stage, those of each repetition of a loop stacked; blocks are built together."""
+    found: list[Numbers] = [()] * len(stages)
+    blocks = []
+    for i, stage in enumerate(stages):
+        if isinstance(stage, Dense) and _constant(stage) is None:
+            blocks.append(i)
+        elif isinstance(stage, Phase):
+            found[i] = tuple(values.small_angles([op.angles[0] for op in stage.operations if op.angles]))
+        elif isinstance(stage, Single):
+            found[i] = tuple(values.each(stage.operation.angles))
+        elif isinstance(stage, Loop) and stage.names:
+            body = stage.body
+            found[i] = jax.vmap(lambda own, body=body: numbers_of(body, values.inside_loop(own)))(
+                values.slices(stage.names)
+            )
+        elif isinstance(stage, Loop):
+            found[i] = numbers_of(stage.body, values)
+    matrices = block_matrices([(stages[i].qubits, stages[i].operations) for i in blocks], values)  # type: ignore[union-attr]
+    for i, matrix in zip(blocks, matrices, strict=True):
+        found[i] = (jnp.asarray(matrix),)
+    return tuple(found)
+
+
+def keeps_real(stage: Stage) -> bool:
+    """Whether `apply` takes a real array too, and leaves it real."""
+    return isinstance(stage, Permutation | Flip | Reflection | Loop)
+
+
+def apply(stage: Stage, numbers: Numbers, state: Array) -> Array:
+    """Returns the state after a stage; of loops it takes those that are Grover's search."""
+    if isinstance(stage, Dense):
+        return apply_matrix(state, numbers[0] if numbers else _constant(stage), stage.qubits)
+    if isinstance(stage, Phase):
+        return state * _phase_factor(stage, numbers, state)
+    if isinstance(stage, Permutation):
+        return _permute(state, stage.operations)
+    if isinstance(stage, Flip):
+        return _flip(state, stage.operations)
+    if isinstance(stage, Reflection):
+        pieces = split_qubits(state, stage.qubits)
+        return join_qubits(pieces - 2 * pieces.mean(axis=0, keepdims=True), stage.qubits)
+    if isinstance(stage, Loop):
+        return repeat_search(stage, state, back=False)
+    angles = dict(zip(stage.operation.angles, numbers, strict=True))
+    real = lax.real(state).dtype
+    return apply_operation(state, stage.operation, _GivenAngles({}, jnp.zeros((0, 1), real), real, angles=angles))
+
+
+def undo(stage: Stage, numbers: Numbers, state: Array) -> Array:
+    """Returns the state before a unitary stage that `apply` takes, given the one after it."""
+    if isinstance(stage, Dense):
+        matrix: Any = numbers[0] if numbers else _constant(stage)
+        return apply_matrix(state, matrix.conj().swapaxes(0, 1), stage.qubits)
+    if isinstance(stage, Phase):
+        return state * _phase_factor(stage, numbers, state).conj()
+    if isinstance(stage, Permutation):
+        return _permute(state, [inverse for op in reversed(stage.operations) for inverse in op.inverse()])
+    if isinstance(stage, Flip | Reflection):
+        return apply(stage, numbers, state)
+    if isinstance(stage, Loop):
+        return repeat_search(stage, state, back=True)
+    return lax.conj(jax.linear_transpose(lambda x: apply(stage, numbers, x), state)(lax.conj(state))[0])
+
+
+def cotangents(stage: Stage, numbers: Numbers, before: Array, costate: Array) -> Numbers:
+    """Returns the cotangent of each number of a stage that `apply` takes.
+
+    Args:
+      stage: what was applied.
+      numbers: of the stage.
+      before: the state before it.
+      costate: the conjugate of the cotangent of the state after it.
+    """
+    if not jax.tree.leaves(numbers):
+        return numbers
+    cotangent = costate.conj()
+    if isinstance(stage, Dense):
+        return (_matrix_cotangent(cotangent, before, stage.qubits, numbers[0].shape[-1] > 1),)
+    if isinstance(stage, Phase):  # d(e^(i phase) before) = i e^(i phase) before d(phase)
+        after = before * _phase_factor(stage, numbers, before)
+        slopes = -lax.imag(cotangent * after)
+        if all(x.shape[-1] == 1 for x in numbers):
+            slopes = slopes.sum(axis=-1, keepdims=True)
+        n = num_qubits_of(before)
+        return tuple(jax.vjp(lambda xs: _total_phase(stage, xs, n, slopes.dtype), numbers)[1](slopes)[0])
+    return tuple(jax.vjp(lambda xs: apply(stage, xs, before), numbers)[1](cotangent)[0])
+
+
+@lru_cache(maxsize=1024)
+def _constant(stage: Dense) -> np.ndarray | None:
+    """Returns the matrix of a block that has no angles, `[d, d]`."""
+    return constant_matrix(stage.operations, stage.qubits)
+
+
+def _matrix_cotangent(cotangent: Array, before: Array, qubits: Sequence[int], by_example: bool) -> Array:
+    """Returns the sum over the other qubits, and over examples that share the matrix, of cotangent[r] before[c]."""
+    if by_example:
+        left, right = split_qubits(cotangent, qubits), split_qubits(before, qubits)
+        return jnp.stack([jnp.stack([sum_rows(row * column) for column in right]) for row in left])
+    dim, row = 2 ** len(qubits), len(before) * before.shape[-1] >> (qubits[-1] + 1)
+    if qubits[-1] - qubits[0] == len(qubits) - 1 and row >= MIN_ROW:
+        left, right = (x.reshape(-1, dim, row) for x in (cotangent, before))
+        return jnp.einsum("grm,gcm->grc", left, right, precision=lax.Precision.HIGHEST).sum(axis=0)[..., None]
+    (left, axes), (right, _) = split_axes(cotangent, qubits), split_axes(before, qubits)
+    others = [axis for axis in range(left.ndim) if axis not in axes]
+    pairs = lax.dot_general(left, right, ((others, others), ((), ())), precision=lax.Precision.HIGHEST)
+    return pairs.reshape(dim, dim, 1)
+
+
+def _phase_factor(stage: Phase, numbers: Numbers, state: Array) -> Array:
+    """Returns e^(i phase) of each basis state, `[2**n, 1 or batch]`."""
+    cosine, sine = cos_sin(_total_phase(stage, numbers, num_qubits_of(state), lax.real(state).dtype))
+    return lax.complex(cosine, sine)
+
+
+def _total_phase(stage: Phase, numbers: Numbers, n: int, dtype: Any) -> Array:
+    """Returns the phase of each basis state, the sum of those of all operations, `[2**n, 1 or batch]`."""
+    angles, total = iter(numbers), jnp.zeros((1, 1), dtype)
+    local = [
+        phase_weights(op).astype(dtype)[:, None] * (next(angles)[None] if op.angles else 1) for op in stage.operations
+    ]
+    pairs = zip(stage.operations, local, strict=True)
+    for op, phases in sorted(pairs, key=lambda pair: pair[1].shape[-1]):  # those that all examples share first
+        total = total + spread_qubits(jnp.asarray(phases), op.all_qubits, n)
+    return total
+
+
+def _permute(state: Array, operations: Sequence[Operation]) -> Array:
+    """Applies operations that permute the basis states: one gather of rows."""
+    n = num_qubits_of(state)
+    rows: Any = np.arange(2**n, dtype=np.int32) if n <= MAX_TABLE_QUBITS else lax.iota(np.int32, 2**n)
+    for op in reversed(operations):
+        flip = conditional_flip(op)
+        if flip is None:
+            rows = source_rows(op, n, rows)
+        else:  # as X, CX and CCX do, without a table
+            target, conditions = flip
+            rows = rows ^ (hold(rows, conditions, n).astype(np.int32) << (n - 1 - target))
+    return jnp.take(state, rows, axis=0, unique_indices=True, mode="clip")
+
+
+def _flip(state: Array, operations: Sequence[Operation]) -> Array:
+    """Changes the signs of the amplitudes that diagonal operations of phases 0 and pi name."""
+    n = num_qubits_of(state)
+    conditional = [op for op in operations if conditional_sign(op) is not None]
+    for op in operations:
+        if op not in conditional:
+            phases: Any = constant_phases(op)
+            signs = np.cos(phases).round()[:, None]
+            state = multiply_diagonal(state, signs.astype(state.dtype), op.all_qubits)
+    return jnp.where(marked_rows(conditional, lax.iota(np.int32, 2**n), n)[:, None], -state, state)
+
+
+@dataclass(frozen=True)
+class _GivenAngles(Values):
+    """Values where the angles of one operation are known."""
+
+    angles: Mapping[Angle, Array] = field(default_factory=dict)
+
+    def each(self, angles: Sequence[Angle], any_size: bool = False) -> list[Array]:
+        return [self.angles[angle] for angle in angles]
