@@ -13,7 +13,7 @@ from qjax.quantum import operation
 from qjax.quantum.circuits.custom_gates import in_float64
 from qjax.quantum.circuits.gates import gate
 from qjax.quantum.compile.relabelling import Frame
-from qjax.quantum.engines.native.cuda.grouping import in_several, pieces_of
+from qjax.quantum.engines.native.cuda.grouping import group_gates, pieces_of
 from qjax.quantum.engines.native.cuda.memory_banks import Lists, dealt_out, place_of
 from qjax.quantum.engines.native.table.entries import has_real_rows
 from qjax.quantum.engines.native.table.layout import (
@@ -91,7 +91,7 @@ def product(entries: Sequence[np.ndarray], num_qubits: int) -> Any:
 @given(seed=st.integers(0, 10**6), num_qubits=st.integers(3, 6), most=st.sampled_from([2, 3, 4]))
 def test_pieces_are_the_same_circuit(seed: int, num_qubits: int, most: int) -> None:
     entries = random_entries(seed, num_qubits, 14)
-    pieces = in_several(entries, num_qubits, 700, (most, 3))  # the first seven are shared
+    pieces = group_gates(entries, num_qubits, 700, (most, 3))  # the first seven are shared
     gates = [entry for piece in pieces for entry in (piece[1:] if len(piece) > 1 else piece)]
     assert sorted(int(gate[FIRST]) for gate in gates) == sorted(entries[:, FIRST])
     expected = product(list(entries), num_qubits)
@@ -110,7 +110,7 @@ def test_the_entry_before_gates_says_how_many_they_are_and_where_their_cosets_be
     for k, entry in enumerate(entries):
         entry[KIND], entry[FIRST] = _SINGLE, 8 * k
         entry[MASK], entry[WEIGHTS] = frame.masks[k], frame.weights[k]
-    (piece,) = in_several(entries, 5, 0, (4, 4))
+    (piece,) = group_gates(entries, 5, 0, (4, 4))
     head = piece[0]
     assert (head[KIND], head[MEMBERS], head[COUNT]) == (SEVERAL["several", count], 1, 2 ** (5 - count))
     assert list(head[LOW : LOW + count]) == [2**k - 1 for k in range(count)]
@@ -127,7 +127,7 @@ def test_gates_with_the_same_numbers_are_not_done_at_once() -> None:
     entries = np.zeros((2, ENTRY), np.int64)
     for k, entry in enumerate(entries):
         entry[KIND], entry[MASK], entry[WEIGHTS] = _SINGLE, 1 << k, 1 << k
-    assert [len(piece) for piece in in_several(entries, 4, 0, (4, 4))] == [1, 1]
+    assert [len(piece) for piece in group_gates(entries, 4, 0, (4, 4))] == [1, 1]
 
 
 def test_what_makes_numbers_comes_before_the_gates_that_need_them_and_after_them_on_the_way_back() -> None:

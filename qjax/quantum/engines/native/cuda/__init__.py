@@ -1,1 +1,1 @@
-"""What NVIDIA's GPUs have of their own: how kernels are written, compiled, launched, and shared among threads."""
+"""Kernels for NVIDIA's GPUs: how they are written, compiled and launched, and how threads divide their work."""

@@ -1,4 +1,4 @@
-"""The GPU, for those who do not write its code: what it has, and how XLA is asked to launch a kernel."""
+"""The GPU as seen from outside its kernels: its size, and how XLA is asked to launch a kernel."""
 
 import warnings
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from qjax.types import Array
 
 
 def launch(name: str, results: Sequence[Any], sizes: np.ndarray, *operands: Array | np.ndarray) -> list[Array]:
-    """Returns what a kernel does; see `driver.py` for the sizes."""
+    """Launches a kernel and returns its results; `sizes` are those of `driver.py`."""
     return list(jax.ffi.ffi_call(name, results)(*operands, sizes=sizes))
 
 
 @cache
 def gpu() -> tuple[int, int] | None:
-    """Returns the number of a GPU's multiprocessors and the bytes that a block can have; None where CUDA is not."""
+    """Returns how many multiprocessors a GPU has, and the bytes of shared memory of a block; None without CUDA."""
     try:
         return device_facts()[1:]
     except CudaError as error:

@@ -1,7 +1,8 @@
 """The function that XLA calls for a GPU: it launches a kernel on XLA's stream, once or several times.
 
-Its one attribute is a list of integers, for each launch: blocks, threads of a block, bytes of the memory that they
-share, and then what `Launch` says. The kernel gets the addresses of operands and results, and the latter.
+Its one attribute is a list of integers. For each launch it holds the number of blocks, the threads of a block, the
+bytes of shared memory of a block, and then the words of `Launch`. The kernel gets the addresses of operands and
+results, and these words.
 """
 
 from qjax.quantum.engines.native.ir.llvm import ir
@@ -22,18 +23,19 @@ from qjax.quantum.engines.native.ir.xla_call import (
 from qjax.quantum.engines.native.table.layout import Launch
 
 GRID, BLOCK, MEMORY, NUM_SIZES = 0, 1, 2, 3
-# A launch may be recorded and repeated, by XLA's word for it (XLA_FFI_HANDLER_TRAITS_COMMAND_BUFFER_COMPATIBLE).
+# XLA may record a launch and repeat it (XLA_FFI_HANDLER_TRAITS_COMMAND_BUFFER_COMPATIBLE).
 _TRAITS = 1
 _INTERNAL_ERROR = 13
-_BUFFER_POINTER, _BUFFER_SIZE = 1, 2  # of CUDA: what follows in the list of cuLaunchKernel
+# Markers in the list `extra` of cuLaunchKernel (cuda.h): the kernel's arguments follow, or their size does.
+_BUFFER_POINTER, _BUFFER_SIZE = 1, 2
 
 
 def write_handler(num_arguments: int, num_results: int, launch: int, kernel: int) -> ir.Module:
     """Returns the module of the function.
 
     Args:
-      num_arguments: of the kernel that are operands.
-      num_results: likewise.
+      num_arguments: number of operands of the kernel.
+      num_results: number of results of the kernel.
       launch: address of cuLaunchKernel.
       kernel: the kernel's handle.
     """
@@ -48,22 +50,23 @@ def write_handler(num_arguments: int, num_results: int, launch: int, kernel: int
     attribute = code.load_pointer(code.load_pointer(frame, FRAME_ATTRIBUTES), 0)
     sizes = code.load_pointer(attribute, ARRAY_DATA)
     count = num_arguments + num_results + len(Launch)
-    words = _words(code, count)
+    kernel_arguments = _new_words(code, count)
     arrays = ((FRAME_ARGUMENTS, num_arguments, 0), (FRAME_RESULTS, num_results, num_arguments))
-    for place, number, first in arrays:
-        array = code.load_pointer(frame, place)
+    for offset, number, first in arrays:
+        buffers = code.load_pointer(frame, offset)
         for k in range(number):
-            code.store_int64(code.load_int64(code.load_pointer(array, k), BUFFER_DATA), words, first + k)
-    size, extra = _words(code, 1), _words(code, 5)
+            address = code.load_int64(code.load_pointer(buffers, k), BUFFER_DATA)
+            code.store_int64(address, kernel_arguments, first + k)
+    size, extra = _new_words(code, 1), _new_words(code, 5)
     code.store_int64(int64(8 * count), size, 0)
-    listed = (
+    extra_words = (
         int64(_BUFFER_POINTER),
-        b.ptrtoint(words, INT64),
+        b.ptrtoint(kernel_arguments, INT64),
         int64(_BUFFER_SIZE),
         b.ptrtoint(size, INT64),
         int64(0),
     )
-    for k, value in enumerate(listed):
+    for k, value in enumerate(extra_words):
         code.store_int64(value, extra, k)
     kinds = [POINTER, *[INT32] * 7, POINTER, POINTER, POINTER]
     function = b.inttoptr(int64(launch), ir.FunctionType(INT32, kinds).as_pointer())
@@ -71,11 +74,11 @@ def write_handler(num_arguments: int, num_results: int, launch: int, kernel: int
     handle = b.inttoptr(int64(kernel), POINTER)
     length = NUM_SIZES + len(Launch)
     with code.loop(b.udiv(code.load_int64(attribute, ARRAY_SIZE), int64(length))) as loop:
-        own = b.gep(sizes, [b.mul(loop.index, int64(4 * length))])
-        for fact in Launch:
-            value = b.sext(code.load_int32(own, NUM_SIZES + fact), INT64)
-            code.store_int64(value, words, num_arguments + num_results + fact)
-        grid, block, memory = (code.load_int32(own, place) for place in (GRID, BLOCK, MEMORY))
+        launch_sizes = b.gep(sizes, [b.mul(loop.index, int64(4 * length))])
+        for word in Launch:
+            value = b.sext(code.load_int32(launch_sizes, NUM_SIZES + word), INT64)
+            code.store_int64(value, kernel_arguments, num_arguments + num_results + word)
+        grid, block, memory = (code.load_int32(launch_sizes, word) for word in (GRID, BLOCK, MEMORY))
         status = b.call(function, [handle, grid, one, one, block, one, one, memory, stream, nothing, extra])
         with b.if_then(b.icmp_signed("!=", status, int32(0))):
             b.ret(_error(code, api))
@@ -83,32 +86,32 @@ def write_handler(num_arguments: int, num_results: int, launch: int, kernel: int
     return module
 
 
-def _words(code: Code, count: int) -> Value:
-    """Returns room for so many words of 8 bytes."""
+def _new_words(code: Code, count: int) -> Value:
+    """Returns the address of `count` new words of 8 bytes on the stack."""
     return code.builder.bitcast(code.builder.alloca(ir.ArrayType(INT64, count)), POINTER)
 
 
-def _ask(code: Code, api: Value, place: int, request: Value) -> Value:
-    """Returns what a function of XLA's table answers."""
+def _call_api(code: Code, api: Value, offset: int, request: Value) -> Value:
+    """Calls a function of XLA's table with the arguments in `request`, and returns its result."""
     kind = ir.FunctionType(POINTER, [POINTER]).as_pointer()
-    return code.builder.call(code.builder.inttoptr(code.load_int64(api, place), kind), [request])
+    return code.builder.call(code.builder.inttoptr(code.load_int64(api, offset), kind), [request])
 
 
 def _stream(code: Code, frame: Value, api: Value) -> tuple[Value, Value]:
-    """Returns the stream, and an error where there is none."""
-    request = _words(code, 4)
+    """Returns the stream that XLA runs on, and an error, which is null where there is a stream."""
+    request = _new_words(code, 4)
     for k, value in enumerate((int64(32), int64(0), code.load_int64(frame, FRAME_CONTEXT), int64(0))):
         code.store_int64(value, request, k)
-    failed = _ask(code, api, API_STREAM_GET, request)
+    failed = _call_api(code, api, API_STREAM_GET, request)
     return code.load_pointer(request, 3), failed
 
 
 def _error(code: Code, api: Value) -> Value:
-    """Returns the error that CUDA did not launch the kernel."""
+    """Returns an error of XLA which says that CUDA did not launch the kernel."""
     b, text = code.builder, b"qjax: CUDA did not launch the kernel of a circuit\0"
     message = ir.GlobalVariable(code.module, ir.ArrayType(ir.IntType(8), len(text)), "message")
     message.initializer, message.global_constant = ir.Constant(message.type.pointee, bytearray(text)), True
-    request = _words(code, 4)
+    request = _new_words(code, 4)
     for k, value in enumerate((int64(28), int64(0), b.ptrtoint(message, INT64), int64(_INTERNAL_ERROR))):
         code.store_int64(value, request, k)
-    return _ask(code, api, API_ERROR_CREATE, request)
+    return _call_api(code, api, API_ERROR_CREATE, request)

@@ -1,12 +1,12 @@
-"""Several gates on one qubit each at once, on a GPU: a thread has the rows that they mix in its registers.
+"""Writes the code of a group of gates on a GPU: a thread has the rows that the gates mix in its registers.
 
-So all of them read and write the tile once. See `grouping.py` for which gates these are.
+So the whole group reads and writes the tile once. `grouping.py` forms the groups.
 """
 
 from collections.abc import Sequence
 
 from qjax.quantum.engines.native.cuda.scaled_gates import OTHERS, TABLE, num_sums
-from qjax.quantum.engines.native.cuda.writer import CudaCode, Piece
+from qjax.quantum.engines.native.cuda.writer import CudaCode, Segment
 from qjax.quantum.engines.native.ir.kernels import add_skew_sums, mix, paired
 from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT32, INT64, Complex, Value, int32, int64
@@ -25,16 +25,16 @@ from qjax.quantum.engines.native.table.layout import (
 )
 
 
-class _Cosets:
-    """Gates in a kernel that is being written, and the rows that they mix."""
+class _Group:
+    """A group of gates in a kernel that is being written, and the rows that they mix."""
 
     def __init__(self, code: CudaCode, count: int, entry: Value) -> None:
-        """Reads what the entries say of the gates.
+        """Reads the two entries of the group.
 
         Args:
-          code: that is being written.
-          count: how many gates there are.
-          entry: the one that says so.
+          code: writes the kernel.
+          count: number of gates.
+          entry: address of the group's first entry.
         """
         self.code, self.count, self.entry = code, count, entry
         b = code.builder
@@ -54,38 +54,38 @@ class _Cosets:
         self.flips = [code.count_ones(b.and_(flip, code.coset)) for flip in flips]
         self.moves = [b.zext(move, INT64) for move in moves]
         self.listed = b.gep(self.listed, [code.bytes_of(code.load_int32(entry, LISTED))])
-        self.turned: Value = int64(0)
+        self.flip_move: Value = int64(0)  # what the flips add to the places in the list
         for flip, move in zip(self.flips, self.moves, strict=True):
-            self.turned = b.xor(self.turned, self._if_odd(flip, move))
+            self.flip_move = b.xor(self.flip_move, self._if_odd(flip, move))
 
     def _four(self, base: Value, word: int, kind: ir.Type = INT32) -> list[Value]:
-        """Returns the numbers at four neighbouring words."""
+        """Loads four neighbouring words."""
         return self.code.load_wide(base, int64(4 * word), kind)
 
     @property
     def _num_cosets(self) -> Value:
-        """How many cosets there are; a constant where the size of a tile is one."""
+        """Number of cosets; a constant where the size of a tile is constant."""
         code, b = self.code, self.code.builder
         if self.listed is None:
             return code.load_int32(self.entry, COUNT)
         return b.trunc(b.lshr(code.rows, int64(self.count)), INT32)
 
     def places(self, coset: Value) -> list[Value]:
-        """Returns where the rows of a coset are: bit k of a row's index is qubit k."""
+        """Returns the places of a coset's rows in the tile; bit k of a row's index is the qubit of gate k."""
         b = self.code.builder
-        found = [self._place(coset)]
+        places = [self._place(coset)]
         for move in self.moves:
-            found += [b.xor(own, move) for own in found]
-        return found
+            places += [b.xor(place, move) for place in places]
+        return places
 
     def _place(self, coset: Value) -> Value:
-        """Returns where the first row of a coset is."""
+        """Returns the place of a coset's first row, where all qubits of the gates are 0."""
         code, b = self.code, self.code.builder
         if self.listed is not None:
             listed = b.load(code.at(self.listed, code.bytes_of(coset), INT32))
-            return b.xor(b.zext(listed, INT64), self.turned)
+            return b.xor(b.zext(listed, INT64), self.flip_move)
         first = coset
-        for low in self.lows:  # a 0 is put in at the pivot
+        for low in self.lows:  # insert a 0 at the pivot
             first = b.sub(b.shl(first, int32(1)), b.and_(first, low))
         place = code.place(first)
         for weights, flip, move in zip(self.weights, self.flips, self.moves, strict=True):
@@ -101,147 +101,151 @@ class _Cosets:
         return [(k, k | 1 << gate) for k in range(1 << self.count) if not k >> gate & 1]
 
 
-class Several(_Cosets):
-    """Gates that are done as the matrices that they are."""
+class DenseGroup(_Group):
+    """A group of gates that are applied as their 2 x 2 matrices."""
 
-    def __init__(self, code: CudaCode, count: int, entry: Value, coefficients: Sequence[Piece]) -> None:
-        """Reads the gates' entries and numbers.
+    def __init__(self, code: CudaCode, count: int, entry: Value, coefficients: Sequence[Segment]) -> None:
+        """Reads the entries and the matrices of the gates.
 
         Args:
-          code: see `_Cosets`.
-          count: likewise.
-          entry: likewise.
+          code: see `_Group`.
+          count: see `_Group`.
+          entry: see `_Group`.
           coefficients: where the numbers of the gates are.
         """
         super().__init__(code, count, entry)
         numbers = [code.load_numbers(code.of_entry(entry, FIRSTS + k, coefficients), 4) for k in range(count)]
-        self.matrices = [[own[:2], own[2:]] for own in numbers]
+        self.matrices = [[entries[:2], entries[2:]] for entries in numbers]
 
     def apply(self, rows: Sequence[Complex]) -> list[Complex]:
         """Returns the rows after all gates."""
-        found = list(rows)
+        rows = list(rows)
         for k, matrix in enumerate(self.matrices):
             for low, high in self.pairs(k):
-                found[low], found[high] = self.code.apply(matrix, [found[low], found[high]])
-        return found
+                rows[low], rows[high] = self.code.apply(matrix, [rows[low], rows[high]])
+        return rows
 
     def forward(self, tile: Value) -> None:
-        """Writes what applies the gates to a tile."""
+        """Writes the code that applies the gates to a tile."""
         code = self.code
         with code.each(self._num_cosets) as loop:
             places = self.places(loop.index)
             code.store_rows(tile, places, self.apply(code.load_rows(tile, places)))
 
-    def backward(self, tile: Value, cotangent: Value, sums: Sequence[Piece]) -> None:
-        """Writes what takes a state and its cotangent back, and adds the cotangents of the matrices to `sums`.
+    def backward(self, tile: Value, cotangent: Value, sums: Sequence[Segment]) -> None:
+        """Writes the code that undoes the gates on a state and its cotangent, and adds to the matrices' cotangents.
 
-        These are, as in `kernels.backward`, sums of cotangent[j] * conj(state[k]), the state that before the gate.
+        As in `kernels.backward` these are sums of cotangent[j] * conj(state[k]), with the state before the gate.
         """
         code, parts = self.code, 2 if self.code.is_complex else 1
         with code.each(self._num_cosets, [code.zero] * (4 * parts * self.count)) as loop:
             places = self.places(loop.index)
-            states, known = (code.load_rows(own, places) for own in (tile, cotangent))
-            added = paired(loop.values, parts)
+            states, cotangents = (code.load_rows(array, places) for array in (tile, cotangent))
+            of_matrices = paired(loop.values, parts)
             for k, matrix in enumerate(self.matrices):
-                undo, own = code.adjoint(matrix), added[4 * k : 4 * k + 4]
+                undo, of_matrix = code.adjoint(matrix), of_matrices[4 * k : 4 * k + 4]
                 for pair in self.pairs(k):
-                    before, after = code.apply(undo, [states[r] for r in pair]), [known[r] for r in pair]
-                    for place in range(4):
-                        row, column = divmod(place, 2)
-                        own[place] = code.multiply(code.conjugate(before[column]), after[row], own[place])
+                    before, after = code.apply(undo, [states[r] for r in pair]), [cotangents[r] for r in pair]
+                    for number in range(4):
+                        row, column = divmod(number, 2)
+                        factor = code.conjugate(before[column])
+                        of_matrix[number] = code.multiply(factor, after[row], of_matrix[number])
                     back = code.apply(undo, after)
                     for r, state, value in zip(pair, before, back, strict=True):
-                        states[r], known[r] = state, value
-                added[4 * k : 4 * k + 4] = own
+                        states[r], cotangents[r] = state, value
+                of_matrices[4 * k : 4 * k + 4] = of_matrix
             code.store_rows(tile, places, states)
-            code.store_rows(cotangent, places, known)
-            loop.next = [part for number in added for part in number[:parts]]
-        found = paired(loop.values, parts)
+            code.store_rows(cotangent, places, cotangents)
+            loop.next = [part for number in of_matrices for part in number[:parts]]
+        of_matrices = paired(loop.values, parts)
         numbers = [code.of_entry(self.entry, FIRSTS + k, sums) for k in range(self.count)]
-        code.add_all_sums(numbers, [found[4 * k : 4 * k + 4] for k in range(self.count)])
+        code.add_all_sums(numbers, [of_matrices[4 * k : 4 * k + 4] for k in range(self.count)])
 
 
-class Scaled(_Cosets):
-    """Gates that are done as unit-diagonal matrices and one diagonal; see `scaled_gates.py`."""
+class ScaledGroup(_Group):
+    """A group of gates that are applied as unit-diagonal matrices and one diagonal; see `scaled_gates.py`."""
 
     def __init__(self, code: CudaCode, count: int, entry: Value, is_real: bool, tables: Value) -> None:
-        """Reads the gates' entries and table.
+        """Reads the entries of the gates and their table.
 
         Args:
-          code: see `_Cosets`.
-          count: likewise.
-          entry: likewise.
-          is_real: whether the matrices are.
-          tables: where the tables begin.
+          code: see `_Group`.
+          count: see `_Group`.
+          entry: see `_Group`.
+          is_real: whether the unit-diagonal matrices are.
+          tables: address of the tables of all groups.
         """
         super().__init__(code, count, entry)
         b = code.builder
-        self.piece = b.sext(code.load_int32(entry, FIRST), INT64)
-        self.table = b.gep(tables, [b.mul(self.piece, int64(4 * TABLE))])
-        self.others: list[tuple[Complex, Complex]] = []
+        self.number = b.sext(code.load_int32(entry, FIRST), INT64)
+        self.table = b.gep(tables, [b.mul(self.number, int64(4 * TABLE))])
+        self.off_diagonals: list[tuple[Complex, Complex]] = []
         for k in range(count):
             numbers = self._four(self.table, 4 * k, code.real)
             a, other = ((x, None if is_real else y) for x, y in (numbers[:2], numbers[2:]))
-            self.others.append((a, other))
+            self.off_diagonals.append((a, other))
 
     def _diagonal(self, index: Value) -> list[Complex]:
-        """Returns the numbers of the diagonal, read anew in each round: there are no registers to keep them."""
-        found: list[Complex] = []
+        """Returns the numbers of the diagonal; each round loads them, as there are no registers to keep them."""
+        diagonal: list[Complex] = []
         table = self.code.anew(self.table, index)
         for k in range(0, 1 << self.count, 2):
             numbers = self._four(table, OTHERS + 2 * k, self.code.real)
-            found += paired(numbers, 2) if self.code.is_complex else [(numbers[0], None), (numbers[2], None)]
-        return found
+            diagonal += paired(numbers, 2) if self.code.is_complex else [(numbers[0], None), (numbers[2], None)]
+        return diagonal
 
     def forward(self, tile: Value) -> None:
-        """Writes what applies the gates to a tile."""
+        """Writes the code that applies the gates to a tile."""
         code = self.code
         with code.each(self._num_cosets) as loop:
             places = self.places(loop.index)
             rows = code.load_rows(tile, places)
-            self._mix(rows, self.others)
+            self._mix(rows, self.off_diagonals)
             numbers = self._diagonal(loop.index)
             rows = [code.multiply(number, row) for number, row in zip(numbers, rows, strict=True)]
             code.store_rows(tile, places, rows)
 
-    def backward(self, tile: Value, cotangent: Value, sums: Piece) -> None:
-        """Writes what takes a state and its cotangent back, and adds the sums that `scaled.cotangents` wants."""
+    def backward(self, tile: Value, cotangent: Value, sums: Segment) -> None:
+        """Writes the code that undoes the gates on a state and its cotangent, and adds to the gates' sums.
+
+        These are the sums that `scaled_gates.cotangents` takes.
+        """
         code = self.code
-        adjoint = [(self._conjugate(other), self._conjugate(a)) for a, other in self.others]
+        adjoint = [(self._conjugate(other), self._conjugate(a)) for a, other in self.off_diagonals]
         initial = [code.zero] * ((2 * self.count + (1 << self.count)) if code.is_complex else self.count)
         with code.each(self._num_cosets, initial) as loop:
             places = self.places(loop.index)
-            rows = [code.load_rows(own, places) for own in (tile, cotangent)]
-            loop.next = add_skew_sums(code, rows[0], rows[1], [self.pairs(k) for k in range(self.count)], loop.values)
+            both = [code.load_rows(array, places) for array in (tile, cotangent)]
+            loop.next = add_skew_sums(code, both[0], both[1], [self.pairs(k) for k in range(self.count)], loop.values)
             numbers = [code.conjugate(number) for number in self._diagonal(loop.index)]
-            for own, start in zip(rows, (tile, cotangent), strict=True):
-                own[:] = [code.multiply(number, row) for number, row in zip(numbers, own, strict=True)]
-                self._mix(own, adjoint)
-                code.store_rows(start, places, own)
-        first = code.builder.mul(self.piece, int64(num_sums(code.is_complex)))
+            for rows, array in zip(both, (tile, cotangent), strict=True):
+                rows[:] = [code.multiply(number, row) for number, row in zip(numbers, rows, strict=True)]
+                self._mix(rows, adjoint)
+                code.store_rows(array, places, rows)
+        first = code.builder.mul(self.number, int64(num_sums(code.is_complex)))
         pointer = code.builder.gep(sums.pointer, [code.builder.mul(first, sums.stride)])
-        code.add_all_sums([(pointer, sums.stride)], [[(value, None) for value in self._found(loop.values)]], step=1)
+        code.add_all_sums([(pointer, sums.stride)], [[(value, None) for value in self._sums(loop.values)]], step=1)
 
-    def _mix(self, rows: list[Complex], others: Sequence[tuple[Complex, Complex]]) -> None:
-        mix(self.code, rows, [(self.pairs(k), *own) for k, own in enumerate(others)])
+    def _mix(self, rows: list[Complex], off_diagonals: Sequence[tuple[Complex, Complex]]) -> None:
+        mix(self.code, rows, [(self.pairs(k), a, other) for k, (a, other) in enumerate(off_diagonals)])
 
     def _conjugate(self, value: Complex) -> Complex:
         return value if value[1] is None else self.code.conjugate(value)
 
-    def _found(self, values: Sequence[Value]) -> list[Value]:
-        """Returns the sums of all cosets as `scaled.cotangents` wants them."""
+    def _sums(self, values: Sequence[Value]) -> list[Value]:
+        """Returns the sums over all cosets in the order that `scaled_gates.cotangents` takes."""
         if not self.code.is_complex:
             return list(values)
-        b, own, rows = self.code.builder, values[: 2 * self.count], list(values[2 * self.count :])
+        b, off_diagonal, rows = self.code.builder, values[: 2 * self.count], list(values[2 * self.count :])
         differences: list[Value] = []
-        for _ in range(self.count):  # bit by bit: differences over this one, sums over it for all others
+        for _ in range(self.count):  # for each bit its differences; then rows are summed over it
             pairs = list(zip(rows[::2], rows[1::2], strict=True))
             differences.append(self._total([b.fsub(x, y) for x, y in pairs]))
             rows = [b.fadd(x, y) for x, y in pairs]
-        found = [rows[0]]
+        sums = [rows[0]]
         for k in range(self.count):
-            found += [differences[k], own[2 * k], own[2 * k + 1]]
-        return found
+            sums += [differences[k], off_diagonal[2 * k], off_diagonal[2 * k + 1]]
+        return sums
 
     def _total(self, values: list[Value]) -> Value:
         total = values[0]

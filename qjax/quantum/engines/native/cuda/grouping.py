@@ -1,6 +1,6 @@
-"""Which gates on one qubit each a GPU applies at once to the rows that a thread has in its registers.
+"""Groups of gates, each on one qubit, that a GPU applies at once to the rows that a thread has in its registers.
 
-Such gates stand behind an entry that says how many they are, and which cosets of rows they mix together.
+The entry before a group says how many gates it has, and which cosets of rows these mix.
 """
 
 from collections.abc import Sequence
@@ -39,12 +39,12 @@ from qjax.quantum.engines.native.table.passes import Group, Skipped, are_apart, 
 
 @dataclass(frozen=True, eq=False)
 class Pieces:
-    """The entries of a pass as a kernel follows them.
+    """The entries of a pass as a kernel reads them.
 
     Attributes:
       entries: int32 `[entries, ENTRY]`.
-      count: how many of them are done one after the other.
-      firsts: where the numbers of each gate of those begin that are scaled, int64 `[pieces, MAX_LISTED]`; -1 where
+      count: number of entries, where a group counts as one.
+      firsts: index of the first coefficient of each gate of each scaled group, int64 `[groups, MAX_LISTED]`; -1 where
         there is no gate.
     """
 
@@ -56,71 +56,70 @@ class Pieces:
 def pieces_of(
     entries: np.ndarray, num_bits: int, num_shared: int, backward: bool, before: int = 0, lists: Lists | None = None
 ) -> Pieces:
-    """Returns what a kernel does for a pass.
+    """Returns the entries of a pass with its gates in groups.
 
-    The entries of the reverse pass are in reverse order, but that gates follow the entry that announces them.
+    In the reverse pass groups are in reverse order; the entry that describes a group still comes before it.
 
     Args:
       entries: of the pass, `[entries, ENTRY]`.
-      num_bits: of the rows of a coset.
-      num_shared: number of coefficients that all examples share.
-      backward: whether it is the reverse pass.
-      before: how many pieces that are scaled come before.
-      lists: of the cosets' first rows, for a kernel that knows the size of a tile; None where it finds them itself.
+      num_bits: log2 of the rows of a coset.
+      num_shared: number of shared coefficients.
+      backward: whether this is the reverse pass.
+      before: number of scaled groups in the passes before.
+      lists: of the cosets' first rows, for a kernel of one size of tile; None for one that computes these rows.
     """
     most = max_scaled(backward, lists is not None), MAX_SEVERAL_BACK if backward else MAX_SEVERAL
-    drawn = in_several(entries, num_bits, num_shared, most, 2 if lists is None else 1)
-    found: list[np.ndarray] = []
+    groups = group_gates(entries, num_bits, num_shared, most, 2 if lists is None else 1)
+    grouped: list[np.ndarray] = []
     firsts: list[list[int]] = []
-    for piece in drawn[::-1] if backward else drawn:
-        if len(piece) == 1:
-            found += piece
+    for group in groups[::-1] if backward else groups:
+        if len(group) == 1:
+            grouped += group
             continue
-        head, *gates = piece
+        head, *gates = group
         if head[KIND] != SEVERAL["several", len(gates)]:
             head[FIRST] = before + len(firsts)
-            own = [int(gate[FIRST]) for gate in gates]
-            firsts.append(own + [-1] * (MAX_LISTED - len(gates)))
+            firsts.append([int(gate[FIRST]) for gate in gates] + [-1] * (MAX_LISTED - len(gates)))
         if lists is not None:
             head[LISTED] = lists.start(int(gate[WEIGHTS]) for gate in gates)
-        found += [head, _packed(head, gates, lists is not None)]
-    whole, of_scaled = np.array(found, np.int32).reshape(-1, ENTRY), np.array(firsts, np.int64)
-    return Pieces(whole, len(drawn), of_scaled.reshape(-1, MAX_LISTED))
+        grouped += [head, _packed(head, gates, lists is not None)]
+    of_scaled = np.array(firsts, np.int64).reshape(-1, MAX_LISTED)
+    return Pieces(np.array(grouped, np.int32).reshape(-1, ENTRY), len(groups), of_scaled)
 
 
-def in_several(
+def group_gates(
     entries: np.ndarray, num_bits: int, num_shared: int, most: tuple[int, int], least: int = 2
 ) -> list[list[np.ndarray]]:
-    """Returns the entries of a pass in pieces, in an order in which they can be done.
+    """Returns the entries of a pass in groups, in an order in which they can be applied.
 
-    A piece is one entry, or one that says that several gates follow, and these: int64 or int32 arrays `[ENTRY]`.
+    A group is one entry, or one that describes some gates and then these: int64 or int32 arrays `[ENTRY]`.
 
     Args:
       entries: of the pass, `[entries, ENTRY]`.
-      num_bits: of the rows of a coset.
-      num_shared: number of coefficients that all examples share: gates that have these are scaled.
-      most: so many of these, and of other gates, are done at once at most.
-      least: so many scaled gates make several; others that are alone need no such entry.
+      num_bits: log2 of the rows of a coset.
+      num_shared: number of shared coefficients; gates that have these are scaled.
+      most: most gates in a group: of scaled gates, and of others.
+      least: fewest scaled gates that have an entry before them; other gates have one if they are at least two.
     """
-    found: list[list[np.ndarray]] = []
+    groups: list[list[np.ndarray]] = []
     waiting: Sequence[Group] = groups_of(entries)
     while waiting:
         taken, waiting = _take(waiting, num_shared, most)
-        found += [[maker] for group in taken for maker in group.entries[:-1]]
+        groups += [[maker] for group in taken for maker in group.entries[:-1]]
         gates = [group.entries[-1] for group in taken]
         is_scaled = gates[0][KIND] == SINGLE and gates[0][FIRST] < num_shared
-        several = len(gates) >= (least if is_scaled else 2)
-        found.append([_head(gates, num_bits, num_shared), *gates] if several else gates)
-    return found
+        has_head = len(gates) >= (least if is_scaled else 2)
+        groups.append([_head(gates, num_bits, num_shared), *gates] if has_head else gates)
+    return groups
 
 
 def _take(waiting: Sequence[Group], num_shared: int, most: tuple[int, int]) -> tuple[list[Group], list[Group]]:
-    """Returns the first of the gates, with those that can be done with it, and all others."""
+    """Returns the first gate with those that can be applied together with it, and all others."""
     taken, skipped = [waiting[0]], Skipped()
     is_shared = taken[0].entries[-1][FIRST] < num_shared
     for group in waiting[1:]:
-        alike = (group.entries[-1][FIRST] < num_shared) == is_shared
-        fits = alike and len(taken) < most[not is_shared]
+        same_kind = (group.entries[-1][FIRST] < num_shared) == is_shared
+        fits = same_kind and len(taken) < most[not is_shared]
         if fits and all(_apart(group, other) for other in taken) and skipped.lets_pass(group):
             taken.append(group)
         else:
@@ -129,7 +128,7 @@ def _take(waiting: Sequence[Group], num_shared: int, most: tuple[int, int]) -> t
 
 
 def _apart(first: Group, second: Group) -> bool:
-    """Whether two gates are on one qubit each, with numbers of their own, and neither changes what the other sees."""
+    """Whether two gates on one qubit each have different coefficients, and neither changes what the other reads."""
     gates = first.entries[-1], second.entries[-1]
     if any(gate[KIND] != SINGLE for gate in gates) or any(gates[0][x] == gates[1][x] for x in (MASK, FIRST)):
         return False
@@ -137,7 +136,7 @@ def _apart(first: Group, second: Group) -> bool:
 
 
 def _head(gates: Sequence[np.ndarray], num_bits: int, num_shared: int) -> np.ndarray:
-    """Returns the entry that says that these gates follow."""
+    """Returns the entry that comes before a group and describes it."""
     head = np.zeros(ENTRY, gates[0].dtype)
     kind = "scaled_real" if all(gate[REAL_ROWS] for gate in gates) else "scaled"
     head[KIND] = SEVERAL[kind if gates[0][FIRST] < num_shared else "several", len(gates)]
@@ -146,7 +145,7 @@ def _head(gates: Sequence[np.ndarray], num_bits: int, num_shared: int) -> np.nda
 
 
 def _packed(head: np.ndarray, gates: Sequence[np.ndarray], listed: bool) -> np.ndarray:
-    """Returns the entry that says all of the gates, and puts the places of their numbers into the first one."""
+    """Returns one entry for all gates of a group; writes the indices of their first coefficients into `head`."""
     packed = np.zeros(ENTRY, head.dtype)
     for k, gate in enumerate(gates):
         if listed:

@@ -1,4 +1,4 @@
-"""Helpers to write the kernels of a GPU for large states: what `writer.py` has, for cosets of one size."""
+"""Helpers to write the kernels of a GPU for large states: those of `writer.py`, for cosets of one size."""
 
 from collections.abc import Sequence
 
@@ -11,10 +11,10 @@ from qjax.quantum.engines.native.table.layout import Launch
 
 
 class PassCode(CudaCode):
-    """A kernel that is being written for one example a tile, and for cosets of one size: less is left to work out.
+    """A kernel that is being written for tiles of one example and cosets of one size: these sizes are constants.
 
     Attributes:
-      bits: of the rows of a coset.
+      bits: log2 of the rows of a coset.
       threads: of a block.
     """
 
@@ -23,11 +23,11 @@ class PassCode(CudaCode):
     ) -> None:
         """Starts a kernel; see `CudaCode` and `write_passes`."""
         self.bits, self.threads = bits, coset_threads(bits)
-        self._known = {Launch.QUBITS: bits, Launch.LANES: 0, Launch.GROUPS: self.threads.bit_length() - 1}
+        self._constants = {Launch.QUBITS: bits, Launch.LANES: 0, Launch.GROUPS: self.threads.bit_length() - 1}
         super().__init__(module, name, num_arrays, arithmetic, emulated)
 
     def word(self, place: Launch) -> Value:
-        return int64(self._known[place]) if place in self._known else super().word(place)
+        return int64(self._constants[place]) if place in self._constants else super().word(place)
 
     def place(self, row: Value) -> Value:
         b = self.builder
@@ -39,7 +39,7 @@ class PassCode(CudaCode):
         return b.zext(b.shl(b.xor(row, bank), int32(2)), INT64)
 
     def load_once(self, base: Value, offset: Value) -> list[Value]:
-        """As `load_wide`, but nothing else has to make room in the first-level cache: it is read once."""
+        """As `load_wide`, for numbers that are read once: they displace nothing in the first-level cache."""
         if self.emulated:
             return self.load_wide(base, offset)
         address = self.builder.gep(base, [offset])
@@ -49,23 +49,26 @@ class PassCode(CudaCode):
         return [self.builder.extract_value(whole, k) for k in range(4)]
 
     def store_wide(self, values: Sequence[Value], base: Value, offset: Value) -> None:
-        """Puts four neighbouring numbers there."""
+        """Stores four neighbouring numbers."""
         whole: Value = ir.Constant(ir.VectorType(self.real, 4), ir.Undefined)
         for k, value in enumerate(values):
             whole = self.builder.insert_element(whole, value, int32(k))
         self.builder.store(whole, self.at(base, offset, whole.type), align=16)
 
     def add_real(self, value: Value, numbers: tuple[Value, Value], index: Value) -> None:
-        """As in every kernel; nobody waits for the old sum, to which no other thread adds in the meantime."""
+        """As in other kernels, by an atomic addition, so that the thread need not wait for the old sum.
+
+        No other thread adds to this sum at the same time, so the order stays the same.
+        """
         place = self.at(numbers[0], self.builder.mul(index, numbers[1]), self.real)
         self.builder.atomic_rmw("fadd", place, value, "monotonic")
 
     def add_all_sums(
         self, numbers: Sequence[tuple[Value, Value]], values: Sequence[Sequence[Complex]], step: int | None = None
     ) -> None:
-        """As in every kernel; a warp adds up many numbers at once, of one example."""
+        """As in other kernels; a warp adds up many numbers of one example at once."""
         b = self.builder
-        parts = [part for own in values for value in own for part in value if part is not None]
+        parts = [part for of_gate in values for value in of_gate for part in value if part is not None]
         each, used = len(parts) // len(values), len(parts)
         parts += [self.zero] * ((1 << (used - 1).bit_length()) - used)
         count = len(parts)
@@ -76,8 +79,8 @@ class PassCode(CudaCode):
             for k, part in enumerate(parts):
                 self.store(part, staging, self.bytes_of(b.add(base, int32(k))))
         else:
-            total, own = self._spread_over_warp(parts)
-            self.store(total, staging, self.bytes_of(b.add(base, own)))
+            total, index = self._spread_over_warp(parts)
+            self.store(total, staging, self.bytes_of(b.add(base, index)))
         self.synchronize()
         threads = b.shl(int32(1), self.groups_shift)
         left = b.sub(b.add(int32(used), b.sub(threads, int32(1))), self.thread)
@@ -89,13 +92,14 @@ class PassCode(CudaCode):
             self.add_part(numbers, part, each, inner.values[0], step)
 
     def _spread_over_warp(self, values: Sequence[Value]) -> tuple[Value, Value]:
-        """Returns one of the sums over a warp of a power of two of numbers, and which of them this thread has.
+        """Sums each of the values over the threads of a warp; returns one sum to each thread, and the sum's index.
 
-        In each step two threads exchange halves of what they have, and add: 31 exchanges for 32 numbers.
+        The number of values is a power of two. In each step two threads exchange halves of their values and add: 31
+        exchanges for 32 values.
         """
         b = self.builder
         shuffle = self.external("llvm.nvvm.shfl.sync.bfly.f32", self.real, [INT32, self.real, INT32, INT32])
-        own: Value = int32(0)
+        index: Value = int32(0)
         held = list(values)
         for bit in reversed(range(WARP_SHIFT)):
             half = len(held) // 2
@@ -104,8 +108,8 @@ class PassCode(CudaCode):
             if half:
                 kept = [b.select(upper, held[k + half], held[k]) for k in range(half)]
                 given = [b.select(upper, held[k], held[k + half]) for k in range(half)]
-                own = b.or_(own, b.select(upper, int32(half), int32(0)))
+                index = b.or_(index, b.select(upper, int32(half), int32(0)))
             got = [b.call(shuffle, [int32(-1), value, int32(1 << bit), int32(31)]) for value in given]
             held = [b.fadd(mine, other) for mine, other in zip(kept, got, strict=True)]
         assert len(held) == 1
-        return held[0], own
+        return held[0], index

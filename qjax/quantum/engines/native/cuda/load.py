@@ -1,29 +1,28 @@
-"""Compiles the kernels of a GPU, and gives them to CUDA; only its driver is needed, not its compiler."""
+"""Compiles the kernels of a GPU and loads them into CUDA. This needs CUDA's driver, but not its compiler."""
 
 import ctypes
 from functools import cache
 from typing import Any
 
-from qjax.quantum.engines.native.cuda import large_kernel as cuda_passes
-from qjax.quantum.engines.native.cuda import whole_kernel as cuda_kernel
+from qjax.quantum.engines.native.cuda import large_kernel, whole_kernel
 from qjax.quantum.engines.native.cuda.driver import write_handler
 from qjax.quantum.engines.native.ir.jit import optimized
 from qjax.quantum.engines.native.ir.writer import Arithmetic
 
-# Kinds of GPU that LLVM writes for, by compute capability: what it writes for one runs on later ones, too.
+# Compute capabilities that LLVM writes code for. Code for one of them also runs on later GPUs.
 _CAPABILITIES = (70, 75, 80, 86, 89, 90, 100, 120)
-# Of CUDA's driver (cuda.h): attributes of devices, and of kernels.
+# Attributes of devices and of kernels (cuda.h).
 _MULTIPROCESSORS, _MAJOR, _MINOR, _BLOCK_MEMORY, _DYNAMIC_MEMORY = 16, 75, 76, 97, 8
 _SUCCESS = 0
 
 
 class CudaError(Exception):
-    """CUDA's driver is not there, too old, or refuses."""
+    """CUDA's driver is missing, too old, or reports an error."""
 
 
 @cache
 def _driver() -> Any:
-    """Returns the library of CUDA's driver, ready for use.
+    """Returns the library of CUDA's driver, initialised.
 
     Raises:
       CudaError: there is none, or one older than CUDA 12.
@@ -44,20 +43,20 @@ def _check(name: str, status: int) -> None:
 
 @cache
 def device_facts() -> tuple[int, int, int]:
-    """Returns of the GPUs the least compute capability, multiprocessors, and bytes that a block may share.
+    """Returns compute capability, number of multiprocessors and bytes a block can share: the least of all GPUs.
 
     Raises:
       CudaError: there is no GPU, or no driver.
     """
-    found = []
+    gpus = []
     for device in _devices():
         major, minor, number, memory = (
-            _attribute(place, device) for place in (_MAJOR, _MINOR, _MULTIPROCESSORS, _BLOCK_MEMORY)
+            _attribute(attribute, device) for attribute in (_MAJOR, _MINOR, _MULTIPROCESSORS, _BLOCK_MEMORY)
         )
-        found.append((10 * major + minor, number, memory))
-    if not found:
+        gpus.append((10 * major + minor, number, memory))
+    if not gpus:
         raise CudaError("CUDA has no GPU")
-    capability, number, memory = (min(values) for values in zip(*found, strict=True))
+    capability, number, memory = (min(values) for values in zip(*gpus, strict=True))
     if capability < _CAPABILITIES[0]:
         raise CudaError(f"a GPU of compute capability 7.0 or later was expected, but this is {capability / 10}")
     return capability, number, memory
@@ -72,20 +71,20 @@ def _devices() -> list[ctypes.c_int]:
     return devices
 
 
-def _attribute(place: int, device: ctypes.c_int) -> int:
+def _attribute(attribute: int, device: ctypes.c_int) -> int:
     value = ctypes.c_int()
-    _check("cuDeviceGetAttribute", _driver().cuDeviceGetAttribute(ctypes.byref(value), place, device))
+    _check("cuDeviceGetAttribute", _driver().cuDeviceGetAttribute(ctypes.byref(value), attribute, device))
     return value.value
 
 
 def handler_module(name: str, arithmetic: Arithmetic, backward: bool, bits: int) -> Any:
-    """Returns the module of the function that XLA calls, whose kernel CUDA has by now.
+    """Loads a kernel into CUDA, and returns the module of the function that XLA calls to launch it.
 
     Args:
       name: of the kernel.
       arithmetic: what the amplitudes are.
       backward: whether it is the reverse pass.
-      bits: of the rows of a coset; 0 where it is the kernel that holds whole states.
+      bits: of the rows of a coset; 0 for the kernel of whole states.
 
     Raises:
       CudaError: CUDA does not take the kernel.
@@ -101,27 +100,29 @@ def handler_module(name: str, arithmetic: Arithmetic, backward: bool, bits: int)
 def num_arrays(backward: bool, large: bool) -> tuple[int, int]:
     """Returns the numbers of operands and results of a kernel."""
     if large:
-        first = cuda_passes.NEW_STATE_BACK if backward else cuda_passes.NEW_STATE
-        return first, (cuda_passes.NUM_BACKWARD if backward else cuda_passes.NUM_FORWARD) - first
-    first = cuda_kernel.SHARED_SUMS if backward else cuda_kernel.VALUES
-    return first, (cuda_kernel.NUM_BACKWARD if backward else cuda_kernel.NUM_FORWARD) - first
+        first = large_kernel.NEW_STATE_BACK if backward else large_kernel.NEW_STATE
+        return first, (large_kernel.NUM_BACKWARD if backward else large_kernel.NUM_FORWARD) - first
+    first = whole_kernel.SHARED_SUMS if backward else whole_kernel.VALUES
+    return first, (whole_kernel.NUM_BACKWARD if backward else whole_kernel.NUM_FORWARD) - first
 
 
 def assembly(name: str, arithmetic: Arithmetic, backward: bool, capability: int, bits: int = 0) -> str:
-    """Returns the assembly of a pass's kernel, PTX, for GPUs of at least that compute capability."""
+    """Returns a kernel as PTX, for GPUs of at least this compute capability."""
     import llvmlite.binding as llvm
 
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
-    known = max(x for x in _CAPABILITIES if x <= capability)
-    machine = llvm.Target.from_triple("nvptx64-nvidia-cuda").create_target_machine(cpu=f"sm_{known}")
-    facts = name, arithmetic, backward
-    module = cuda_passes.write_passes(*facts, bits) if bits else cuda_kernel.write_kernel(*facts)
+    supported = max(x for x in _CAPABILITIES if x <= capability)
+    machine = llvm.Target.from_triple("nvptx64-nvidia-cuda").create_target_machine(cpu=f"sm_{supported}")
+    if bits:
+        module = large_kernel.write_passes(name, arithmetic, backward, bits)
+    else:
+        module = whole_kernel.write_kernel(name, arithmetic, backward)
     return str(machine.emit_assembly(optimized(module, machine)))
 
 
 def _load(text: str, name: str) -> ctypes.c_void_p:
-    """Returns the handle of a kernel, given its assembly; it may have all the memory that a block can share."""
+    """Returns the handle of a kernel, given its PTX. Its blocks may take all the shared memory of a GPU's block."""
     driver, library, kernel = _driver(), ctypes.c_void_p(), ctypes.c_void_p()
     nothing = None, None, 0
     _check("cuLibraryLoadData", driver.cuLibraryLoadData(ctypes.byref(library), text.encode(), *nothing, *nothing))

@@ -1,16 +1,16 @@
-"""The kernels of a GPU: a block of threads takes one tile after the other through the whole circuit, and back.
+"""The kernels of a GPU for whole states: a block of threads takes tile after tile through the circuit, and back.
 
-Operands and results are those of `driver.py`, but that tables follow the coefficients (`scaled_gates.py`), and that
-there are results for the sums of shared coefficients, and of the gates with tables, for each block, `[., blocks]`.
-What the blocks do does not depend on each other, nor its order on which is quicker.
+The order of operands and results stands below. Those of a CPU have no tables of scaled gates (`scaled_gates.py`), and
+no sums of each block: of shared coefficients and of scaled gates, `[., blocks]`. Blocks do not depend on each other,
+and each sum has the same order in every run.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
-from qjax.quantum.engines.native.cuda.grouped_code import Scaled, Several
+from qjax.quantum.engines.native.cuda.grouped_code import DenseGroup, ScaledGroup
 from qjax.quantum.engines.native.cuda.launch_shape import RESIDENT_THREADS, RESIDENT_THREADS_BACK
-from qjax.quantum.engines.native.cuda.writer import CudaCode, Piece
+from qjax.quantum.engines.native.cuda.writer import CudaCode, Segment
 from qjax.quantum.engines.native.ir.kernels import backward, forward, squares, walsh_hadamard, weighting
 from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT32, INT64, Arithmetic, Value, int32, int64
@@ -30,16 +30,16 @@ from qjax.quantum.engines.native.table.layout import (
     max_scaled,
 )
 
-# Places of operands and results: those of both passes, and then those of either.
-GATES, GATES_BACK, READ, SHARED, OWN, TABLES = range(6)
+# Indices of operands and results: operands of both kernels, then the rest of the forward and of the reverse one.
+GATES, GATES_BACK, READ, SHARED, PER_EXAMPLE, TABLES = range(6)
 VALUES, KEPT, SCRATCH, NUM_FORWARD = range(6, 10)
-KEPT_BACK, VALUES_BACK, SHARED_SUMS, OWN_SUMS, SCALED_SUMS, SCRATCH_BACK, NUM_BACKWARD = range(6, 13)
+KEPT_BACK, VALUES_BACK, SHARED_SUMS, PER_EXAMPLE_SUMS, SCALED_SUMS, SCRATCH_BACK, NUM_BACKWARD = range(6, 13)
 MAX_THREADS = RESIDENT_THREADS, RESIDENT_THREADS_BACK
 _ROTATION, _COLUMN = MAKER_KINDS
 
 
 def write_kernel(name: str, arithmetic: Arithmetic, is_backward: bool, emulated: bool = False) -> ir.Module:
-    """Returns the module of a pass, whose kernel has that name.
+    """Returns the module of the forward or the reverse kernel.
 
     Args:
       name: of the kernel.
@@ -49,12 +49,12 @@ def write_kernel(name: str, arithmetic: Arithmetic, is_backward: bool, emulated:
     """
     module, num_arrays = ir.Module(name), NUM_BACKWARD if is_backward else NUM_FORWARD
     code = CudaCode(module, name, num_arrays, arithmetic, emulated)
-    finish(_Kernel(code, is_backward), MAX_THREADS[is_backward], 1)
+    set_launch_bounds(_WholeStatesKernel(code, is_backward), MAX_THREADS[is_backward], 1)
     return module
 
 
-def finish(kernel: "Follower", threads: int, blocks: int) -> None:
-    """Says for what a kernel is written: so many blocks, of so many threads at most, must have registers."""
+def set_launch_bounds(kernel: "TableKernel", threads: int, blocks: int) -> None:
+    """Sets launch bounds: at most `threads` a block, registers for `blocks` blocks."""
     module = kernel.code.module
     if kernel.code.emulated:
         return
@@ -64,77 +64,77 @@ def finish(kernel: "Follower", threads: int, blocks: int) -> None:
         module.add_named_metadata("nvvm.annotations", module.add_metadata(facts))
 
 
-class Follower(ABC):
-    """A kernel that leads a tile through entries of a table.
+class TableKernel(ABC):
+    """A kernel that applies the entries of a table to tiles.
 
     Attributes:
-      code: that is being written.
-      tile: where this thread's amplitudes lie.
-      cotangent: and the cotangents of these.
+      code: writes the kernel.
+      tile: address of this thread's amplitudes.
+      cotangent: address of the cotangents of these.
       coefficients: where the numbers of the gates are.
-      sums: and the cotangents of these.
-      tables: of gates that are scaled.
-      scaled_sums: what goes back to these.
+      sums: where the cotangents of these are added up.
+      tables: address of the tables of scaled gates.
+      scaled_sums: where the sums of scaled gates are added up.
     """
 
-    coefficients: Sequence[Piece]
-    sums: Sequence[Piece]
+    coefficients: Sequence[Segment]
+    sums: Sequence[Segment]
     tables: Value
-    scaled_sums: Piece
+    scaled_sums: Segment
 
     def __init__(self, code: CudaCode, is_backward: bool) -> None:
         self.code, self.is_backward = code, is_backward
-        b, planes = code.builder, 2 if code.is_complex else 1
-        self.num_shared, self.num_own, self.num_made = (
+        b, parts = code.builder, 2 if code.is_complex else 1
+        self.num_shared, self.num_per_example, self.num_made = (
             code.word(place) for place in (Launch.NUM_SHARED, Launch.NUM_OWN, Launch.NUM_MADE)
         )
         self.tile = b.gep(code.shared, [code.lane_bytes])
-        self.cotangent = b.gep(self.tile, [b.mul(b.shl(code.rows, code.row_shift), int64(planes))])
+        self.cotangent = b.gep(self.tile, [b.mul(b.shl(code.rows, code.row_shift), int64(parts))])
         self._write()
 
     def _forms(self, reverse: bool) -> dict[int, Form]:
-        """Returns what entries say, by their kinds: a kernel that goes back goes forward first, by other ones."""
-        found = {kind: form for kind, form in enumerate(FORMS) if form[0] != "pair"}
+        """Returns the form of each kind of entry; the reverse pass has other groups of gates than the forward one."""
+        forms = {kind: form for kind, form in enumerate(FORMS) if form[0] != "pair"}
         for (name, count), kind in SEVERAL.items():
             is_scaled, listed = name != "several", self.code.listed_places is not None
             least = 1 if is_scaled and listed else 2
             most = MAX_SEVERAL_BACK if reverse else MAX_SEVERAL
             most = max_scaled(reverse, listed) if is_scaled else most
             if least <= count <= most and (self.code.is_complex or name != "scaled"):
-                found[kind] = name, count, 0
-        return found
+                forms[kind] = name, count, 0
+        return forms
 
     @abstractmethod
     def _write(self) -> None:
         """Writes the kernel."""
 
     def _num_tiles(self) -> Value:
-        """Returns how many tiles a block does, at equal distances."""
+        """Returns how many tiles this block works on; their numbers have equal distances."""
         code, b = self.code, self.code.builder
         tiles = b.sub(b.add(self._count(Launch.TILES), b.sub(code.num_blocks, int32(1))), code.block)
         return b.udiv(tiles, code.num_blocks)
 
     def _tile_number(self, index: Value) -> Value:
-        """Returns the number, among all, of one of those tiles."""
+        """Returns the number, among all tiles, of a tile of this block."""
         return self.code.builder.add(self.code.block, self.code.builder.mul(index, self.code.num_blocks))
 
     def _count(self, place: Launch) -> Value:
-        """Returns a number of the launch, 32 bits."""
+        """Returns a word of the launch, 32 bits."""
         return self.code.builder.trunc(self.code.word(place), INT32)
 
     # The table. -----------------------------------------------------------------------------------------------
 
-    def _follow(
+    def _run_entries(
         self, table: Value, number: Value, do: Callable[..., None], reverse: bool, makes_only: bool = False
     ) -> None:
-        """Does so many entries, one after the other, or those alone that make numbers.
+        """Writes a loop that does the entries of a table one after the other.
 
         Args:
-          table: where the first entry is.
-          number: how many are done; those of gates that are done at once count as one.
-          do: writes what is done, given the form and the entry.
-          reverse: whether it takes the amplitudes back.
-          makes_only: whether entries that do something to amplitudes are left out.
+          table: address of the first entry.
+          number: how many entries there are; a group of gates counts as one.
+          do: writes the code of an entry, given its form and address.
+          reverse: whether this is the reverse pass.
+          makes_only: whether only entries that make coefficients are done, and none that changes amplitudes.
         """
         code, b = self.code, self.code.builder
         last = b.sub(number, int32(1))
@@ -150,7 +150,7 @@ class Follower(ABC):
                 block = b.append_basic_block(f"form_{k}")
                 switch.add_case(int32(k), block)
                 b.position_at_end(block)
-                if k in (_ROTATION, _COLUMN):  # for each example one group does it, for the same angle the same one
+                if k in (_ROTATION, _COLUMN):  # one group makes these; all of one angle have the same group
                     groups = b.shl(int32(1), code.groups_shift)
                     owner = b.and_(code.load_int32(entry, RIGHT), b.sub(groups, int32(1)))
                     with b.if_then(b.icmp_signed("==", owner, code.group)):
@@ -166,9 +166,10 @@ class Follower(ABC):
                 code.synchronize()
 
     def _must_wait(self, kind: Value, following: Value, reverse: bool) -> Value:
-        """Returns whether an entry must be done before the next one: neighbours that only make numbers need not.
+        """Returns whether all threads must have done an entry before the next one begins.
 
-        Those that go back through amplitudes have waited, already, for their sums.
+        Two neighbours of one kind that make coefficients need not wait. Nor need two gates in the reverse pass: they
+        have waited for their sums.
         """
         b = self.code.builder
         makes = [
@@ -185,7 +186,7 @@ class Follower(ABC):
 
     def _forward(self, form: Form, entry: Value) -> None:
         if form[0] == "several":
-            Several(self.code, form[1], entry, self.coefficients).forward(self.tile)
+            DenseGroup(self.code, form[1], entry, self.coefficients).forward(self.tile)
         elif form[0] in SEVERAL_KINDS:
             self._scaled(form, entry).forward(self.tile)
         else:
@@ -194,42 +195,43 @@ class Follower(ABC):
     def _backward(self, form: Form, entry: Value) -> None:
         tiles = self.tile, self.cotangent
         if form[0] == "several":
-            Several(self.code, form[1], entry, self.coefficients).backward(*tiles, self.sums)
+            DenseGroup(self.code, form[1], entry, self.coefficients).backward(*tiles, self.sums)
         elif form[0] in SEVERAL_KINDS:
             self._scaled(form, entry).backward(*tiles, self.scaled_sums)
         else:
             backward(self.code, form, *tiles, entry, self.coefficients, self.sums)
 
-    def _scaled(self, form: Form, entry: Value) -> Scaled:
-        return Scaled(self.code, form[1], entry, form[0] == "scaled_real", self.tables)
+    def _scaled(self, form: Form, entry: Value) -> ScaledGroup:
+        return ScaledGroup(self.code, form[1], entry, form[0] == "scaled_real", self.tables)
 
 
-class _Kernel(Follower):
+class _WholeStatesKernel(TableKernel):
     def _write(self) -> None:
         code, b = self.code, self.code.builder
-        own_scratch = b.mul(b.zext(code.block, INT64), code.word(Launch.SCRATCH))
-        scratch = b.gep(code.array(SCRATCH_BACK if self.is_backward else SCRATCH), [code.bytes_of(own_scratch)])
+        block_start = b.mul(b.zext(code.block, INT64), code.word(Launch.SCRATCH))
+        scratch = b.gep(code.array(SCRATCH_BACK if self.is_backward else SCRATCH), [code.bytes_of(block_start)])
         self.made = b.gep(scratch, [code.lane_bytes])
         self.lane_stride = b.shl(int64(1), code.row_shift)
         self.all_sums = b.gep(self.made, [b.shl(self.num_made, code.row_shift)])
-        self.sums = [Piece(int64(0), self.all_sums, self.lane_stride)]
+        self.sums = [Segment(int64(0), self.all_sums, self.lane_stride)]
         self.tables = code.array(TABLES)
-        of_blocks = [(int64(0), self.num_shared, SHARED_SUMS)]
+        block_sums = [(int64(0), self.num_shared, SHARED_SUMS)]
         if self.is_backward:
-            start, count = b.add(b.add(self.num_shared, self.num_own), self.num_made), code.word(Launch.NUM_SCALED)
-            self.scaled_sums = Piece(start, b.gep(self.all_sums, [b.mul(start, self.lane_stride)]), self.lane_stride)
-            of_blocks.append((start, count, SCALED_SUMS))
-            for start, count, _ in of_blocks:
+            start = b.add(b.add(self.num_shared, self.num_per_example), self.num_made)
+            count, offset = code.word(Launch.NUM_SCALED), b.mul(start, self.lane_stride)
+            self.scaled_sums = Segment(start, b.gep(self.all_sums, [offset]), self.lane_stride)
+            block_sums.append((start, count, SCALED_SUMS))
+            for start, count, _ in block_sums:
                 self._zero_sums(start, b.add(start, count))
         with code.loop(self._num_tiles()) as loop:
             self._do_tile(self._tile_number(loop.index))
         if self.is_backward:
-            for own in of_blocks:
-                self._put_sums(*own)
+            for start, count, array in block_sums:
+                self._put_sums(start, count, array)
         b.ret_void()
 
     def _do_tile(self, number: Value) -> None:
-        """Writes what is done to a tile."""
+        """Writes what a block does to one tile."""
         code, b = self.code, self.code.builder
         batch = self._count(Launch.BATCH)
         example = b.add(b.shl(number, code.lanes_shift), code.lane)
@@ -237,49 +239,49 @@ class _Kernel(Follower):
         last = b.sub(batch, int32(1))
         self.example_bytes = code.bytes_of(b.select(self.valid, example, last))
         self.batch_bytes = code.bytes_of(batch)
-        own_end = b.add(self.num_shared, self.num_own)
+        made_start = b.add(self.num_shared, self.num_per_example)
         self.coefficients = [
-            Piece(int64(0), code.array(SHARED), int64(4)),
-            Piece(self.num_shared, self._of_example(OWN), self.batch_bytes),
-            Piece(own_end, self.made, self.lane_stride),
+            Segment(int64(0), code.array(SHARED), int64(4)),
+            Segment(self.num_shared, self._of_example(PER_EXAMPLE), self.batch_bytes),
+            Segment(made_start, self.made, self.lane_stride),
         ]
         with b.if_then(b.icmp_signed("==", code.group, int32(0))):
             code.store_rows(self.tile, [int64(0)], [(code.one, code.zero if code.is_complex else None)])
         if self.is_backward:
-            self._zero_sums(self.num_shared, b.add(own_end, self.num_made))
+            self._zero_sums(self.num_shared, b.add(made_start, self.num_made))
         code.synchronize()
-        self._follow(code.array(GATES), self._count(Launch.NUM_GATES), self._forward, False)
+        self._run_entries(code.array(GATES), self._count(Launch.NUM_GATES), self._forward, False)
         self._keep()
         if self.is_backward:
             self._read_back()
-            self._follow(code.array(GATES_BACK), self._count(Launch.NUM_GATES_BACK), self._backward, True)
+            self._run_entries(code.array(GATES_BACK), self._count(Launch.NUM_GATES_BACK), self._backward, True)
             code.synchronize()
-            with code.each(self.num_own) as loop:
-                here = b.add(self.num_shared, loop.index)
-                value = code.load(self.all_sums, b.mul(here, self.lane_stride))
-                self._put(value, self._of_example(OWN_SUMS), loop.index)
+            with code.each(self.num_per_example) as loop:
+                index = b.add(self.num_shared, loop.index)
+                value = code.load(self.all_sums, b.mul(index, self.lane_stride))
+                self._put(value, self._of_example(PER_EXAMPLE_SUMS), loop.index)
         else:
             self._read()
         code.synchronize()
 
-    # What is read and kept. -----------------------------------------------------------------------------------
+    # Final states, and what is read from them. ----------------------------------------------------------------
 
     def _of_example(self, array: int) -> Value:
         return self.code.builder.gep(self.code.array(array), [self.example_bytes])
 
     def _put(self, value: Value, array: Value, row: Value) -> None:
-        """Sets this example's number of a row of an array `[., batch]`, where there is such an example."""
+        """Stores this example's number of a row of an array `[., batch]`, if the example exists."""
         b = self.code.builder
         with b.if_then(self.valid):
             self.code.store(value, array, b.mul(row, self.batch_bytes))
 
     def _take(self, array: Value, row: Value) -> Value:
-        """Returns this example's number of a row; 0 where there is no such example."""
+        """Returns this example's number of a row; 0 if the example does not exist."""
         b = self.code.builder
         return b.select(self.valid, self.code.load(array, b.mul(row, self.batch_bytes)), self.code.zero)
 
     def _keep(self) -> None:
-        """Puts the final states where they are kept, or gets them from there."""
+        """Stores the final states for the reverse pass, or loads them there."""
         code, b = self.code, self.code.builder
         kept = self._of_example(KEPT_BACK if self.is_backward else KEPT)
         with b.if_then(b.icmp_signed("!=", code.word(Launch.KEPT), int64(0))):
@@ -330,7 +332,7 @@ class _Kernel(Follower):
                 with code.each(code.rows) as loop:
                     code.store(code.zero, self.cotangent, code.real_place(loop.index))
                 code.synchronize()
-                with code.each(count) as loop:  # each string has a row of its own
+                with code.each(count) as loop:  # no two strings have the same row
                     place = code.real_place(self._row_to_read(loop.index))
                     code.store(self._take(values, loop.index), self.cotangent, place)
                 code.synchronize()
@@ -346,10 +348,10 @@ class _Kernel(Follower):
             code.store(code.zero, self.all_sums, b.mul(b.add(start, loop.index), self.lane_stride))
 
     def _put_sums(self, start: Value, count: Value, array: int) -> None:
-        """Adds up sums over the examples of the tile, and puts them into an array `[., blocks]`."""
+        """Adds up sums over the lanes of the tile, and stores them in an array `[., blocks]`."""
         code, b = self.code, self.code.builder
-        first = b.sub(int64(0), code.lane_bytes)  # of the lanes
-        base, blocks = b.gep(self.all_sums, [first]), b.zext(code.num_blocks, INT64)
+        to_lane_0 = b.sub(int64(0), code.lane_bytes)
+        base, blocks = b.gep(self.all_sums, [to_lane_0]), b.zext(code.num_blocks, INT64)
         base = b.gep(base, [b.mul(start, self.lane_stride)])
         threads = b.shl(int64(1), b.zext(b.add(code.lanes_shift, code.groups_shift), INT64))
         thread = b.zext(code.thread, INT64)

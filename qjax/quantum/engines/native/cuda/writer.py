@@ -1,8 +1,8 @@
-"""Helpers to write LLVM IR for NVIDIA GPUs: what `writer.py` has, as one thread of a block sees it.
+"""Helpers to write LLVM IR for NVIDIA GPUs: the methods of `ir/writer.py`, as one thread of a block runs them.
 
-A block of threads works on one tile, which lies in the memory that they share: 2**LANES examples side by side, all
-rows of real parts before those of imaginary parts. A thread belongs to one example, whose rows it shares with one
-thread of each other group. What is a vector on a CPU is a number here.
+A block of threads works on one tile, which lies in its shared memory: 2**LANES examples side by side, all rows of
+real parts before those of imaginary parts. A thread works on one example, whose rows are divided among one thread of
+each group. Where a CPU has a vector, a thread has one number.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,19 +30,19 @@ from qjax.quantum.engines.native.table.layout import Launch
 BIT = ir.IntType(1)
 GLOBAL, SHARED = 1, 3  # address spaces
 WARP_SHIFT = 5
-_BANK_BITS = 5  # of the number of a bank of the shared memory
-# How many rows a thread loads before it stores the first one, and of how many cosets at most.
+_BANK_BITS = 5  # the shared memory has 2**5 banks
+# Most rows that a thread loads before it stores the first one, and most cosets that these belong to.
 _ROWS_AT_ONCE, _COSETS_AT_ONCE = 8, 4
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Rows of numbers, one for each example.
+class Segment:
+    """A range of the coefficients, or of the sums, that lies in one array.
 
     Attributes:
-      start: place of the first row.
-      pointer: where this thread's number of that row lies.
-      stride: bytes from a row to the next.
+      start: index of the first one, among all.
+      pointer: address of this thread's number of that index.
+      stride: bytes from one index to the next.
     """
 
     start: Value
@@ -51,14 +51,14 @@ class Piece:
 
 
 class CudaCode(Code):
-    """A kernel that is being written, float32.
+    """A kernel that is being written, in float32.
 
     Attributes:
       thread: number of the thread in its block.
       lane: its example in the tile.
       group: its place among the threads of that example.
-      shared: the memory that the threads of a block share.
-      listed_places: where lists of cosets begin (`grouping.py`); None where there are none.
+      shared: address of the block's shared memory.
+      listed_places: address of the lists of first rows of cosets (`memory_banks.py`); None without such lists.
     """
 
     listed_places: Value | None = None
@@ -70,12 +70,13 @@ class CudaCode(Code):
         """Starts a kernel.
 
         Args:
-          module: where it goes.
+          module: the module that gets the kernel.
           name: of the kernel.
-          num_arrays: operands and results; the words of `Launch` follow them.
+          num_arrays: number of operands and results; the words of `Launch` follow them as arguments.
           arithmetic: what the amplitudes are.
-          emulated: whether it is written for a CPU, on which each thread is one of the system's: that is for tests.
-            Then these follow: numbers of the thread, of the block and of blocks, the shared memory, and the barrier.
+          emulated: whether it is written for tests on a CPU, where each thread is a thread of the operating system.
+            The kernel then has five more arguments: number of the thread, number of the block, number of blocks,
+            address of the shared memory, and address of the barrier.
         """
         self.emulated = emulated
         self.global_pointer = ir.IntType(8).as_pointer(0 if emulated else GLOBAL)
@@ -112,22 +113,22 @@ class CudaCode(Code):
         self.to_imag = b.shl(self.rows, self.row_shift)
         self._bank_bits = b.sub(int32(_BANK_BITS), self.lanes_shift)
         self._bank_mask = b.sub(b.shl(int32(1), self._bank_bits), int32(1))
-        parity = b.alloca(INT32)  # which half of the staging memory is next
+        parity = b.alloca(INT32)  # which half of the staging area is next
         b.store(int32(0), parity)
         self._parity = parity
 
     def _lanes(self) -> Value:
-        """Returns the binary logarithm of the examples of a tile, 32 bits."""
+        """Returns log2 of the examples of a tile, 32 bits."""
         return self.builder.trunc(self.word(Launch.LANES), INT32)
 
-    # What a launch is about. ----------------------------------------------------------------------------------
+    # Arguments of the kernel. ----------------------------------------------------------------------------------
 
     def array(self, index: int) -> Value:
-        """Returns an operand or result."""
+        """Returns the address of an operand or result."""
         return self.arguments[index]
 
     def word(self, place: Launch) -> Value:
-        """Returns a number that the launch has, 64 bits."""
+        """Returns a word of the launch, 64 bits."""
         return self.arguments[self._num_arrays + place]
 
     @property
@@ -136,7 +137,7 @@ class CudaCode(Code):
         return self.builder.shl(int64(1), self.word(Launch.QUBITS))
 
     def bytes_of(self, count: Value) -> Value:
-        """Returns how many bytes so many numbers take, 64 bits."""
+        """Returns how many bytes `count` numbers take, 64 bits."""
         wide = self.builder.sext(count, INT64) if count.type == INT32 else count
         return self.builder.shl(wide, int64(2))
 
@@ -152,9 +153,10 @@ class CudaCode(Code):
         return value
 
     def place(self, row: Value) -> Value:
-        """Returns where a row is, linear in the bits of its number: no few bits alone say in which bank that is.
+        """Returns the place of a row in the tile, in bytes; it is linear in the bits of the row, modulo 2.
 
-        So threads whose rows differ in any few bits seldom wait for each other.
+        Higher bits of the row change its bank, too, so threads whose rows differ in a few bits, whichever these are,
+        seldom wait for each other.
         """
         b = self.builder
         row = b.trunc(row, INT32) if row.type != INT32 else row
@@ -164,19 +166,19 @@ class CudaCode(Code):
     def real_place(self, row: Value) -> Value:
         return self.place(row)
 
-    def of_entry(self, entry: Value, word: int, base: Sequence[Piece]) -> tuple[Value, Value]:
+    def of_entry(self, entry: Value, word: int, base: Sequence[Segment]) -> tuple[Value, Value]:
         b = self.builder
-        place = b.sext(self.load_int32(entry, word), INT64)
-        found: tuple[Value, Value] | None = None
-        for piece in base:
-            pointer = b.gep(piece.pointer, [b.mul(b.sub(place, piece.start), piece.stride)])
-            if found is None:
-                found = pointer, piece.stride
+        index = b.sext(self.load_int32(entry, word), INT64)
+        numbers: tuple[Value, Value] | None = None
+        for segment in base:
+            pointer = b.gep(segment.pointer, [b.mul(b.sub(index, segment.start), segment.stride)])
+            if numbers is None:
+                numbers = pointer, segment.stride
             else:
-                here = b.icmp_signed(">=", place, piece.start)
-                found = b.select(here, pointer, found[0]), b.select(here, piece.stride, found[1])
-        assert found is not None
-        return found
+                here = b.icmp_signed(">=", index, segment.start)
+                numbers = b.select(here, pointer, numbers[0]), b.select(here, segment.stride, numbers[1])
+        assert numbers is not None
+        return numbers
 
     def load_real(self, numbers: tuple[Value, Value], index: Value) -> Value:
         return self.load(numbers[0], self.builder.mul(index, numbers[1]))
@@ -185,7 +187,7 @@ class CudaCode(Code):
         self.store(value, numbers[0], self.builder.mul(index, numbers[1]))
 
     def load_numbers(self, numbers: tuple[Value, Value], count: int) -> list[Complex]:
-        pointer, stride = numbers  # one step after the other: 64-bit products are expensive
+        pointer, stride = numbers  # moved step by step: 64-bit products are expensive
         step = stride if self.is_complex else self.builder.shl(stride, int64(1))
         parts = []
         for _ in range(count * (1 + self.is_complex)):
@@ -196,7 +198,7 @@ class CudaCode(Code):
         return list(zip(parts[::2], parts[1::2], strict=True))
 
     def load_wide(self, base: Value, offset: Value, kind: Any = None) -> list[Value]:
-        """Returns four neighbouring numbers, real if not said otherwise, that begin at a multiple of 16 bytes."""
+        """Returns four neighbouring numbers, by default real, from an address that is a multiple of 16 bytes."""
         whole = self.builder.load(self.at(base, offset, ir.VectorType(kind or self.real, 4)), align=16)
         return [self.builder.extract_element(whole, int32(k)) for k in range(4)]
 
@@ -209,14 +211,14 @@ class CudaCode(Code):
         return self.builder.icmp_unsigned("!=", self.builder.and_(number, int32(1)), int32(0))
 
     def anew(self, address: Value, index: Value) -> Value:
-        """Returns an address; what a round of a loop loads from there has no registers from before the loop.
+        """Returns an address in a form that makes each round of a loop load from it anew, which saves registers.
 
         Args:
-          address: of something that is the same in all rounds.
+          address: of numbers that are the same in all rounds.
           index: of the round.
         """
-        nothing = self.builder.and_(self.builder.zext(index, INT64), self.word(Launch.ZERO))
-        return self.builder.gep(address, [nothing])
+        zero = self.builder.and_(self.builder.zext(index, INT64), self.word(Launch.ZERO))
+        return self.builder.gep(address, [zero])
 
     # Threads. -------------------------------------------------------------------------------------------------
 
@@ -242,17 +244,17 @@ class CudaCode(Code):
     def each_coset(
         self, count: Value, first_row: FirstRow, num_rows: int, body: CosetBody, initial: Sequence[Value] = ()
     ) -> list[Value]:
-        """As on a CPU, but several cosets at once: the number of a first row is linear in that of its coset."""
-        several = max(1, min(_COSETS_AT_ONCE, _ROWS_AT_ONCE // num_rows))
-        if several == 1:
+        """As on a CPU, but with several cosets at once: a first row is linear in the bits of its coset's number."""
+        at_once = max(1, min(_COSETS_AT_ONCE, _ROWS_AT_ONCE // num_rows))
+        if at_once == 1:
             return super().each_coset(count, first_row, num_rows, body, initial)
         b = self.builder
-        shift = b.add(self.groups_shift, int32(several.bit_length() - 1))
+        shift = b.add(self.groups_shift, int32(at_once.bit_length() - 1))
         many, few, done = (b.append_basic_block(name) for name in ("many", "few", "done"))
         b.cbranch(b.icmp_signed(">=", count, b.shl(int32(1), shift)), many, few)
         b.position_at_end(many)
         zero = first_row(int32(0))
-        steps = [b.xor(first_row(b.shl(int32(k), self.groups_shift)), zero) for k in range(several)]
+        steps = [b.xor(first_row(b.shl(int32(k), self.groups_shift)), zero) for k in range(at_once)]
         with self.loop(b.lshr(count, shift), initial) as loop:
             first = first_row(b.add(self.group, b.shl(loop.index, shift)))
             loop.next = body([b.xor(first, step) for step in steps], loop.values)
@@ -262,13 +264,13 @@ class CudaCode(Code):
         ends.append((super().each_coset(count, first_row, num_rows, body, initial), b.block))
         b.branch(done)
         b.position_at_end(done)
-        found = []
+        results = []
         for k, value in enumerate(initial):
             phi = b.phi(value.type)
             for values, block in ends:
                 phi.add_incoming(values[k], block)
-            found.append(phi)
-        return found
+            results.append(phi)
+        return results
 
     def add_sums(self, numbers: tuple[Value, Value], values: Sequence[Complex]) -> None:
         self.add_all_sums([numbers], [values])
@@ -276,32 +278,35 @@ class CudaCode(Code):
     def add_all_sums(
         self, numbers: Sequence[tuple[Value, Value]], values: Sequence[Sequence[Complex]], step: int | None = None
     ) -> None:
-        """Adds what all threads of an example have found, in the same order in every run.
+        """Adds the sums of all threads of an example to those of some gates, in the same order in every run.
 
         Args:
-          numbers: where those of each gate begin.
-          values: what this thread has found for each gate, equally many.
-          step: so many places from one to the next; if None, imaginary parts have a place even where there are none.
+          numbers: address and stride of the sums of each gate.
+          values: this thread's sums for each gate, equally many for each.
+          step: indices from one sum to the next; None leaves an index for each imaginary part, even in real
+            arithmetic.
         """
         b = self.builder
-        parts = [self._over_warp(part) for own in values for value in own for part in value if part is not None]
+        parts = [
+            self._over_warp(part) for of_gate in values for value in of_gate for part in value if part is not None
+        ]
         warp_lanes = b.and_(self.thread, int32((1 << self.warp_shift) - 1))
         total_shift = b.add(self.lanes_shift, self.groups_shift)
         warps_shift = b.sub(total_shift, self._stage_shift())
         staging = self._next_staging()
         warp = b.lshr(self.thread, self._stage_shift())
-        own = b.add(b.shl(warp, self.lanes_shift), self.lane)
+        place_in_row = b.add(b.shl(warp, self.lanes_shift), self.lane)
         row_shift = b.add(warps_shift, self.lanes_shift)
         with b.if_then(b.or_(ir.Constant(BIT, self.emulated), b.icmp_signed("<", warp_lanes, self.num_lanes_here))):
             for k, part in enumerate(parts):
-                self.store(part, staging, self.bytes_of(b.add(b.shl(int32(k), row_shift), own)))
+                self.store(part, staging, self.bytes_of(b.add(b.shl(int32(k), row_shift), place_in_row)))
         self.synchronize()
-        items = b.shl(int32(len(parts)), self.lanes_shift)
+        totals = b.shl(int32(len(parts)), self.lanes_shift)
         threads = b.shl(int32(1), total_shift)
-        left = b.sub(b.add(items, b.sub(threads, int32(1))), self.thread)
+        left = b.sub(b.add(totals, b.sub(threads, int32(1))), self.thread)
         with self.loop(b.ashr(left, total_shift)) as loop:
-            item = b.add(self.thread, b.shl(loop.index, total_shift))
-            part = b.lshr(item, self.lanes_shift)
+            number = b.add(self.thread, b.shl(loop.index, total_shift))
+            part = b.lshr(number, self.lanes_shift)
             base = b.add(b.shl(part, row_shift), self.lane)
             with self.loop(b.shl(int32(1), warps_shift), [self.zero]) as inner:
                 place = b.add(base, b.shl(inner.index, self.lanes_shift))
@@ -311,26 +316,26 @@ class CudaCode(Code):
     def add_part(
         self, numbers: Sequence[tuple[Value, Value]], part: Value, each: int, value: Value, step: int | None
     ) -> None:
-        """Adds a sum to one of several gates' numbers, given which it is, each gate having so many."""
+        """Adds `value` to number `part % each` of gate `part // each`; see `add_all_sums`."""
         b = self.builder
         gate, index = b.udiv(part, int32(each)), b.urem(part, int32(each))
         pointer, stride = numbers[0]
-        for k, (other, its) in enumerate(numbers[1:], 1):
+        for k, (other, other_stride) in enumerate(numbers[1:], 1):
             here = b.icmp_unsigned("==", gate, int32(k))
-            pointer, stride = b.select(here, other, pointer), b.select(here, its, stride)
+            pointer, stride = b.select(here, other, pointer), b.select(here, other_stride, stride)
         self.add_real(value, (pointer, stride), b.zext(b.mul(index, int32(step or 2 - self.is_complex)), INT64))
 
     def add_real(self, value: Value, numbers: tuple[Value, Value], index: Value) -> None:
-        """Adds to one of the numbers that begin at `of_entry`."""
+        """Adds `value` to the number at `index` of some numbers; `of_entry` returns their address and stride."""
         self.store_real(self.builder.fadd(self.load_real(numbers, index), value), numbers, index)
 
     def _stage_shift(self) -> Value:
-        """Returns the binary logarithm of the threads that put one number together: a warp, or those of a group."""
+        """Returns log2 of the threads that stage one row of numbers: a warp, or all lanes if these are more."""
         b, warp = self.builder, int32(self.warp_shift)
         return b.select(b.icmp_signed(">", self.lanes_shift, warp), self.lanes_shift, warp)
 
     def _next_staging(self) -> Value:
-        """Returns one half of the memory for sums, in turns: so one barrier for each gate is enough."""
+        """Returns the halves of the staging area of sums in turns, so that one barrier for each gate is enough."""
         b = self.builder
         parity = b.load(self._parity)
         b.store(b.xor(parity, int32(1)), self._parity)
@@ -340,7 +345,7 @@ class CudaCode(Code):
         return b.gep(self.shared, [self.bytes_of(place)])
 
     def _over_warp(self, value: Value) -> Value:
-        """Returns the sum over the threads of a warp that have the same example."""
+        """Returns the sum over the threads of a warp that work on the same example."""
         if self.emulated:
             return value
         b = self.builder
