@@ -203,7 +203,7 @@ def circles(edges):
 def test_no_circle_of_imports():
     edges = {module_name(path): set(imported_modules(path)) & MODULES for path in FILES if path.name != "__init__.py"}
     assert circles(edges) == []
-    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["a", "b", "c"]
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -14,7 +14,8 @@ import numpy as np
 from qjax.quantum.circuits.angle import as_angle
 from qjax.quantum.circuits.gates import gate
 from qjax.quantum.circuits.operation import Operation
-from qjax.quantum.compile.stages import Reflection
+from qjax.quantum.compile.conditions import conditional_sign
+from qjax.quantum.compile.stages import Flip, Loop, Reflection
 
 Item = Operation | Reflection
 
@@ -112,3 +113,11 @@ def _run_of(operations: Sequence[Item], name: str) -> set[int]:
             break
         qubits.add(op.qubits[0])  # type: ignore[union-attr]
     return qubits
+
+
+def is_search(loop: Loop, n: int) -> bool:
+    """Whether a loop changes signs, under conditions that XLA can compute, and reflects about the mean of all."""
+    flips = [stage for stage in loop.body if isinstance(stage, Flip)]
+    reflections = [stage for stage in loop.body if isinstance(stage, Reflection) and len(stage.qubits) == n]
+    conditional = all(conditional_sign(op) is not None for flip in flips for op in flip.operations)
+    return len(flips) == len(reflections) == 1 and len(loop.body) == 2 and conditional

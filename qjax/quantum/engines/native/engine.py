@@ -3,12 +3,18 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from qjax.quantum.circuits.circuit import Circuit
+from qjax.quantum.circuits.repeat import Repeat
+from qjax.quantum.compile.compiler import MAX_KEPT_PLANS, Blocks, compile_circuit
+from qjax.quantum.compile.reflections import is_search
 from qjax.quantum.compile.relabelling import Frame
+from qjax.quantum.compile.stages import Loop
 from qjax.quantum.engines import choices
 from qjax.quantum.engines.base import Description, Engine, Task, Work, nothing_saved
 from qjax.quantum.engines.choices import (
@@ -41,7 +47,19 @@ def _no_code(task: Task) -> str:
         return "it needs llvmlite, and a 64-bit POSIX system"
     if task.platform == "cuda" and device.gpu() is None:
         return "it needs an NVIDIA GPU of compute capability 7.0 or later, and the driver of CUDA 12 or later"
+    if _repeats_a_search(task.circuit):
+        return "it repeats a Grover iteration, and XLA's engine does many of these in one pass"
     return "a first state is given" if task.given and task.platform == "cuda" else ""
+
+
+@lru_cache(maxsize=MAX_KEPT_PLANS)
+def _repeats_a_search(circuit: Circuit) -> bool:
+    """Whether some Repeat of the circuit is a Grover search."""
+    if not any(isinstance(op, Repeat) for op in circuit.operations):
+        return False
+    n = circuit.num_qubits
+    program = compile_circuit(circuit, True, Blocks(1, take_permutations=False))
+    return any(isinstance(stage, Loop) and is_search(stage, n) for stage in program.stages)
 
 
 def _only_whole(task: Task) -> bool:

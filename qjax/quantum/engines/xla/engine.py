@@ -15,11 +15,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from qjax.quantum.compile.compiler import Blocks, Program, compile_circuit
+from qjax.quantum.compile.reflections import is_search
 from qjax.quantum.compile.stages import Loop, Stage
 from qjax.quantum.engines.base import Description, Engine, Task, Work, nothing_saved
 from qjax.quantum.engines.memory import state_bytes
 from qjax.quantum.engines.readouts import ExpectationReadout
-from qjax.quantum.engines.xla.search_loop import is_search
 from qjax.quantum.engines.xla.stage_steps import Numbers, apply, cotangents, keeps_real, numbers_of, undo
 from qjax.quantum.states.axes import num_qubits_of
 from qjax.quantum.states.barriers import barrier, stored

@@ -14,8 +14,8 @@ import numpy as np
 from jax import lax
 
 from qjax.quantum.circuits.operation import Operation
-from qjax.quantum.compile.conditions import Conditions, conditional_sign
-from qjax.quantum.compile.stages import Flip, Loop, Reflection
+from qjax.quantum.compile.conditions import conditional_sign, hold
+from qjax.quantum.compile.stages import Flip, Loop
 from qjax.quantum.states.barriers import barrier
 from qjax.quantum.states.sums import sum_rows
 from qjax.types import Array
@@ -25,14 +25,6 @@ MAX_FUSED = 16
 # Up to so many qubits both sums are one product with constant masks, above they are sums that need none (n = 8, 10,
 # 16, 50 iterations: 8.6, 11 and 233 us for 16, 19 and 282).
 MAX_MASK_QUBITS = 16
-
-
-def is_search(loop: Loop, n: int) -> bool:
-    """Whether a loop changes signs, under conditions that XLA can compute, and reflects about the mean of all."""
-    flips = [stage for stage in loop.body if isinstance(stage, Flip)]
-    reflections = [stage for stage in loop.body if isinstance(stage, Reflection) and len(stage.qubits) == n]
-    conditional = all(conditional_sign(op) is not None for flip in flips for op in flip.operations)
-    return len(flips) == len(reflections) == 1 and len(loop.body) == 2 and conditional
 
 
 def repeat_search(loop: Loop, state: Array, *, back: bool) -> Array:
@@ -78,10 +70,3 @@ def marked_rows(operations: Sequence[Operation], rows: Any, n: int) -> Any:
     for op in operations:
         marked = marked ^ hold(rows, conditional_sign(op) or (), n)
     return marked
-
-
-def hold(rows: Any, conditions: Conditions, n: int) -> Any:
-    """Returns for which basis states `rows` all conditions hold."""
-    mask = sum(1 << (n - 1 - q) for q, _ in conditions)
-    wanted = sum(value << (n - 1 - q) for q, value in conditions)
-    return rows & mask == wanted

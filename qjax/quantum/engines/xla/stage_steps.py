@@ -16,21 +16,18 @@ from jax import lax
 
 from qjax.quantum.circuits.angle import Angle
 from qjax.quantum.circuits.operation import Operation
-from qjax.quantum.compile.conditions import conditional_flip, conditional_sign
+from qjax.quantum.compile.conditions import conditional_sign, permute
 from qjax.quantum.compile.stages import Dense, Flip, Loop, Permutation, Phase, Reflection, Single, Stage
-from qjax.quantum.engines.xla.search_loop import hold, marked_rows, repeat_search
+from qjax.quantum.engines.xla.search_loop import marked_rows, repeat_search
 from qjax.quantum.states.angle_values import Values
 from qjax.quantum.states.apply import apply_matrix, apply_operation, multiply_diagonal
 from qjax.quantum.states.axes import join_qubits, num_qubits_of, split_axes, split_qubits, spread_qubits
 from qjax.quantum.states.matrices import block_matrices, constant_matrix, constant_phases, phase_weights
-from qjax.quantum.states.row_numbers import source_rows
 from qjax.quantum.states.sums import sum_rows
 from qjax.quantum.states.trigonometry import cos_sin
 from qjax.types import Array
 
 Numbers = tuple[Any, ...]
-# Row numbers of a permutation of more qubits would be a large constant: the program computes them.
-MAX_TABLE_QUBITS = 16
 # Products over shorter rows are left to XLA's own order of the axes, which copies both states.
 MIN_ROW = 64
 
@@ -71,7 +68,7 @@ def apply(stage: Stage, numbers: Numbers, state: Array) -> Array:
     if isinstance(stage, Phase):
         return state * _phase_factor(stage, numbers, state)
     if isinstance(stage, Permutation):
-        return _permute(state, stage.operations)
+        return permute(state, stage.operations)
     if isinstance(stage, Flip):
         return _flip(state, stage.operations)
     if isinstance(stage, Reflection):
@@ -92,7 +89,7 @@ def undo(stage: Stage, numbers: Numbers, state: Array) -> Array:
     if isinstance(stage, Phase):
         return state * _phase_factor(stage, numbers, state).conj()
     if isinstance(stage, Permutation):
-        return _permute(state, [inverse for op in reversed(stage.operations) for inverse in op.inverse()])
+        return permute(state, [inverse for op in reversed(stage.operations) for inverse in op.inverse()])
     if isinstance(stage, Flip | Reflection):
         return apply(stage, numbers, state)
     if isinstance(stage, Loop):
@@ -161,20 +158,6 @@ def _total_phase(stage: Phase, numbers: Numbers, n: int, dtype: Any) -> Array:
     for op, phases in sorted(pairs, key=lambda pair: pair[1].shape[-1]):  # those that all examples share first
         total = total + spread_qubits(jnp.asarray(phases), op.all_qubits, n)
     return total
-
-
-def _permute(state: Array, operations: Sequence[Operation]) -> Array:
-    """Applies operations that permute the basis states: one gather of rows."""
-    n = num_qubits_of(state)
-    rows: Any = np.arange(2**n, dtype=np.int32) if n <= MAX_TABLE_QUBITS else lax.iota(np.int32, 2**n)
-    for op in reversed(operations):
-        flip = conditional_flip(op)
-        if flip is None:
-            rows = source_rows(op, n, rows)
-        else:  # as X, CX and CCX do, without a table
-            target, conditions = flip
-            rows = rows ^ (hold(rows, conditions, n).astype(np.int32) << (n - 1 - target))
-    return jnp.take(state, rows, axis=0, unique_indices=True, mode="clip")
 
 
 def _flip(state: Array, operations: Sequence[Operation]) -> Array:

@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from qjax.quantum.compile.stages import Permutation
+from qjax.quantum.compile.conditions import permute
 from qjax.quantum.engines.choices import CUDA_TILES, MAX_CUDA_COEFFICIENTS, MIN_CUDA_COSET_BITS, coset_bits
 from qjax.quantum.engines.native.cuda import device, scaled_gates
 from qjax.quantum.engines.native.cuda.grouping import Pieces, pieces_of
@@ -21,7 +21,6 @@ from qjax.quantum.engines.native.table.layout import LOW_BITS, READ_WORDS, Launc
 from qjax.quantum.engines.native.table.passes import Pass, passes_of
 from qjax.quantum.engines.native.table.z_strings import combined, in_coset, strings_of
 from qjax.quantum.engines.readouts import Readout
-from qjax.quantum.engines.xla.stage_steps import apply
 from qjax.quantum.states.batch import with_batch
 from qjax.types import Array
 
@@ -124,7 +123,7 @@ class LargeOnGpu(Large):
         return back.T, of_shared, of_own.reshape(each_tile).sum(axis=-1)
 
     def ordered(self, final: Array) -> Array:
-        return apply(Permutation(tuple(self.table.moves)), (), self.amplitudes(final))
+        return permute(self.amplitudes(final), self.table.moves)
 
     def room_bytes(self, gradient: bool) -> int:
         return math.prod(self._scratch(gradient)) * self.dtype.itemsize
