@@ -183,9 +183,9 @@ def constant_matrices(blocks: Sequence[FixedBlock]) -> list[np.ndarray]:
         for k, places in enumerate(all_places):
             factor = np.stack([factors[blocks[i][1][k][1]] for i in members], axis=-1)
             whole = _on_rows(factor, whole, places) if places else factor * whole
-        whole = np.broadcast_to(whole, (*whole.shape[:2], len(members)))
-        for k, i in enumerate(members):
-            matrices[i] = whole[:, :, k]
+        whole = np.ascontiguousarray(np.broadcast_to(np.moveaxis(whole, -1, 0), (len(members), *whole.shape[:2])))
+        for matrix, i in zip(whole, members, strict=True):
+            matrices[i] = matrix
     return matrices
 
 
