@@ -24,7 +24,6 @@ from qjax.quantum import (
     z_observables,
 )
 from qjax.quantum.engines.native.table.entries import table_of
-from qjax.quantum.engines.native.table.native_gates import Item, Level
 from qjax.types import Array
 
 INPUTS = frozenset({"inputs"})
@@ -93,11 +92,8 @@ def composed(circuit: Circuit) -> list[bool]:
     found = table_of(circuit, INPUTS)
     assert found is not None
 
-    def of_level(level: Level) -> list[Item]:
-        parts = [of_level(item) if isinstance(item, Level) else [item] for item in level.items]
-        return [item for own in parts for item in own]
-
-    return [bool(item.factors) for item in of_level(found.level) if item.form and not item.own]
+    items = [item for item, _ in found.level.gates()]
+    return [item.is_constant or bool(item.factors) for item in items if item.form and not item.own]
 
 
 @pytest.mark.parametrize("name", gates_of(3))
@@ -109,7 +105,7 @@ def test_which_gates_the_native_code_makes(name: str) -> None:
 def test_those_of_a_gpu_are_made_by_jax() -> None:
     found = table_of(gates_of(3)["several"], INPUTS, composes=False)
     assert found is not None
-    assert found.num_composed == len(found.recipes) == 0
+    assert found.counts.composed == len(found.operands.recipes) == 0
 
 
 def check_gradient(circuit: Circuit, slopes: Any, params: Any, inputs: Any, atol: float) -> None:

@@ -36,7 +36,7 @@ from qjax.quantum.engines.choices import native_keeps
 from qjax.quantum.engines.native import engine as native_engine
 from qjax.quantum.engines.native import load, whole_states
 from qjax.quantum.engines.native.table.entries import Table, pair_neighbours, table_of
-from qjax.quantum.engines.native.table.layout import FIRST, FORMS, KIND, NUM_SCALES
+from qjax.quantum.engines.native.table.layout import FIRST, FORMS, KIND, NUM_SCALES, RIGHT
 from qjax.quantum.engines.native.table.native_gates import Item, rotation_constants
 from qjax.quantum.explain import Explanation
 
@@ -142,9 +142,10 @@ def test_an_angle_in_use_twice_is_handed_over_once() -> None:
     circuit = (
         angle_encoding(3, axis="rx") + hardware_efficient(3, 1, rotations=("ry",)) + angle_encoding(3, axis="rx")
     )
-    level = table(circuit).level
-    assert [len(group) for group in level.angles] == [3]
-    assert level.counts[1] == 3
+    found = table(circuit)
+    rotations = [entry for entry in found.gates_back if FORMS[entry[KIND]][0] == "rotation"]
+    assert len(rotations) == 6
+    assert len({entry[RIGHT] for entry in rotations}) == found.counts.own == 3
 
 
 def test_a_repeat_has_an_entry_for_each_repetition_and_its_own_coefficients() -> None:

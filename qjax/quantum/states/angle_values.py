@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -183,3 +184,28 @@ def _box_of(angles: Sequence[Angle]) -> tuple[list[int], list[int], list[int]] |
     if not np.array_equal(grid, rows):
         return None
     return [int(own[0]) for own in places], [int(own[-1]) + 1 for own in places], strides
+
+
+def take_rows(array: Array, rows: np.ndarray) -> Array:
+    """Returns rows of an array `[rows, batch]`; its transpose adds what goes to one row in a fixed order.
+
+    XLA would make that scatter of its own, which adds one row after the other on a CPU, and in any order on a GPU.
+    """
+    first, count = int(rows[0]), len(rows)
+    if np.array_equal(rows, np.arange(first, first + count)):
+        return array if count == len(array) else lax.slice_in_dim(array, first, first + count)
+    uses = np.bincount(rows, minlength=len(array))
+    order = np.argsort(rows, kind="stable")
+    places = np.full((len(array), uses.max()), count)  # of a row that is 0, where a row is used less often
+    places[rows[order], np.arange(count) - (np.cumsum(uses) - uses)[rows[order]]] = order
+
+    @jax.custom_vjp
+    def take(x: Array) -> Array:
+        return x[rows]
+
+    def back(_: None, cotangent: Array) -> tuple[Array]:
+        padded = jnp.concatenate([cotangent, jnp.zeros_like(cotangent[:1])])
+        return (padded[places].sum(axis=1),)
+
+    take.defvjp(lambda x: (take(x), None), back)
+    return take(array)

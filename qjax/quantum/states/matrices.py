@@ -4,15 +4,16 @@ A matrix is `[d, d, ...]`, its further axes those of the angles that it was made
 operation is applied by itself, `[count, 1 or batch]` where `count` blocks of one form are built together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from qjax.quantum.circuits.custom_gates import in_float64
+from qjax.quantum.circuits.gate import Gate
 from qjax.quantum.circuits.operation import Operation
 from qjax.quantum.states.angle_values import Values
 from qjax.quantum.states.reduction import number_within_period
@@ -39,10 +40,10 @@ def diagonal(op: Operation, values: Values) -> Matrix:
 
 def _angles(op: Operation, values: Values) -> list[Array]:
     """Returns the operation's angles, all `[1]` or all `[batch]`."""
-    return _alike(values.each(op.angles))
+    return alike_angles(values.each(op.angles))
 
 
-def _alike(angles: Sequence[Array]) -> list[Array]:
+def alike_angles(angles: Sequence[Array]) -> list[Array]:
     """Broadcasts angles `[1 or batch]`, or `[1 or count, 1 or batch]`, to one shape."""
     shape = np.broadcast_shapes(*(angle.shape for angle in angles))
     return [jnp.broadcast_to(angle, shape) for angle in angles]
@@ -56,14 +57,18 @@ def _gate_matrix(op: Operation, angles: Sequence[Array], dtype: Any, num_axes: i
 
 
 def _operation_matrix(op: Operation, angles: Sequence[Array], dtype: Any, num_axes: int) -> Matrix:
-    """Returns the matrix on `op.all_qubits`, controls first: the gate's in one block, the identity in others."""
-    matrix = _gate_matrix(op, angles, dtype, num_axes)
-    if not op.controls:
+    """Returns the matrix on `op.all_qubits`, controls first."""
+    return _under_controls(_gate_matrix(op, angles, dtype, num_axes), op.control_values)
+
+
+def _under_controls(matrix: Matrix, control_values: tuple[int, ...]) -> Matrix:
+    """Returns a matrix `[d, d, ...]` under controls, put first: in one block, the identity in others."""
+    if not control_values:
         return matrix
-    dim, blocks = matrix.shape[0], 2 ** len(op.controls)
-    before = dim * sum(v << i for i, v in enumerate(reversed(op.control_values)))
+    dim, blocks, num_axes = matrix.shape[0], 2 ** len(control_values), matrix.ndim - 2
+    before = dim * sum(v << i for i, v in enumerate(reversed(control_values)))
     after = dim * blocks - dim - before
-    identity = np.diag([1] * before + [0] * dim + [1] * after).astype(dtype)
+    identity = np.diag([1] * before + [0] * dim + [1] * after).astype(matrix.dtype)
     module = np if isinstance(matrix, np.ndarray) else jnp
     padded = module.pad(matrix, ((before, after), (before, after)) + ((0, 0),) * num_axes)
     return padded + identity.reshape(identity.shape + (1,) * num_axes)
@@ -124,43 +129,82 @@ def block_matrices(blocks: Sequence[Block], values: Values) -> list[Matrix]:
     return matrices
 
 
-def alike_matrices(blocks: Sequence[Block], values: Values) -> Matrix:
-    """Returns the matrices of blocks that differ in their angles alone, `[d, d, 1 or count, 1 or batch]`."""
-    parts = [block_parts(*block) for block in blocks]
-    factors, size = _part_matrices([part for own in parts for part in own], values), len(parts[0])
-    stacked = [_side_by_side(factors[j::size]) for j in range(size)]
-    return _block_matrix(parts[0], stacked, len(blocks[0][0]), values.complex_dtype, 2)
+def block_matrix(
+    qubits: tuple[int, ...], operations: Sequence[Operation], angles: Mapping[Operation, Sequence[Array]], dtype: Any
+) -> Matrix:
+    """Returns the matrices of a block, `[d, d, 1 or count, 1 or batch]`.
+
+    Args:
+      qubits: the first one is the most significant.
+      operations: of the block.
+      angles: of each operation `[1 or count, 1 or batch]`.
+      dtype: complex dtype.
+    """
+    parts = block_parts(qubits, operations)
+    factors = [run_matrix(ops, [angles[op] for op in ops], dtype, 2) for _, ops in parts]
+    return _block_matrix(parts, factors, len(qubits), dtype, 2)
 
 
-def alike_columns(runs: Sequence[tuple[Operation, ...]], values: Values) -> Matrix:
-    """Returns what runs on one qubit that differ in their angles alone make of |0>, `[2, 1 or count, 1 or batch]`."""
-    ((_, ops, angles),) = _by_form(runs, [1] * len(runs), values)
-    return _run_column(ops, angles, values.complex_dtype)
+# A gate at angles that are numbers, as (gate, control values, angles, whether entries within 1e-15 of an integer
+# become that): pi is not exact, but cosine and sine of its multiples are.
+FixedGate = tuple[Gate, tuple[int, ...], tuple[float, ...], bool]
+# Such gates in order, each with the places of its qubits in a block of so many qubits.
+FixedBlock = tuple[int, Sequence[tuple[tuple[int, ...], FixedGate]]]
+_ROUNDING = 1e-15
 
 
 def constant_matrix(operations: Sequence[Operation], qubits: tuple[int, ...]) -> np.ndarray | None:
     """Returns the block's unitary `[d, d]` in complex128 where it has no angle."""
     if any(not angle.is_constant for op in operations for angle in op.angles):
         return None
-    parts = block_parts(qubits, tuple(operations))
-    factors = [_constant_part(ops, places) for places, ops in parts]
-    return np.asarray(_block_matrix(parts, factors, len(qubits), np.complex128, 0))
+    return constant_matrices([fixed_block(operations, qubits)])[0]
 
 
-def _constant_part(operations: Sequence[Operation], places: tuple[int, ...]) -> np.ndarray:
-    matrix = np.eye(2 ** len(places), dtype=np.complex128)
-    for op in operations:
-        angles = [angle.shift for angle in op.angles]
-        gate = in_float64(op.gate.matrix, angles)
-        known = with_matrix(op, gate) if op.angles else op
-        factor = _operation_matrix(known, (), np.complex128, 0)
-        matrix = factor * matrix if factor.shape[0] == 1 else factor @ matrix
-    return matrix
+def fixed_block(operations: Sequence[Operation], qubits: tuple[int, ...]) -> FixedBlock:
+    """Returns operations without unknown angles as `constant_matrices` takes them."""
+    return len(qubits), [
+        (
+            tuple([qubits.index(q) for q in op.all_qubits]),
+            (op.gate, op.control_values, tuple([angle.shift for angle in op.angles]), False),
+        )
+        for op in operations
+    ]
 
 
-def with_matrix(op: Operation, matrix: np.ndarray) -> Operation:
-    """Returns the operation with its gate's angles fixed, so that its matrix is this one."""
-    return replace(op, gate=replace(op.gate, num_angles=0, matrix=lambda: matrix), angles=())
+def constant_matrices(blocks: Sequence[FixedBlock]) -> list[np.ndarray]:
+    """Returns the unitary `[d, d]` of each block in complex128; blocks of one form are multiplied together."""
+    factors = _fixed_matrices({gate for _, parts in blocks for _, gate in parts})
+    groups: dict[Any, list[int]] = {}
+    for i, (width, parts) in enumerate(blocks):
+        groups.setdefault((width, tuple([places for places, _ in parts])), []).append(i)
+    matrices: list[Any] = [None] * len(blocks)
+    for (width, all_places), members in groups.items():
+        whole: np.ndarray = np.eye(2**width, dtype=np.complex128)[:, :, None]
+        for k, places in enumerate(all_places):
+            factor = np.stack([factors[blocks[i][1][k][1]] for i in members], axis=-1)
+            whole = _on_rows(factor, whole, places) if places else factor * whole
+        whole = np.ascontiguousarray(np.broadcast_to(np.moveaxis(whole, -1, 0), (len(members), *whole.shape[:2])))
+        for matrix, i in zip(whole, members, strict=True):
+            matrices[i] = matrix
+    return matrices
+
+
+def _fixed_matrices(gates: Iterable[FixedGate]) -> dict[FixedGate, np.ndarray]:
+    """Returns the matrix `[d, d]` of each gate under its controls, those that differ in angles alone at once."""
+    alike: dict[Any, list[FixedGate]] = {}
+    for one in gates:
+        alike.setdefault((one[0], one[1], one[3]), []).append(one)
+    found: dict[FixedGate, np.ndarray] = {}
+    for (gate, control_values, rounded), members in alike.items():
+        angles = np.array([one[2] for one in members]).T
+        matrices = np.asarray(gate.matrix(*angles), np.complex128).reshape(2**gate.num_qubits, 2**gate.num_qubits, -1)
+        if rounded:
+            parts = matrices.view(np.float64)
+            near = np.abs(parts - np.round(parts)) < _ROUNDING
+            matrices = np.where(near, np.round(parts), parts).view(np.complex128)
+        whole = _under_controls(matrices, control_values)
+        found |= {one: whole[:, :, k] for k, one in enumerate(members)}
+    return found
 
 
 def block_parts(qubits: tuple[int, ...], operations: Sequence[Operation]) -> list[Part]:
@@ -236,7 +280,7 @@ def _by_form(
     for members in groups.values():
         ops = runs[members[0]]
         angles = [
-            _alike([values.stacked([runs[m][place].angles[j] for m in members]) for j in range(len(op.angles))])
+            alike_angles([values.stacked([runs[m][place].angles[j] for m in members]) for j in range(len(op.angles))])
             for place, op in enumerate(ops)
         ]
         found.append((members, ops, angles))
@@ -247,13 +291,13 @@ def start_columns(runs: Sequence[tuple[Operation, ...]], values: Values) -> list
     """Returns what each run of operations on one qubit makes of |0>, `[2, 1 or batch]`."""
     columns: list[Any] = [None] * len(runs)
     for members, ops, angles in _by_form(runs, [1] * len(runs), values):
-        whole = _run_column(ops, angles, values.complex_dtype)
+        whole = run_column(ops, angles, values.complex_dtype)
         for i, m in enumerate(members):
             columns[m] = jnp.asarray(whole[:, i if whole.shape[1] > 1 else 0])
     return columns
 
 
-def _run_column(run: Sequence[Operation], angles: Sequence[Sequence[Array]], dtype: Any) -> Matrix:
+def run_column(run: Sequence[Operation], angles: Sequence[Sequence[Array]], dtype: Any) -> Matrix:
     """Returns the first column of `run_matrix`, `[2, 1 or count, 1 or batch]`.
 
     Neighbours without a batch are multiplied first; one with a batch meets a vector only.
@@ -301,10 +345,15 @@ def phase_weights(op: Operation) -> np.ndarray:
 
     Every diagonal gate with an angle is exp(i weight angle), with weights of at most 1.
     """
-    assert op.gate.diagonal is not None
-    local = np.angle(in_float64(op.gate.diagonal, [1.0] * len(op.angles)))
-    wanted = sum(v << i for i, v in enumerate(reversed(op.control_values)))
-    whole = np.zeros((2 ** len(op.controls), len(local)))
+    return _phase_weights(op.gate, op.control_values)
+
+
+@lru_cache
+def _phase_weights(gate: Gate, control_values: tuple[int, ...]) -> np.ndarray:
+    assert gate.diagonal is not None
+    local = np.angle(gate.diagonal(*(np.float64(1.0),) * gate.num_angles))
+    wanted = sum(v << i for i, v in enumerate(reversed(control_values)))
+    whole = np.zeros((2 ** len(control_values), len(local)))
     whole[wanted] = local
     return whole.reshape(-1)
 

@@ -128,7 +128,7 @@ class WholeStates(Engine):
 
     def forward(self, task: Task, operands: Sequence[Array], rows: int) -> tuple[tuple[Array, ...], Array]:
         native = self._native(task)
-        numbers = coefficients(native.table.level, task.values(operands))
+        numbers = coefficients(native.table, task.values(operands))
         return native.run(*numbers, rows > 0, task.first_state(operands))
 
     def backward(
@@ -138,7 +138,7 @@ class WholeStates(Engine):
         native = self._native(task)
         first = task.first_state(operands)
         angles = operands[: len(operands) - len(first)]
-        numbers, pull = jax.vjp(lambda *xs: coefficients(native.table.level, task.values(xs)), *angles)
+        numbers, pull = jax.vjp(lambda *xs: coefficients(native.table, task.values(xs)), *angles)
         of_shared, of_own, *of_first = native.pull_back(*numbers, saved, cotangents, first)
         return *pull((of_shared, of_own)), *of_first
 
@@ -211,7 +211,7 @@ class LargeStates(Engine):
             )
             return tuple(map(_batch_last, results)), _batch_last(saved)
         large, values = self._large(task), task.values(operands)
-        made = large.begin(values, task.first_state(operands)), *coefficients(large.table.level, values)
+        made = large.begin(values, task.first_state(operands)), *coefficients(large.table, values)
         results, final = large.run_and_read(task.readout, *made, rows > 0)
         return results, nothing_saved(task.batch, task.dtype) if final is None or not rows else final
 
@@ -226,7 +226,7 @@ class LargeStates(Engine):
 
         def numbers(*operands: Array) -> Any:
             values = task.values(operands)
-            return large.begin(values, task.first_state(operands)), coefficients(large.table.level, values)
+            return large.begin(values, task.first_state(operands)), coefficients(large.table, values)
 
         (tensors, made), pull = jax.vjp(numbers, *operands)
         final = saved if saved.shape[0] else large.run(tensors, *made)

@@ -63,8 +63,7 @@ class Native:
         table = self.table
         if self.platform == "cuda" and self._shape(True) is None:
             return False
-        count = table.num_coefficients - table.level.num_shared_angles
-        return native_fits(self.platform, count, self._scratch_bytes(True))
+        return native_fits(self.platform, table.num_coefficients, self._scratch_bytes(True))
 
     def bytes_held(self, gradient: bool) -> int:
         """Returns an estimate of the bytes that are held at once, arguments and results left out.
@@ -72,7 +71,7 @@ class Native:
         Args:
           gradient: whether the reverse pass follows; then coefficients have cotangents, and final states may be kept.
         """
-        rows = (self.table.level.counts[1] + self._num_values + self.num_given) * (1 + gradient)
+        rows = (self.table.counts.own + self._num_values + self.num_given) * (1 + gradient)
         if gradient and native_keeps(self.table.num_qubits, self.batch, self.dtype, self.table.work):
             rows += self.table.num_kept
         return rows * self.batch * self.dtype.itemsize + self._scratch_bytes(gradient)
@@ -187,13 +186,15 @@ class Native:
         facts[Facts.QUBITS], facts[Facts.BATCH] = table.num_qubits, self.batch
         facts[Facts.TILES], facts[Facts.WORKERS] = self._num_tiles, self._num_workers
         facts[Facts.ROOM], facts[Facts.STATE] = self._room(backward), self._strings is None
-        facts[Facts.NUM_MADE], facts[Facts.NUM_COMPOSED] = table.num_made, table.num_composed
-        recipes = np.concatenate([np.zeros(0, np.int32), *table.recipes])
-        constants, givens = table.constants.reshape(-1), self._givens
+        facts[Facts.NUM_MADE], facts[Facts.NUM_COMPOSED] = table.num_made, table.counts.composed
+        recipes = np.concatenate([np.zeros(0, np.int32), *table.operands.recipes])
+        constants, givens = table.operands.constants, self._givens
         facts[Facts.NUM_TABLES] = givens.num_tables
         lists = givens.rotations, givens.factors, table.records.astype(np.int32), table.content
         parts = [gates, givens.gates_back, self._rows, recipes, constants.view(np.int32), *lists]
-        counts = [len(part) for part in (gates, givens.gates_back, self._rows, table.recipes, constants, *lists)]
+        counts = [
+            len(part) for part in (gates, givens.gates_back, self._rows, table.operands.recipes, constants, *lists)
+        ]
         end = len(facts)
         for place, part, count in zip(PLACES, parts, counts, strict=True):
             facts[place], facts[place + 1] = end, count
@@ -223,7 +224,7 @@ class Native:
         table = self.table
         if self._num_tiles == 1:  # the tables would cost what they save
             return givens_of(table.gates_back, table.num_qubits, 0)
-        return givens_of(table.gates_back, table.num_qubits, table.num_shared, table.signs)
+        return givens_of(table.gates_back, table.num_qubits, table.num_shared, table.operands.signs)
 
     @cached_property
     def _gates(self) -> np.ndarray:

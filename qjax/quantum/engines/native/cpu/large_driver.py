@@ -3,10 +3,11 @@
 Operands: the entries of all passes, int32 `[entries, ENTRY]`; for each pass the first of them and their number, int32
 `[passes, 2]`, the bits below its pivots, `[passes, k]`, and the rows of its first coset whose numbers are multiples
 of the places in a vector, `[passes, .]`; records of strings of Z, `[., RECORD_WORDS]`; matrices and permutations,
-`[.]`; the coefficients, which all examples share; then the two halves whose product the first state is,
-`[parts, rows]`, or the first states, `[batch, parts * 2**n]`, and nothing; for the reverse pass the states after all
-gates, an array like that, and their cotangents; the `LargeFacts`. Results: the states, of the reverse pass as they
-were before all gates, with their cotangents and the sums of the coefficients; and room to work in.
+`[.]`; constants of float64 and then recipes of gates, in int32; what all examples share, from which the recipes make
+the other coefficients (`recipe_code.py`); then the two halves whose product the first state is, `[parts, rows]`, or
+the first states, `[batch, parts * 2**n]`, and nothing; for the reverse pass the states after all gates, an array like
+that, and their cotangents; the `LargeFacts`. Results: the states, of the reverse pass as they were before all gates,
+with their cotangents and the sums of the coefficients; and room to work in.
 
 A share is cosets at equal distances, with room and sums of its own, whichever thread does it: no result depends on
 which thread was quicker.
@@ -15,11 +16,13 @@ which thread was quicker.
 import sys
 from collections.abc import Callable, Sequence
 from enum import IntEnum, auto
+from functools import partial
 from typing import Any
 
 from qjax.quantum.engines.native.cpu.call_record import release, schedule_workers
 from qjax.quantum.engines.native.cpu.kernel_list import kernels, kernels_back, listed_kernels
 from qjax.quantum.engines.native.cpu.large_writer import LargeCode, write_turn
+from qjax.quantum.engines.native.cpu.recipe_code import exact_function, write_compose, write_compose_back
 from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT32, INT64, POINTER, VOID, Arithmetic, Value, int32, int64
 from qjax.quantum.engines.native.ir.xla_call import BUFFER_DATA, FRAME_ARGUMENTS, FRAME_RESULTS, answer_version
@@ -34,7 +37,7 @@ from qjax.quantum.engines.native.table.layout import (
     LargeFacts,
 )
 
-_OPERANDS = ("ENTRIES", "COUNTS", "PIVOTS", "ROWS", "RECORDS", "CONTENT", "COEFFICIENTS")
+_OPERANDS = ("ENTRIES", "COUNTS", "PIVOTS", "ROWS", "RECORDS", "CONTENT", "NUMBERS", "SHARED")
 # Of Linux: madvise takes addresses that are multiples of a page, and what follows is its word for large ones.
 _PAGE, _LARGE_PAGE, _MADV_HUGEPAGE = 4096, 2**21, 14
 _FORWARD, _BACKWARD = ("HIGH", "LOW"), ("STATE", "COTANGENT")
@@ -53,7 +56,8 @@ class LargeJob(IntEnum):
     ROWS = auto()
     RECORDS = auto()
     CONTENT = auto()
-    COEFFICIENTS = auto()
+    NUMBERS = auto()  # constants and recipes
+    SHARED = auto()
     HIGH = auto()
     LOW = auto()
     STATE = auto()
@@ -70,6 +74,9 @@ class LargeJob(IntEnum):
     SHARES = auto()
     ROOM = auto()
     NUM_COEFFICIENTS = auto()
+    NUM_SHARED = auto()
+    NUM_CONSTANTS = auto()
+    NUM_RECIPES = auto()
     REFERENCES = auto()
 
 
@@ -92,6 +99,9 @@ class LargeDriver:
         known = {kind: facts for kind, facts in forms.items() if kind < TURN and kind not in (*MAKER_KINDS, START)}
         known |= listed_kernels(is_backward) if lists else {}
         self.kernels = {kind: self._kernel(*facts) for kind, facts in known.items()}
+        exact = partial(exact_function, self.module, arithmetic)
+        self.compose = exact("compose", 3, write_compose)
+        self.compose_back = exact("compose_back", 4, write_compose_back) if is_backward else None
         self.worker = Worker(self).function
         self._write_handler()
 
@@ -127,13 +137,43 @@ class LargeDriver:
         code.store_int64(b.add(workers, int64(1)), job, LargeJob.REFERENCES)  # one is the caller's own
         if sys.platform == "linux":
             _want_large_pages(code, job, self.results)
-        _spread(code, job)
+        if "SHARED" in self.operands:
+            self._make_coefficients(code, job)
         schedule_workers(code, frame, job, self.worker, LargeJob.REFERENCES)
         b.call(self.worker, [job])
         if self.is_backward:
-            _add_up(code, job)
+            self._add_up(code, job)
         release(code, job, LargeJob.REFERENCES)
         b.ret(ir.Constant(POINTER, None))
+
+    def _make_coefficients(self, code: LargeCode, job: Value) -> None:
+        """Makes a vector of each coefficient, before the shares' own room."""
+        b, scratch = code.builder, code.load_pointer(job, LargeJob.SCRATCH)
+        shared, numbers = (code.load_pointer(job, place) for place in (LargeJob.SHARED, LargeJob.NUMBERS))
+        num_shared = code.load_int64(job, LargeJob.NUM_SHARED)
+        with code.loop(num_shared) as loop:
+            value = b.load(code.at(shared, b.mul(loop.index, int64(code.itemsize)), code.real))
+            code.store_real(code.splat(value), scratch, loop.index)
+        with code.loop(code.load_int64(job, LargeJob.NUM_CONSTANTS)) as loop:
+            value = b.load(code.at(numbers, b.shl(loop.index, int64(3)), ir.DoubleType()), align=4)
+            code.store_real(code.splat(code.cast(value, code.real)), scratch, b.add(num_shared, loop.index))
+        b.call(self.compose, [*_recipes(code, job), code.load_int64(job, LargeJob.NUM_RECIPES)])
+
+    def _add_up(self, code: LargeCode, job: Value) -> None:
+        """Adds the sums over the shares, goes back through the recipes, and adds over what a vector holds."""
+        b, whole = code.builder, Room(code, job, int64(0)).sums
+        sums, shares = code.load_pointer(job, LargeJob.SUMS), code.load_int64(job, LargeJob.SHARES)
+        with code.loop(code.load_int64(job, LargeJob.NUM_COEFFICIENTS)) as loop:
+            with code.loop(shares, [code.zero]) as inner:
+                room = Room(code, job, inner.index)
+                inner.next = [b.fadd(inner.values[0], code.load_real(room.sums, loop.index))]
+            code.store_real(inner.values[0], whole, loop.index)
+        b.call(self.compose_back, [*_recipes(code, job), whole, code.load_int64(job, LargeJob.NUM_RECIPES)])
+        add = code.intrinsic("vector.reduce.fadd", code.real, [code.real, code.vector])
+        with code.loop(code.load_int64(job, LargeJob.NUM_SHARED)) as loop:
+            found = code.load_real(whole, loop.index)
+            total = b.call(add, [ir.Constant(code.real, 0.0), found], fastmath=("reassoc",))
+            b.store(total, code.at(sums, b.mul(loop.index, int64(code.itemsize)), code.real))
 
 
 def _want_large_pages(code: LargeCode, job: Value, results: Sequence[str]) -> None:
@@ -150,26 +190,11 @@ def _want_large_pages(code: LargeCode, job: Value, results: Sequence[str]) -> No
             b.call(advise, [b.inttoptr(start, POINTER), b.sub(size, int64(_PAGE)), int32(_MADV_HUGEPAGE)])
 
 
-def _spread(code: LargeCode, job: Value) -> None:
-    """Makes a vector of each coefficient, before the shares' own room."""
-    b, numbers = code.builder, code.load_pointer(job, LargeJob.COEFFICIENTS)
-    scratch = code.load_pointer(job, LargeJob.SCRATCH)
-    with code.loop(code.load_int64(job, LargeJob.NUM_COEFFICIENTS)) as loop:
-        value = b.load(code.at(numbers, b.mul(loop.index, int64(code.itemsize)), code.real))
-        code.store_real(code.splat(value), scratch, loop.index)
-
-
-def _add_up(code: LargeCode, job: Value) -> None:
-    """Adds the sums over the shares and over what a vector holds."""
-    b, count = code.builder, code.load_int64(job, LargeJob.NUM_COEFFICIENTS)
-    sums, shares = code.load_pointer(job, LargeJob.SUMS), code.load_int64(job, LargeJob.SHARES)
-    add = code.intrinsic("vector.reduce.fadd", code.real, [code.real, code.vector])
-    with code.loop(count) as loop:
-        with code.loop(shares, [code.zero]) as inner:
-            room = Room(code, job, inner.index)
-            inner.next = [b.fadd(inner.values[0], code.load_real(room.sums, loop.index))]
-        total = b.call(add, [ir.Constant(code.real, 0.0), inner.values[0]], fastmath=("reassoc",))
-        b.store(total, code.at(sums, b.mul(loop.index, int64(code.itemsize)), code.real))
+def _recipes(code: LargeCode, job: Value) -> list[Value]:
+    """Returns the addresses that the functions that compose gates are given first."""
+    numbers, count = code.load_pointer(job, LargeJob.NUMBERS), code.load_int64(job, LargeJob.NUM_CONSTANTS)
+    recipes = code.builder.gep(numbers, [code.builder.shl(count, int64(3))])
+    return [recipes, code.load_pointer(job, LargeJob.SHARED), code.load_pointer(job, LargeJob.SCRATCH)]
 
 
 class Room:

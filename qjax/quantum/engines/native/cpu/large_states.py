@@ -44,7 +44,7 @@ class LargeOnCpu(Large):
 
     def run(self, tensors: Any, shared: Array, own: Array) -> Array:
         operands, parts = self._operands(False, shared), 1 + self.table.is_complex
-        results = [self.shaped(self.batch, parts << self.num_qubits), self._room(False, len(operands[-1]))]
+        results = [self.shaped(self.batch, parts << self.num_qubits), self._room(False, self.table.num_shared)]
         if self.table.start is None:
             first = [self.first_states(tensors).T, jnp.zeros(0, self.dtype)]
         else:
@@ -53,10 +53,10 @@ class LargeOnCpu(Large):
 
     def pull_back(self, states: Array, cotangent: Array, shared: Array, own: Array) -> tuple[Array, Array, Array]:
         each, operands = states.T, self._operands(True, shared)
-        count = len(operands[-1])
-        made = [self.shaped(*each.shape), self.shaped(*each.shape), self.shaped(count, 1), self._room(True, count)]
+        room = self._room(True, self.table.num_shared)
+        made = [self.shaped(*each.shape), self.shaped(*each.shape), self.shaped(*shared.shape), room]
         _, back, sums, _ = self._call(True, made, operands, each, cotangent.T)
-        return back.T, sums[: shared.shape[0]], jnp.zeros_like(own)
+        return back.T, sums, jnp.zeros_like(own)
 
     def ordered(self, final: Array) -> Array:
         return self.amplitudes(self._permuted(final))
@@ -90,10 +90,13 @@ class LargeOnCpu(Large):
         placed = [with_records_at(own, int(first)) for own, first in zip(entries, firsts, strict=False)]
         tables = self.tables([(own, len(own)) for own in placed], self._low)
         records = np.concatenate([one.records for one in self.passes])
-        return *tables, records, self.table.content, self.table.with_constants(shared)
+        numbers = [self.table.operands.constants.view(np.int32), *self.table.operands.recipes]
+        return *tables, records, self.table.content, np.concatenate(numbers), shared
 
     def _call(self, backward: bool, results: Sequence[Any], operands: Sequence[Any], *states: Array) -> list[Array]:
-        facts = self._facts(len(self.passes), len(operands[-1]), backward)
+        facts, found = self._facts(len(self.passes), self.table.num_shared, backward), self.table.operands
+        facts[LargeFacts.NUM_SHARED], facts[LargeFacts.NUM_CONSTANTS] = found.counts.shared, found.counts.constants
+        facts[LargeFacts.NUM_RECIPES] = len(found.recipes)
         facts[LargeFacts.LOW_QUBITS] = 0 if backward else states[1].shape[-1].bit_length() - 1  # -1 without halves
         name = target(self.dtype, backward, self.table.is_complex, "cpu", large=True, lists=self.table.has_lists)
         return list(jax.ffi.ffi_call(name, results)(*operands, *states, facts))
@@ -117,8 +120,7 @@ class LargeOnCpu(Large):
         return min(self.num_tiles, 4 * self._num_workers)
 
     def room_bytes(self, gradient: bool) -> int:
-        count = self.table.level.counts[0] + len(self.table.constants)
-        return int(self._room(gradient, count).shape[0] * self.dtype.itemsize)
+        return int(self._room(gradient, self.table.num_shared).shape[0] * self.dtype.itemsize)
 
     def _share_bytes(self, backward: bool, num_coefficients: int) -> int:
         """Returns the bytes of a share's own room."""

@@ -6,17 +6,57 @@ numbers can be, which products of many gates show. The way back recomputes each 
 factors are unitary.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.sin_cos import cos_sin
-from qjax.quantum.engines.native.ir.writer import INT32, INT64, POINTER, Code, Complex, Value, int32, int64
+from qjax.quantum.engines.native.ir.writer import (
+    INT32,
+    INT64,
+    POINTER,
+    VOID,
+    Arithmetic,
+    Code,
+    Complex,
+    Value,
+    int32,
+    int64,
+)
 from qjax.quantum.engines.native.table.layout import MAX_NUMBERS, VECTOR_BYTES, VECTOR_SHIFT, Recipe
 
 # Bytes of a complex number of all gates side by side.
 _NUMBER_SHIFT = VECTOR_SHIFT + 1
 # Bytes of the constants of a number: real and imaginary parts of C, A and B.
 _CONSTANTS = 48
+
+
+def exact_function(
+    module: ir.Module,
+    arithmetic: Arithmetic,
+    name: str,
+    num_pointers: int,
+    write: Callable[..., None],
+    kind: type[Code] = Code,
+    num_integers: int = 1,
+) -> ir.Function:
+    """Returns the function, written in float64, that makes shared gates or goes back through that.
+
+    Args:
+      module: where it is.
+      arithmetic: of the amplitudes.
+      name: of the function.
+      num_pointers: number of addresses that it takes first.
+      write: writes it, given the type of the coefficients and the arguments.
+      kind: of code.
+      num_integers: number of 64-bit integers that it takes then.
+    """
+    exact = Arithmetic(ir.DoubleType(), True, arithmetic.stored or arithmetic.real)
+    code = kind(module, name, VOID, [POINTER] * num_pointers + [INT64] * num_integers, exact)
+    code.function.attributes.add("optsize")  # unrolled, its short loops would take LLVM 0.1 s, and save none
+    write(code, arithmetic.real, *code.arguments)
+    code.builder.ret_void()
+    return code.function
 
 
 def write_compose(code: Code, held: Any, *arguments: Value) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 
 from qjax.quantum.engines.native.cpu.call_record import Job, change, release, schedule_workers
 from qjax.quantum.engines.native.cpu.kernel_list import kernels, kernels_back, listed_kernels
-from qjax.quantum.engines.native.cpu.recipe_code import write_compose, write_compose_back
+from qjax.quantum.engines.native.cpu.recipe_code import exact_function, write_compose, write_compose_back
 from qjax.quantum.engines.native.cpu.shared_layers_code import (
     Scalars,
     write_cotangents,
@@ -87,11 +87,12 @@ class Driver:
         self.squares = self._function("squares", 2, squares, 1)
         self.weighting = self._function("weighting", 3, weighting, 1)
         self.walsh_hadamard = self._function("walsh_hadamard", 1, walsh_hadamard, 2)
-        self.compose = self._composing("compose", 3, write_compose)
-        self.compose_back = self._composing("compose_back", 4, write_compose_back) if backward else None
-        self.rotations = self._composing("rotations", 3, write_rotations, Scalars)
-        self.tables = self._composing("tables", 3, partial(_tables, arithmetic.is_complex), num_integers=2)
-        self.cotangents = self._composing("cotangents", 5, write_cotangents, Scalars) if backward else None
+        exact = partial(exact_function, self.module, arithmetic)
+        self.compose = exact("compose", 3, write_compose)
+        self.compose_back = exact("compose_back", 4, write_compose_back) if backward else None
+        self.rotations = exact("rotations", 3, write_rotations, Scalars)
+        self.tables = exact("tables", 3, partial(_tables, arithmetic.is_complex), num_integers=2)
+        self.cotangents = exact("cotangents", 5, write_cotangents, Scalars) if backward else None
         self.worker = _Worker(self).function
         self._write_handler()
 
@@ -103,18 +104,6 @@ class Driver:
         code = Code(self.module, name, VOID, kinds, self.arithmetic)
         code.align_stack()
         write(code, *code.arguments)
-        code.builder.ret_void()
-        return code.function
-
-    def _composing(
-        self, name: str, num_pointers: int, write: Callable[..., None], kind: type[Code] = Code, num_integers: int = 1
-    ) -> ir.Function:
-        """Returns the function, written in float64, that makes shared gates or goes back through that."""
-        stored = self.arithmetic.stored or self.arithmetic.real
-        exact = Arithmetic(ir.DoubleType(), True, stored)
-        code = kind(self.module, name, VOID, [POINTER] * num_pointers + [INT64] * num_integers, exact)
-        code.function.attributes.add("optsize")  # unrolled, its short loops would take LLVM 0.1 s, and save none
-        write(code, self.arithmetic.real, *code.arguments)
         code.builder.ret_void()
         return code.function
 

@@ -31,7 +31,7 @@ class LargeOnGpu(Large):
 
     @property
     def has_code(self) -> bool:
-        is_short = sum(self.table.level.counts) <= MAX_CUDA_COEFFICIENTS and len(self.table.gates_back) > 0
+        is_short = sum(self.table.counts) <= MAX_CUDA_COEFFICIENTS and len(self.table.gates_back) > 0
         has_room = device.gpu() is not None and self.num_coset_bits >= LOW_BITS + 3
         return self.dtype.itemsize == 4 and is_short and has_room
 

@@ -1,4 +1,4 @@
-"""The numbers of the gates of a table, made by JAX, which differentiates them."""
+"""What JAX makes of parameters and inputs for a table, and differentiates: a few operations for each kind of gate."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,93 +7,98 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qjax.quantum.circuits.angle import Angle
-from qjax.quantum.circuits.operation import Operation
-from qjax.quantum.engines.native.table.layout import STRINGS
-from qjax.quantum.engines.native.table.native_gates import Item, Level
-from qjax.quantum.states.angle_values import Values
-from qjax.quantum.states.matrices import alike_columns, alike_matrices, phase_weights
+from qjax.quantum.engines.native.table.entries import Table
+from qjax.quantum.engines.native.table.operands import AngleForm, Angles, Group, Sources
+from qjax.quantum.states.angle_values import Values, take_rows
+from qjax.quantum.states.matrices import alike_angles, block_matrix, phase_weights, run_column
+from qjax.quantum.states.reduction import angle_sum, bounded, number_within_period
 from qjax.quantum.states.trigonometry import stored_cos_sin
 from qjax.types import Array
 
+# Of what all examples share, and of the others.
+Pair = tuple[Array, Array]
 
-def coefficients(level: Level, values: Values) -> tuple[Array, Array]:
-    """Returns angles and then coefficients that all examples share, `[., 1]`, and those of each, `[., batch]`."""
-    shared, own = _of_level(level, values)
-    return _joined(shared, 1, values.dtype), _joined(own, values.batch, values.dtype)
+
+def coefficients(table: Table, values: Values) -> Pair:
+    """Returns what the native code is handed: of all examples, `[., 1]`, and of each, `[., batch]`."""
+    operands, batches = table.operands, (1, values.batch)
+    sources = _sources(operands.sources, values)
+    handed, inner = (_angles(angles, sources, values.dtype) for angles in (operands.handed, operands.inner))
+    parts: list[list[Array]] = [[sources[own]] * operands.takes_sources + [handed[own]] for own in (0, 1)]
+    for group in operands.groups.values():
+        parts[group.item.own].append(_numbers(group, operands.inner.starts(), inner, values))
+    shared, own = (_joined(some, batch, values.dtype) for some, batch in zip(parts, batches, strict=True))
+    return shared, own
 
 
 def _joined(parts: Sequence[Array], batch: int, dtype: Any) -> Array:
-    if len(parts) == 1 and parts[0].shape[-1] == batch:
-        return parts[0]
-    if not parts:
-        return jnp.zeros((0, batch), dtype)
-    return jnp.concatenate([jnp.broadcast_to(part, (part.shape[0], batch)) for part in parts])
+    """Returns arrays `[., 1 or batch]` one below the other."""
+    some = [part for part in parts if len(part)]
+    if len(some) == 1 and some[0].shape[-1] == batch:
+        return some[0]
+    return jnp.concatenate([jnp.zeros((0, batch), dtype), *(jnp.broadcast_to(x, (len(x), batch)) for x in some)])
 
 
-def _of_level(level: Level, values: Values) -> tuple[list[Array], list[Array]]:
-    """Returns the coefficients of a level's groups and loops in order, `[., 1]` and `[., batch]`."""
-    shared: list[Array] = [_angles(group, level, values) for group in level.shared_angles]
-    own: list[Array] = [_angles(group, level, values) for group in level.angles]
-    for group in level.groups:
-        of_strings = group[0].form == STRINGS
-        rows = _phase_angles(group, values) if of_strings else _as_rows(_of_group(group, values), len(group))
-        (own if group[0].own else shared).append(rows)
-    for item in level.items:
-        if isinstance(item, Level):
-            inner = _of_loop(item, values)
-            shared += [inner[0]] if item.counts[0] else []
-            own += [inner[1]] if item.counts[1] else []
+def _sources(sources: Sources, values: Values) -> Pair:
+    """Returns parameters and inputs, flattened."""
+    arrays = [[values.params[name] if name else values.inputs for name in names] for names in sources.names]
+    shared, own = (
+        _joined([x.reshape(-1, x.shape[-1]) for x in some], batch, values.dtype)
+        for some, batch in zip(arrays, (1, values.batch), strict=True)
+    )
     return shared, own
 
 
-def _phase_angles(group: Sequence[Item], values: Values) -> Array:
-    """Returns the angles whose sums are phases, bounded, `[count, 1 or batch]`."""
-    angles = [angle for item in group for angle in item.angles]
-    found = values.stacked(angles)
-    return jnp.broadcast_to(found, (len(angles), found.shape[1]))
+def _angles(angles: Angles, sources: Pair, dtype: Any) -> Pair:
+    """Returns the values of angles, mod 4 pi, and at most twice `LIMIT` in size; see `reduction.py`."""
+    found: list[list[Array]] = [[], []]
+    small: dict[int, Array] = {}  # sources without large numbers
 
+    def one_form(form: AngleForm, places: np.ndarray) -> Array:
+        if not form.scales:
+            return jnp.full((1, 1), number_within_period(form.shift), dtype)
+        if form.is_plain:
+            ((source,),), (scale,) = form.sources, form.scales
+            small[source] = small.get(source, bounded(sources[source]))
+            return take_rows(small[source], places[0]) * scale
+        columns = iter(places)
+        factors = tuple(tuple(take_rows(sources[own], next(columns)) for own in term) for term in form.sources)
+        return angle_sum(form.shift, form.scales, factors)
 
-def _angles(angles: Sequence[Angle], level: Level, values: Values) -> Array:
-    """Returns the angles' values, `[count, 1 or batch]`."""
-    found = values.stacked(angles, level.takes_any)
-    return jnp.broadcast_to(found, (len(angles), found.shape[1]))
-
-
-def _of_loop(level: Level, values: Values) -> tuple[Array, Array]:
-    if not level.names:
-        return coefficients(level, values)
-    slices = values.slices(level.names)
-    found = jax.vmap(lambda own: coefficients(level, values.inside_loop(own)))(slices)
-    shared, own = (x.reshape((-1, x.shape[-1])) for x in found)
+    for form, members in angles.forms.items():
+        found[form.own].append(one_form(form, np.array(list(members), np.int32).T))
+    batches = [max((x.shape[-1] for x in some), default=1) for some in found]
+    shared, own = (_joined(some, batch, dtype) for some, batch in zip(found, batches, strict=True))
     return shared, own
 
 
-def _of_group(group: Sequence[Item], values: Values) -> Any:
-    """Returns the numbers of items that differ in their angles alone, complex `[numbers, 1 or count, 1 or batch]`."""
-    form = group[0].form
-    assert form is not None
-    if form[0] == "start":
-        return alike_columns([item.operations for item in group], values)
-    if form[0] == "diagonal":
-        return _diagonals([item.operations[0] for item in group], values)
-    matrices = alike_matrices([(item.qubits, item.operations) for item in group], values)
+def _numbers(group: Group, starts: dict[AngleForm, int], inner: Pair, values: Values) -> Array:
+    """Returns the numbers of gates of one kind as real rows, `[gates * numbers * 2, 1 or batch]`."""
+    item, columns = group.item, iter(zip(*group.angles, strict=True))
+
+    def angle() -> Array:
+        """Returns the next angle of each gate, `[gates, 1 or batch]`."""
+        column = next(columns)
+        return take_rows(inner[column[0][0].own], np.array([starts[form] + k for form, k in column]))
+
+    angles = [alike_angles([angle() for _ in op.angles]) for op in item.operations]
+    numbers = _of_item(item, angles, values)
+    parts = jnp.stack([numbers.real, numbers.imag], axis=1)
+    count = len(group.angles)
+    whole = jnp.broadcast_to(parts, (*parts.shape[:2], count, parts.shape[3]))
+    return jnp.moveaxis(whole, 2, 0).reshape(-1, parts.shape[3])
+
+
+def _of_item(item: Any, angles: Sequence[Sequence[Array]], values: Values) -> Any:
+    """Returns the numbers of gates that differ in their angles alone, complex `[numbers, 1 or gates, 1 or batch]`."""
+    if item.form[0] == "start":
+        return run_column(item.operations, angles, values.complex_dtype)
+    if item.form[0] == "diagonal":
+        ((op,), ((angle,),)) = item.operations, angles
+        weights = (
+            phase_weights(op) if op.all_qubits else np.repeat(phase_weights(op), 2)
+        )  # a global phase is qubit 0's
+        return jax.lax.complex(*stored_cos_sin(jnp.asarray(weights, values.dtype)[:, None, None] * angle[None]))
+    known = dict(zip(item.operations, angles, strict=True))
+    matrices = block_matrix(item.qubits, item.operations, known, values.complex_dtype)
     return matrices.reshape(-1, *matrices.shape[2:])
-
-
-def _diagonals(operations: Sequence[Operation], values: Values) -> Any:
-    """Returns exp(i phase) of each basis state of the operations' qubits."""
-    op = operations[0]
-    weights = phase_weights(op) if op.all_qubits else np.repeat(phase_weights(op), 2)  # a global phase is qubit 0's
-    if not op.angles:
-        return np.exp(1j * weights).astype(values.complex_dtype)[:, None, None]
-    angles = values.stacked([op.angles[0] for op in operations])
-    return jax.lax.complex(*stored_cos_sin(jnp.asarray(weights, values.dtype)[:, None, None] * angles[None]))
-
-
-def _as_rows(numbers: Any, count: int) -> Array:
-    """Returns numbers as real rows, `[count * numbers * 2, 1 or batch]`: each real part, then the imaginary one."""
-    module = np if isinstance(numbers, np.ndarray) else jnp
-    parts = module.stack([numbers.real, numbers.imag], axis=1)
-    whole = module.broadcast_to(parts, (*parts.shape[:2], count, parts.shape[3]))
-    return jnp.asarray(module.moveaxis(whole, 2, 0).reshape(-1, parts.shape[3]))

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import takewhile
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +13,6 @@ from qjax.quantum.circuits.operation import Operation
 from qjax.quantum.compile.compiler import MAX_KEPT_PLANS, Blocks, Program, compile_circuit
 from qjax.quantum.compile.relabelling import Frame, pivots
 from qjax.quantum.compile.stages import ProductState
-from qjax.quantum.engines.native.table.factor_recipes import recipe_of
 from qjax.quantum.engines.native.table.fresh_columns import new_entry, turned_starts
 from qjax.quantum.engines.native.table.layout import (
     COLUMN,
@@ -50,16 +48,8 @@ from qjax.quantum.engines.native.table.layout import (
     WEIGHTS,
     num_numbers,
 )
-from qjax.quantum.engines.native.table.native_gates import (
-    Counts,
-    Item,
-    Level,
-    Rules,
-    Unsupported,
-    level_of,
-    rotation_constants,
-)
-from qjax.quantum.states.matrices import constant_matrix
+from qjax.quantum.engines.native.table.native_gates import Item, Level, Rules, Unsupported, level_of
+from qjax.quantum.engines.native.table.operands import Counts, Operands, Sources
 from qjax.types import Array
 
 
@@ -69,19 +59,28 @@ class Table:
 
     Attributes:
       num_qubits: n.
-      level: all gates, and what their coefficients are made from.
+      level: all gates.
+      sources: parameters and inputs.
       is_complex: whether the amplitudes are.
+      composes: whether the native code makes the coefficients that all examples share.
       big_endian: whether the rows are in the order of the basis at first, as those of a given state are.
     """
 
     num_qubits: int
     level: Level
+    sources: Sources
     is_complex: bool
+    composes: bool
     big_endian: bool = False
 
     @cached_property
     def _laid_out(self) -> "_Entries":
-        return _Entries(self.num_qubits, self.level, self.big_endian)
+        return _Entries(self)
+
+    @property
+    def operands(self) -> Operands:
+        """Where the numbers of the gates come from."""
+        return self._laid_out.operands
 
     @property
     def frame(self) -> Frame:
@@ -89,18 +88,18 @@ class Table:
         return self._laid_out.frame
 
     @property
-    def constants(self) -> np.ndarray:
-        """Numbers that are the same in each call, `[., 1]`; they follow the coefficients that all examples share."""
-        return np.concatenate([np.zeros(0), *self._laid_out.constants.values()])[:, None]
+    def counts(self) -> Counts:
+        """How many numbers the gates have."""
+        return self.operands.counts
 
     @property
     def num_shared(self) -> int:
         """Number of coefficients that all examples share, constants and what is composed among them."""
-        return self.level.counts[0] + len(self.constants) + self.num_composed
+        return self.counts.num_shared
 
     def with_constants(self, shared: Array) -> Array:
         """Returns the coefficients that all examples share, `[., 1]`, and behind them the constants."""
-        return jnp.concatenate([shared, self.constants.astype(shared.dtype)])
+        return jnp.concatenate([shared, self.operands.constants[:, None].astype(shared.dtype)])
 
     @property
     def num_kept(self) -> int:
@@ -120,34 +119,12 @@ class Table:
     @property
     def num_made(self) -> int:
         """Number of coefficients of each example that the native code makes."""
-        return self.level.counts[2] + 4 * int(np.sum(self.gates_back[:, KIND] == COLUMN))
-
-    @property
-    def num_composed(self) -> int:
-        """Number of those that all examples share."""
-        return self.level.counts[3]
-
-    @cached_property
-    def recipes(self) -> list[np.ndarray]:
-        """What the native code of a CPU makes those from: see `recipe_of`."""
-        found = self._laid_out.recipes.values()
-        return [recipe_of(item.factors, item.qubits, item.form, places) for item, places in found if item.form]
-
-    @cached_property
-    def signs(self) -> dict[int, np.ndarray]:
-        """Of diagonal gates that are 1 and -1 in every call, by the place of their coefficients: 1 where it is -1."""
-        found: dict[int, np.ndarray] = {}
-        for item, places in self._laid_out.recipes.values():
-            is_diagonal = item.form is not None and item.form[0] == "diagonal"
-            matrix = constant_matrix(item.operations, item.qubits) if is_diagonal else None
-            if matrix is not None and np.all(np.isin(np.diag(matrix), (1, -1))):
-                found |= dict.fromkeys(places, np.diag(matrix).real < 0)
-        return found
+        return self.counts.made + 4 * int(np.sum(self.gates_back[:, KIND] == COLUMN))
 
     @property
     def num_coefficients(self) -> int:
         """Number of coefficients in all, in real numbers."""
-        return self.num_shared + self.level.counts[1] + self.num_made
+        return self.num_shared + self.counts.own + self.num_made
 
     @cached_property
     def gates_back(self) -> np.ndarray:
@@ -197,7 +174,8 @@ def table_of(circuit: Circuit, batched: frozenset[str], composes: bool = True, g
     program = _program(circuit, given)
     try:
         level = level_of(program, Rules(Blocks(batched=batched), composes=composes))
-        return Table(circuit.num_qubits, level, _is_complex(program, given), big_endian=given > 0)
+        facts = circuit.num_qubits, level, _sources(circuit, batched), _is_complex(program, given), composes
+        return Table(*facts, big_endian=given > 0)
     except Unsupported:
         return None
 
@@ -210,6 +188,10 @@ def _program(circuit: Circuit, given: int) -> Program:
 def _is_complex(program: Program, given: int) -> bool:
     start = () if program.start is None else (program.start,)
     return given == 2 or not all(part.is_real for part in (*start, *program.stages))
+
+
+def _sources(circuit: Circuit, batched: frozenset[str]) -> Sources:
+    return Sources(circuit.parameter_shapes, circuit.num_inputs, batched)
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,101 +224,70 @@ def large_table_of(
     """
     program = _program(circuit, given)
     try:
-        level = level_of(replace(program, start=None), Rules(Blocks(batched=batched), with_controls))
-        return LargeTable(circuit.num_qubits, level, _is_complex(program, given), True, program.start)
+        rules = Rules(Blocks(batched=batched), with_controls, composes=not with_controls)
+        level, sources = level_of(replace(program, start=None), rules), _sources(circuit, batched)
+        facts = circuit.num_qubits, level, sources, _is_complex(program, given), rules.composes
+        return LargeTable(*facts, True, program.start)
     except Unsupported:
         return None
 
 
 class _Entries:
-    """The entries of a level, in order.
+    """The entries of a table, in order.
 
     Attributes:
+      operands: where the numbers of the gates come from.
       frame: what the rows of the state stand for after them.
-      constants: of each kind of gate whose coefficients are made from an angle.
       moves: the operations that changed the frame.
-      recipes: of each kind of gate that is a product of factors: one of them, and for the place of the coefficients
-        of each the places of its angles.
       records: of strings of Z, int64 arrays `[RECORD_WORDS]`, the last two words a number of float64.
       content: of matrices and permutations, int32 arrays `[.]`.
-      entries: int64 arrays `[ENTRY]`.
+      entries: lists of `ENTRY` integers.
     """
 
-    def __init__(self, num_qubits: int, level: Level, big_endian: bool = False) -> None:
-        self.frame = Frame(num_qubits)
-        if big_endian:
+    def __init__(self, table: Table) -> None:
+        self.frame = Frame(table.num_qubits)
+        if table.big_endian:
             self.frame.masks.reverse()
             self.frame.weights.reverse()
         self.moves: list[Operation] = []
         self.records: list[np.ndarray] = []
         self.content: list[np.ndarray] = []
         self._contents: dict[bytes, int] = {}
-        self.constants: dict[object, np.ndarray] = {}
-        self.recipes: dict[object, tuple[Item, dict[int, list[int]]]] = {}
-        self._starts: dict[object, int] = {}
-        self._end = level.counts[0]
-        self._collect(level)
-        own = self._end + level.counts[3]
-        made = own + level.counts[1]
-        entries = list(self._of_level(level, (0, own, made, self._end)))
-        self.entries = turned_starts(entries, own, made + level.counts[2])
+        gates = list(table.level.gates())
+        self.operands = Operands(gates, table.sources, table.composes)
+        entries = list(self._in_order([item for item, _ in gates]))
+        counts = self.operands.counts
+        self.entries = turned_starts(entries, counts.num_shared, sum(counts))
 
-    def _collect(self, level: Level) -> None:
-        """Gives each kind its place: the constants come between shared coefficients and those of each example."""
-        for item in level.items:
-            if isinstance(item, Level):
-                self._collect(item)
+    def _in_order(self, items: Sequence[Item]) -> Iterator[list[int]]:
+        """Yields the entries of all gates."""
+        firsts, starts = self.operands.firsts, list(takewhile(lambda item: item.form == ("start", 1, 0), items))
+        for item, first in zip(starts, firsts, strict=False):  # on a GPU like neighbours need not wait for each other
+            yield from self._made(item, first)
+        for number, item in enumerate(items):
+            if item.form is None:
+                _move(self.frame, item)
+                self.moves += item.operations
                 continue
-            if item.angle and item.kind not in self.constants:
-                self.constants[item.kind] = rotation_constants(item)
-                self._starts[item.kind] = self._end
-                self._end += len(self.constants[item.kind])
+            if number >= len(starts):
+                yield from self._made(item, firsts[number])
+            yield self._gate(item, number)
 
-    def _of_level(self, level: Level, places: Counts) -> Iterator[np.ndarray]:
-        for rep in range(level.reps):
-            piece = (level.reps - 1 - rep if level.reverse else rep) if level.names else 0
-            here = _moved(places, level.counts, piece)
-            starts = list(takewhile(_is_start, level.items))
-            yield from self._of_starts(starts, here)
-            for item in level.items[len(starts) :]:
-                if isinstance(item, Level):
-                    yield from self._of_level(item, _moved(here, item.firsts, 1))
-                elif item.form is None:
-                    _move(self.frame, item)
-                    self.moves += item.operations
-                else:
-                    yield from self._made(item, here)
-                    yield self._gate(item, self._place(item, here))
-
-    def _of_starts(self, items: Sequence[Any], here: Counts) -> Iterator[np.ndarray]:
-        """Yields what makes the first state: on a GPU neighbours of one kind need not wait for each other."""
-        for item in items:
-            yield from self._made(item, here)
-        for item in items:
-            yield self._gate(item, self._place(item, here))
-
-    def _place(self, item: Item, here: Counts) -> int:
-        """Returns the place of an item's coefficients, and notes how they are made of factors."""
-        if item.factors:
-            first = here[3] + item.first
-            places = self.recipes.setdefault(item.kind, (item, {}))[1]
-            places[first] = [row if row < 0 else here[0] + row for row in item.rows]
-            return first
-        return here[2] + item.made if item.angle else here[item.own] + item.first
-
-    def _made(self, item: Item, here: Counts) -> Iterator[np.ndarray]:
+    def _made(self, item: Item, first: int) -> Iterator[list[int]]:
         """Yields what makes the coefficients from an angle, where they are."""
-        if item.angle and item.form:
-            entry = new_entry("rotation", 1, here[2] + item.made)
-            entry[LEFT], entry[RIGHT], entry[COUNT] = self._starts[item.kind], here[1] + item.first, item.size // 2
+        if first in self.operands.rotations:
+            entry = new_entry("rotation", 1, first)
+            entry[LEFT], entry[RIGHT] = self.operands.rotations[first]
+            entry[COUNT] = item.size // 2
             yield entry
 
-    def _gate(self, item: Item, first: int) -> np.ndarray:
-        """Returns the entry of a gate whose coefficients begin at this place."""
+    def _gate(self, item: Item, number: int) -> list[int]:
+        """Returns the entry of a gate, given its number among all."""
         assert item.form is not None
+        first = self.operands.firsts[number]
         frame, qubits, wanted = self.frame, item.qubits, (0,) * len(item.qubits)
         if item.form in CPU_FORMS:
-            entry = self._with_lists(item, first)
+            entry = self._with_lists(item, number)
         else:
             entry = new_entry(item.form[0], item.form[1], first, item.form[2])
             qubits, wanted = (*qubits, *item.controls), (*wanted, *item.control_values)
@@ -355,11 +306,11 @@ class _Entries:
             entry[FLIP + k] = frame.flips[q] ^ value
         return entry
 
-    def _with_lists(self, item: Item, first: int) -> np.ndarray:
+    def _with_lists(self, item: Item, number: int) -> list[int]:
         """Returns the entry of a gate with records, which are added to all."""
         assert item.form is not None
-        entry, kind = np.zeros(ENTRY, np.int64), CPU_FORMS[item.form]
-        entry[KIND], entry[FIRST], entry[RECORDS] = kind, first, len(self.records)
+        entry, kind = [0] * ENTRY, CPU_FORMS[item.form]
+        entry[KIND], entry[FIRST], entry[RECORDS] = kind, self.operands.firsts[number], len(self.records)
         if kind in GATHERS:
             entry[TARGETS], entry[CONTENT] = len(item.qubits), self._content_at(item)
             masks = [self.frame.masks[q] for q in item.qubits]
@@ -368,9 +319,10 @@ class _Entries:
                 self.records[-1][RECORD_LOW] = 2**bit - 1
         for q, value in zip(item.controls, item.control_values, strict=True):
             self.records.append(self._record((q,), value ^ 1))
+        angles = (*self.operands.angles.get(number, ()), -1)
         for qubits, place, scale in item.strings:
-            self.records.append(self._record(qubits, 0, place + first * (place >= 0), scale))
-        entry[NUM_RECORDS] = len(self.records) - int(entry[RECORDS])
+            self.records.append(self._record(qubits, 0, angles[place], scale))
+        entry[NUM_RECORDS] = len(self.records) - entry[RECORDS]
         return entry
 
     def _content_at(self, item: Item) -> int:
@@ -403,16 +355,6 @@ def has_real_rows(operations: Sequence[Operation]) -> bool:
     real = [op.gate.is_real for op in operations]
     first = real.index(False) if False in real else len(real)
     return all(op.gate.structure == "diagonal" for op in operations[first:])
-
-
-def _is_start(item: Any) -> bool:
-    """Whether an item makes the state of a fresh qubit."""
-    return isinstance(item, Item) and item.form == ("start", 1, 0)
-
-
-def _moved(places: Counts, by: Counts, times: int) -> Counts:
-    shared, own, made, composed = (x + times * y for x, y in zip(places, by, strict=True))
-    return shared, own, made, composed
 
 
 def _move(frame: Frame, item: Item) -> None:

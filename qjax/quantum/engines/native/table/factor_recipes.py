@@ -6,23 +6,19 @@ numbers and derivatives (`recipe_code.py`), in float64: XLA would need several k
 an angle a x + c with an entry x of an array that entry is handed over: the constants have a and c, in float64.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from qjax.quantum.circuits.angle import Angle
-from qjax.quantum.circuits.custom_gates import in_float64
 from qjax.quantum.circuits.gates import gate
 from qjax.quantum.circuits.operation import Operation
 from qjax.quantum.engines.native.table.layout import MAX_NUMBERS, Form, Recipe
-from qjax.quantum.states.matrices import constant_matrix, with_matrix
+from qjax.quantum.states.matrices import FixedBlock, constant_matrices, fixed_block
 
 # Gates of several angles as gates of one each, the first that acts first: (gate, which of the angles).
 _PARTS = {"u": (("p", 2), ("ry", 0), ("p", 1))}
-
-# What cosine and sine of multiples of pi / 2 are off by at most.
-_ROUNDING = 1e-15
 
 
 @dataclass(frozen=True)
@@ -37,20 +33,15 @@ class Factor:
     operations: tuple[Operation, ...]
     angle: Angle | None
 
-    def numbers(self, qubits: tuple[int, ...], form: Form) -> np.ndarray:
-        """Returns its constants as a recipe has them, `[1 + 6 * numbers]`."""
 
-        def numbers(known: tuple[Operation, ...]) -> np.ndarray:
-            matrix = constant_matrix(known, qubits)
-            assert matrix is not None
-            return np.diag(matrix) if form[0] == "diagonal" else matrix.reshape(-1)
-
-        return constants_of(self.operations, self.angle, numbers)
+def is_entry(angle: Angle) -> bool:
+    """Whether an angle is an entry of an array."""
+    return not angle.shift and len(angle.terms) == 1 and angle.terms[0][0] == 1.0 and len(angle.terms[0][1]) == 1
 
 
 def handed_over(angle: Angle) -> Angle:
     """Returns what the native code of a CPU is given for an angle: where it is a x + c, the entry x of an array."""
-    if len(angle.terms) == 1 and len(angle.terms[0][1]) == 1:
+    if not is_entry(angle) and len(angle.terms) == 1 and len(angle.terms[0][1]) == 1:
         return Angle(0.0, ((1.0, angle.terms[0][1]),))
     return angle
 
@@ -60,50 +51,55 @@ def relation(angle: Angle, handed: Angle) -> tuple[float, float]:
     return (1.0, 0.0) if angle == handed else (angle.terms[0][0], angle.shift)
 
 
-def constants_of(
-    operations: Sequence[Operation],
-    handed: Angle | None,
-    numbers: Callable[[tuple[Operation, ...]], np.ndarray],
-) -> np.ndarray:
-    """Returns s, then of each number real and imaginary part of C, A, B: it is C + A cos(s t) + B sin(s t).
+def numbers_of(matrix: np.ndarray, form: Form) -> np.ndarray:
+    """Returns the numbers that a gate of a form has, given its matrix, complex `[numbers]`."""
+    kind = form[0]
+    return matrix[:, 0] if kind == "start" else np.diag(matrix) if kind == "diagonal" else matrix.reshape(-1)
+
+
+def constants_of(factors: Sequence[tuple[Factor, tuple[int, ...], Form]]) -> list[np.ndarray]:
+    """Returns of each factor s, then of each number real and imaginary part of C, A, B: C + A cos(s t) + B sin(s t).
+
+    Its angle t is what is handed over. Cosine and sine are exact where C, A and B come from, at multiples of pi / 2s:
+    what a gate is off by adds up where it is repeated; 1000 layers were off by 6e-13.
 
     Args:
-      operations: of which one at most has an angle that is no number.
-      handed: t, what is handed over for that one.
-      numbers: those of operations without such an angle, complex `[numbers]`.
+      factors: with the qubits and the form of their gates.
     """
-    turning = [op for op in operations if not all(angle.is_constant for angle in op.angles)]
-    scale = _frequencies(turning[0])[0] if turning else 0.0
+    blocks: list[FixedBlock] = []
+    scales: list[float] = []
+    for factor, qubits, _ in factors:
+        places = [i for i, op in enumerate(factor.operations) if not all(a.is_constant for a in op.angles)]
+        scales.append(_frequencies(factor.operations[places[0]])[0] if places else 0.0)
+        width, parts = fixed_block(factor.operations, qubits)
+        for angle in (0.0, np.pi / scales[-1], np.pi / 2 / scales[-1]) if places else ():
+            own, (name, values, _, _) = parts[places[0]]
+            blocks.append(
+                (width, [*parts[: places[0]], (own, (name, values, (angle,), True)), *parts[places[0] + 1 :]])
+            )
+        blocks += [] if places else [(width, parts)]
+    matrices = iter(constant_matrices(blocks))
+    return [_constants(next(matrices), *one, scale, matrices) for one, scale in zip(factors, scales, strict=True)]
 
-    def at(angle: float) -> np.ndarray:
-        return numbers(tuple(_turned(op, angle) if op in turning else op for op in operations))
 
-    if turning:
-        ends = at(0.0), at(np.pi / scale)
-        constant, cosine = (ends[0] + ends[1]) / 2, (ends[0] - ends[1]) / 2
-        sine = at(np.pi / 2 / scale) - constant
-        (angle,) = (angle for angle in turning[0].angles if not angle.is_constant)
-        assert handed is not None
-        multiple, shift = relation(angle, handed)
+def _constants(
+    first: np.ndarray, factor: Factor, qubits: tuple[int, ...], form: Form, scale: float, others: Iterator[np.ndarray]
+) -> np.ndarray:
+    """Returns what `constants_of` does of one factor, given its matrix at 0, and those at pi / s and pi / 2s."""
+    constant = numbers_of(first, form)
+    cosine = sine = np.zeros_like(constant)
+    if factor.angle is not None:
+        last, middle = numbers_of(next(others), form), numbers_of(next(others), form)
+        constant, cosine = (constant + last) / 2, (constant - last) / 2
+        sine = middle - constant
+        (angle,) = (a for op in factor.operations for a in op.angles if not a.is_constant)
+        multiple, shift = relation(angle, factor.angle)
         if shift:
             along, across = np.cos(scale * shift), np.sin(scale * shift)
             cosine, sine = along * cosine + across * sine, along * sine - across * cosine
         scale *= multiple
-    else:
-        constant = at(0.0)
-        cosine = sine = np.zeros_like(constant)
     parts = [part for value in (constant, cosine, sine) for part in (value.real, value.imag)]
     return np.concatenate([[scale], np.stack(parts, axis=1).reshape(-1)])
-
-
-def _turned(op: Operation, angle: float) -> Operation:
-    """Returns the operation at a multiple of pi / 2, whose cosine and sine are exact, as pi is not.
-
-    What a gate is off by adds up where it is repeated: 1000 layers were off by 6e-13.
-    """
-    found = in_float64(op.gate.matrix, [angle]).view(np.float64)
-    exact = np.where(np.abs(found - np.round(found)) < _ROUNDING, np.round(found), found)
-    return with_matrix(op, exact.view(np.complex128))
 
 
 def has_one_frequency(op: Operation) -> bool:
@@ -142,25 +138,21 @@ def _parts(op: Operation) -> list[Operation]:
     return [replace(op, gate=gate(name), angles=(op.angles[place],)) for name, place in parts]
 
 
-def recipe_of(
-    factors: Sequence[Factor], qubits: tuple[int, ...], form: Form, places: Mapping[int, Sequence[int]]
-) -> np.ndarray:
+def recipe_of(constants: Sequence[np.ndarray], form: Form, rows: np.ndarray) -> np.ndarray:
     """Returns the recipe of gates that are built alike, int32 `[size]`; see `Recipe`.
 
     Args:
-      factors: of one of them.
-      qubits: of that one.
+      constants: of each factor.
       form: of all.
-      places: of the coefficients of each -> of its angles.
+      rows: places of the numbers of each gate, and of its angles, int32 `[1 + factors, gates]`.
     """
     diagonal, dim_shift = form[0] == "diagonal", form[1]
-    constants = np.concatenate([factor.numbers(qubits, form) for factor in factors]).view(np.int32)
-    rows = np.array([[first, *angles] for first, angles in places.items()], np.int32).T
+    numbers = np.concatenate(constants).view(np.int32)
     words = np.zeros(len(Recipe), np.int32)
     words[Recipe.BLOCKS], words[Recipe.DIM_SHIFT] = (2**dim_shift, 0) if diagonal else (1, dim_shift)
     words[Recipe.COLUMN_SHIFT] = 0 if diagonal or form[0] == "start" else dim_shift
-    words[Recipe.FACTORS], words[Recipe.ITEMS] = len(factors), len(places)
-    words[Recipe.PLACES] = len(words) + len(constants)
+    words[Recipe.FACTORS], words[Recipe.ITEMS] = len(constants), rows.shape[1]
+    words[Recipe.PLACES] = len(words) + len(numbers)
     padding = np.zeros(rows.size % 2, np.int32)
     words[Recipe.SIZE] = words[Recipe.PLACES] + rows.size + padding.size
-    return np.concatenate([words, constants, rows.reshape(-1), padding])
+    return np.concatenate([words, numbers, rows.reshape(-1), padding])

@@ -220,6 +220,9 @@ class LargeFacts(IntEnum):
     WORKERS = auto()
     ROOM = auto()  # bytes of each share
     NUM_COEFFICIENTS = auto()
+    NUM_SHARED = auto()  # of these, what is handed over
+    NUM_CONSTANTS = auto()
+    NUM_RECIPES = auto()
 
 
 class Launch(IntEnum):

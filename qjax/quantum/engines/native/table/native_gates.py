@@ -1,8 +1,7 @@
 """From a compiled circuit to the gates of the native code, and what the coefficients of each are made from."""
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,6 @@ from qjax.quantum.engines.native.table.factor_recipes import (
     relation,
 )
 from qjax.quantum.engines.native.table.layout import CPU_FORMS, FORMS, NUM_SCALES, STRINGS, Form, num_numbers
-from qjax.quantum.states.matrices import constant_matrix
 
 # What is lowered for a GPU, too, which has no gates with lists of strings.
 _LOWERED = ("x", "cx", "ccx", "cswap")
@@ -44,9 +42,6 @@ _MAX_CONTROLS = {"x": 1, "swap": 0}
 _MAX_SUMMED_QUBITS = 6
 # A string of Z: its qubits, the place of its angle among the item's, or -1, and what this, or 1, is multiplied by.
 ZString = tuple[tuple[int, ...], int, float]
-
-# Of shared numbers, those of each example, what is made of these, and what is composed of shared ones.
-Counts = tuple[int, int, int, int]
 
 
 class Unsupported(Exception):
@@ -62,16 +57,13 @@ class Item:
       qubits: that it acts on.
       operations: what its coefficients are made from.
       own: whether each example has coefficients of its own.
+      is_constant: whether they are the same in every call.
       controls: that it acts under.
       control_values: 0 or 1 for each control.
       kind: equal for items that differ in their angles alone.
       angle: what is handed over of each example, from which the native code makes the coefficients; None where it
         does not.
       factors: that all examples share, whose product the native code makes; none where JAX makes the coefficients.
-      first: place of the coefficients, or of the angle, among those of its level: shared, of each example, or made
-        of factors.
-      made: place among what the native code makes of each example's angles.
-      rows: places of the factors' angles among what all examples share; -1 where there is none.
       angles: whose sums are the phases of rows, where these are strings of Z.
       strings: these.
     """
@@ -80,22 +72,18 @@ class Item:
     qubits: tuple[int, ...]
     operations: tuple[Operation, ...]
     own: bool = False
+    is_constant: bool = False
     controls: tuple[int, ...] = ()
     control_values: tuple[int, ...] = ()
     kind: Hashable = None
     angle: Angle | None = None
     factors: tuple[Factor, ...] = ()
-    first: int = 0
-    made: int = 0
-    rows: tuple[int, ...] = ()
     angles: tuple[Angle, ...] = ()
     strings: tuple[ZString, ...] = ()
 
     @property
     def size(self) -> int:
         """Number of its coefficients, in real numbers."""
-        if self.form == STRINGS:
-            return len(self.angles)
         return 2 * num_numbers(self.form) if self.form else 0
 
     @property
@@ -131,39 +119,25 @@ class Level:
 
     Attributes:
       items: in order; a level stands for a loop, `reps` times.
-      groups: items whose coefficients JAX makes, those of one kind together.
-      angles: of each example, from which the native code makes others, those that are built alike together.
-      shared_angles: likewise, of all examples.
-      takes_any: whether these may be of any size.
       reps: repetitions.
       reverse: whether the last slice of the parameters comes first.
-      names: parameters of which each repetition has a slice.
-      counts: of one repetition: angles, and then coefficients, that all examples share; those of each example; what
-        the native code makes of these, and of the former.
-      firsts: the places of these among those of the level around it.
+      sliced: whether each repetition has a slice of the parameters.
     """
 
     items: tuple["Item | Level", ...]
-    groups: tuple[tuple[Item, ...], ...]
-    angles: tuple[tuple[Angle, ...], ...]
-    shared_angles: tuple[tuple[Angle, ...], ...]
-    reps: int
-    reverse: bool
-    names: tuple[str, ...]
-    counts: Counts
-    takes_any: bool
-    firsts: Counts = (0, 0, 0, 0)
+    reps: int = 1
+    reverse: bool = False
+    sliced: bool = False
 
-    @property
-    def slices(self) -> int:
-        """Number of repetitions that have coefficients of their own."""
-        return self.reps if self.names else 1
-
-    @property
-    def num_shared_angles(self) -> int:
-        """Number of angles that all examples share, of one repetition."""
-        inner = [item for item in self.items if isinstance(item, Level)]
-        return sum(map(len, self.shared_angles)) + sum(one.slices * one.num_shared_angles for one in inner)
+    def gates(self, leading: tuple[int, ...] = ()) -> Iterator[tuple[Item, tuple[int, ...]]]:
+        """Yields the gates of all repetitions in order, with the leading index of their parameters."""
+        for rep in range(self.reps):
+            here = (*leading, self.reps - 1 - rep if self.reverse else rep) if self.sliced else leading
+            for item in self.items:
+                if isinstance(item, Level):
+                    yield from item.gates(here)
+                else:
+                    yield item, here
 
 
 def level_of(program: Program, rules: Rules) -> Level:
@@ -178,7 +152,7 @@ def level_of(program: Program, rules: Rules) -> Level:
     """
     items: list[Item | Level] = []
     items += _start_items(program.start, rules) if program.start is not None else ()
-    return _level([*items, *_items(program.stages, program.num_qubits, rules)], rules)
+    return Level((*items, *_items(program.stages, program.num_qubits, rules)))
 
 
 # Stages to items. -------------------------------------------------------------------------------------------
@@ -210,7 +184,8 @@ def _items(stages: Sequence[Stage], num_qubits: int, rules: Rules) -> Iterator[I
         elif isinstance(stage, Single):
             yield from _lowered(stage.operation, rules)
         elif isinstance(stage, Loop):
-            yield _level(list(_items(stage.body, num_qubits, rules)), rules, stage.reps, stage.reverse, stage.names)
+            body = tuple(_items(stage.body, num_qubits, rules))
+            yield Level(body, stage.reps, stage.reverse, bool(stage.names))
         elif isinstance(stage, Reflection) and rules.composes:
             yield Item(REFLECTION, stage.qubits, ())
         elif isinstance(stage, Reflection) and rules.on_cpu:
@@ -296,22 +271,23 @@ def _item(form: Form, qubits: tuple[int, ...], operations: tuple[Operation, ...]
     """Returns the item of a gate made of operations."""
     if form not in FORMS and form not in CPU_FORMS:
         raise Unsupported
+    if all(angle.is_constant for op in operations for angle in op.angles):
+        return Item(form, qubits, operations, is_constant=True, **more)
     own = any(map(rules.blocks.is_batched, operations))
     angle = _only_angle(operations) if own else None
     angle = handed_over(angle) if angle and rules.composes else angle
-    factors = factors_of(operations, form) if rules.composes and not own and num_numbers(form) else ()
-    hands_over = rules.composes and (bool(factors) or angle is not None)
+    factors = factors_of(operations, form) if rules.composes and not own else ()
+    is_made = bool(factors) or angle is not None
 
     def alike(angle: Angle) -> Hashable:
         """What angles of one kind have in common."""
-        if angle.is_constant:
+        if is_made and angle.is_constant:
             return angle.shift
-        return relation(angle, handed_over(angle)) if hands_over else rules.blocks.differs(angle)
+        return relation(angle, handed_over(angle)) if is_made and rules.composes else rules.blocks.differs(angle)
 
-    places = [tuple(qubits.index(q) for q in op.all_qubits) for op in operations]
     kind = [
-        (op.gate, op.control_values, place, tuple(map(alike, op.angles)))
-        for op, place in zip(operations, places, strict=True)
+        (op.gate, op.control_values, tuple([qubits.index(q) for q in op.all_qubits]), tuple(map(alike, op.angles)))
+        for op in operations
     ]
     return Item(form, qubits, operations, own, kind=(form, own, tuple(kind)), angle=angle, factors=factors, **more)
 
@@ -327,78 +303,9 @@ def _only_angle(operations: Sequence[Operation]) -> Angle | None:
 
 def rotation_constants(item: Item) -> np.ndarray:
     """Returns what the native code makes an item of one angle from: see `constants_of`; s as a sum of float32."""
-
-    def numbers(form: Form, known: tuple[Operation, ...]) -> np.ndarray:
-        matrix = constant_matrix(known, item.qubits)
-        assert matrix is not None
-        kind = form[0]
-        return matrix[:, 0] if kind == "start" else np.diag(matrix) if kind == "diagonal" else matrix.reshape(-1)
-
     assert item.form is not None
-    scale, *rest = constants_of(item.operations, item.angle, partial(numbers, item.form))
+    ((scale, *rest),) = constants_of([(Factor(item.operations, item.angle), item.qubits, item.form)])
     parts: list[float] = []
     for _ in range(NUM_SCALES):
         parts.append(float(np.float32(scale - sum(parts))))
     return np.array([*parts, *rest])
-
-
-# Levels. ----------------------------------------------------------------------------------------------------
-
-
-def _level(
-    items: Sequence[Item | Level],
-    rules: Rules,
-    reps: int = 1,
-    reverse: bool = False,
-    names: tuple[str, ...] = (),
-) -> Level:
-    """Returns the level of items, with the places of what each one has."""
-    parts: list[Any] = list(items)
-    gates = [part for part in parts if isinstance(part, Item)]
-    angles, rows = _alike(part.angle for part in gates)
-    shared_angles, shared_rows = _alike(factor.angle for part in gates for factor in part.factors)
-    groups = _kinds(parts)
-    shared, own, made, composed = len(shared_rows), len(rows), 0, 0
-    for i in (i for members in groups for i in members):
-        parts[i] = replace(parts[i], first=own if parts[i].own else shared)
-        shared, own = shared + (not parts[i].own) * parts[i].size, own + parts[i].own * parts[i].size
-    for i, part in enumerate(parts):
-        if isinstance(part, Item) and part.angle:
-            parts[i] = replace(part, first=rows[part.angle], made=made)
-            made += part.num_made
-        elif isinstance(part, Item) and part.factors:
-            own_rows = tuple(shared_rows[factor.angle] if factor.angle else -1 for factor in part.factors)
-            parts[i] = replace(part, first=composed, rows=own_rows)
-            composed += part.size
-        elif isinstance(part, Level):
-            counts = shared, own, made, composed
-            parts[i] = replace(part, firsts=counts)
-            shared, own, made, composed = (x + part.slices * y for x, y in zip(counts, part.counts, strict=True))
-    members = tuple(tuple(parts[i] for i in group) for group in groups)
-    counts = shared, own, made, composed
-    return Level(tuple(parts), members, angles, shared_angles, reps, reverse, names, counts, rules.composes)
-
-
-def _kinds(parts: Sequence[Item | Level]) -> list[list[int]]:
-    """Returns the places of the items whose coefficients JAX makes, those of one kind together."""
-    kinds: dict[Hashable, list[int]] = {}
-    for i, part in enumerate(parts):
-        if isinstance(part, Item) and part.size and not part.angle and not part.factors:
-            kinds.setdefault(part.kind, []).append(i)
-    return list(kinds.values())
-
-
-def _alike(angles: Iterable[Angle | None]) -> tuple[tuple[tuple[Angle, ...], ...], dict[Angle, int]]:
-    """Returns the angles in groups, and the place of each among all.
-
-    Multiples of entries of one array, shifted alike, are one slice of it.
-    """
-    groups: dict[Hashable, list[Angle]] = {}
-    for angle in dict.fromkeys(angle for angle in angles if angle):
-        kind = (
-            angle.shift,
-            tuple((scale, tuple(getattr(ref, "name", "") for ref in refs)) for scale, refs in angle.terms),
-        )
-        groups.setdefault(kind, []).append(angle)
-    rows = {angle: row for row, angle in enumerate(angle for group in groups.values() for angle in group)}
-    return tuple(map(tuple, groups.values())), rows
