@@ -27,7 +27,6 @@ from qjax.quantum import (
     z_observables,
 )
 from qjax.quantum.compile.relabelling import Frame
-from qjax.quantum.engines.native import large_states
 from qjax.quantum.engines.native.cpu import large_states as large_cpu
 from qjax.quantum.engines.native.cpu.permute import moves_of, to_indices, to_rows
 from qjax.quantum.engines.native.large import large_of
@@ -299,14 +298,7 @@ def test_it_is_used_from_nine_qubits_on(monkeypatch: pytest.MonkeyPatch) -> None
         circuit = efficient_su2(n, 1)
         assert is_large(lambda p, c=circuit: state(c, p), values_of(circuit)) == expected
     circuit = efficient_su2(9, 1)
-    with_three = chain(9, 2) + Circuit(9, (operation("ccx", (0, 1, 2)),))
-    assert not is_large(lambda p: state(with_three, p), values_of(with_three))
-    with monkeypatch.context() as patched:
-        patched.setattr(large_states, "MAX_NATIVE_COEFFICIENTS", 100)
-        long = chain(9, 4)
-        assert not is_large(lambda p: state(long, p), values_of(long))
-    only_a_start = Circuit(9, (operation("h", 0),))
-    assert not is_large(lambda: state(only_a_start))
+    assert is_large(lambda: state(Circuit(9, (operation("h", 0),))))
     assert explain(efficient_su2(14, 4)).forward.passes > 1
     monkeypatch.setattr("qjax.quantum.engines.choices.USE_NATIVE", False)
     jax.clear_caches()

@@ -11,7 +11,7 @@ from qjax.quantum.circuits.angle import Angle
 from qjax.quantum.circuits.gates import gate
 from qjax.quantum.circuits.operation import Operation
 from qjax.quantum.compile.compiler import Blocks, Program
-from qjax.quantum.compile.lowering import lowered, lowered_reflection, z_strings
+from qjax.quantum.compile.lowering import lowered, z_strings
 from qjax.quantum.compile.stages import (
     Dense,
     Flip,
@@ -211,11 +211,8 @@ def _items(stages: Sequence[Stage], num_qubits: int, rules: Rules) -> Iterator[I
             yield from _lowered(stage.operation, rules)
         elif isinstance(stage, Loop):
             yield _level(list(_items(stage.body, num_qubits, rules)), rules, stage.reps, stage.reverse, stage.names)
-        elif isinstance(stage, Reflection) and rules.composes:
+        elif isinstance(stage, Reflection) and rules.composes:  # XLA's engine has a faster way for large states
             yield Item(REFLECTION, stage.qubits, ())
-        elif isinstance(stage, Reflection) and rules.on_cpu:
-            for op in lowered_reflection(stage.qubits):
-                yield from _lowered(op, rules)
         else:
             raise Unsupported
 
@@ -229,7 +226,7 @@ def _diagonals(operations: Sequence[Operation], num_qubits: int, rules: Rules) -
         yield _summed([op for op in operations if _has_few_strings(op)], rules)
         rest = [op for op in operations if not _has_few_strings(op)]
     for op in rest:
-        if _diagonal_form(op) in FORMS or not rules.on_cpu:
+        if _is_diagonal(op, rules) or not rules.on_cpu:
             yield _diagonal(op, rules)
         else:
             yield from _lowered(op, rules)
@@ -237,6 +234,12 @@ def _diagonals(operations: Sequence[Operation], num_qubits: int, rules: Rules) -
 
 def _diagonal_form(op: Operation) -> Form:
     return "diagonal", max(len(op.all_qubits), 1), 0  # a global phase is qubit 0's
+
+
+def _is_diagonal(op: Operation, rules: Rules) -> bool:
+    """Whether it is a gate of the table; small parts of a large state on a CPU have no room for three qubits."""
+    form = _diagonal_form(op)
+    return op.gate.structure == "diagonal" and form in FORMS and (rules.with_controls or form[1] < 3)
 
 
 def _diagonal(op: Operation, rules: Rules) -> Item:
@@ -270,7 +273,7 @@ def _lowered(op: Operation, rules: Rules) -> Iterator[Item]:
             moves = tuple(Operation(gate("cx"), (q, *part.qubits)) for q in part.controls)
             moves += (replace(part, controls=(), control_values=()),) if part.control_values != (1,) else ()
             yield Item(None, part.qubits, moves, controls=part.controls, control_values=part.control_values)
-        elif part.gate.structure == "diagonal" and _diagonal_form(part) in FORMS:
+        elif _is_diagonal(part, rules):
             yield _diagonal(part, rules)
         elif part.gate.structure == "diagonal" and part.gate.num_qubits > 2 and rules.on_cpu:
             yield _summed([part], rules)
