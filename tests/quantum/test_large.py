@@ -298,10 +298,7 @@ def test_it_is_used_from_nine_qubits_on(monkeypatch: pytest.MonkeyPatch) -> None
         circuit = efficient_su2(n, 1)
         assert is_large(lambda p, c=circuit: state(c, p), values_of(circuit)) == expected
     circuit = efficient_su2(9, 1)
-    with_three = chain(9, 2) + Circuit(9, (operation("ccx", (0, 1, 2)),))
-    assert not is_large(lambda p: state(with_three, p), values_of(with_three))
-    only_a_start = Circuit(9, (operation("h", 0),))
-    assert not is_large(lambda: state(only_a_start))
+    assert is_large(lambda: state(Circuit(9, (operation("h", 0),))))
     assert explain(efficient_su2(14, 4)).forward.passes > 1
     monkeypatch.setattr("qjax.quantum.engines.choices.USE_NATIVE", False)
     jax.clear_caches()

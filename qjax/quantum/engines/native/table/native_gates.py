@@ -204,7 +204,7 @@ def _diagonals(operations: Sequence[Operation], num_qubits: int, rules: Rules) -
         yield _summed([op for op in operations if _has_few_strings(op)], rules)
         rest = [op for op in operations if not _has_few_strings(op)]
     for op in rest:
-        if _diagonal_form(op) in FORMS or not rules.on_cpu:
+        if _is_diagonal(op, rules) or not rules.on_cpu:
             yield _diagonal(op, rules)
         else:
             yield from _lowered(op, rules)
@@ -212,6 +212,12 @@ def _diagonals(operations: Sequence[Operation], num_qubits: int, rules: Rules) -
 
 def _diagonal_form(op: Operation) -> Form:
     return "diagonal", max(len(op.all_qubits), 1), 0  # a global phase is qubit 0's
+
+
+def _is_diagonal(op: Operation, rules: Rules) -> bool:
+    """Whether it is a gate of the table; small parts of a large state on a CPU have no room for three qubits."""
+    form = _diagonal_form(op)
+    return op.gate.structure == "diagonal" and form in FORMS and (rules.with_controls or form[1] < 3)
 
 
 def _diagonal(op: Operation, rules: Rules) -> Item:
@@ -245,7 +251,7 @@ def _lowered(op: Operation, rules: Rules) -> Iterator[Item]:
             moves = tuple(Operation(gate("cx"), (q, *part.qubits)) for q in part.controls)
             moves += (replace(part, controls=(), control_values=()),) if part.control_values != (1,) else ()
             yield Item(None, part.qubits, moves, controls=part.controls, control_values=part.control_values)
-        elif part.gate.structure == "diagonal" and _diagonal_form(part) in FORMS:
+        elif _is_diagonal(part, rules):
             yield _diagonal(part, rules)
         elif part.gate.structure == "diagonal" and part.gate.num_qubits > 2 and rules.on_cpu:
             yield _summed([part], rules)
