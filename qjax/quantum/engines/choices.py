@@ -1,4 +1,4 @@
-"""What the simulator chooses by size and platform, and from which measurements (benchmarks/RESULTS.md)."""
+"""What the simulator chooses by size and platform, and from which measurements (benchmarks/NOTES.md)."""
 
 import os
 from typing import Any
