@@ -187,7 +187,7 @@ def uccsd(name: str, n: int, num_electrons: int) -> Case:
         layer=tuple(operations),
         num_layer_weights=len(singles) + len(doubles),
         observables=observables,
-        coefficients=random_coefficients(len(observables)),
+        coefficients=tuple(c / len(observables) ** 0.5 for c in random_coefficients(len(observables))),
     )
 
 
