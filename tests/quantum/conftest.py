@@ -14,18 +14,11 @@ from qjax.quantum.engines.native.cuda import launch_shape as cuda_shape
 from qjax.quantum.engines.simulation import Simulation
 
 # Tests of what is compiled for XLA, and of its costs: native code would take the place of all that.
-OF_XLA = {
-    "test_phase_table",
-    "test_plan",
-    "test_program",
-    "test_random_circuits",
-    "test_shared_unitary",
-    "test_steps",
-}
+OF_XLA = {"test_program", "test_random_circuits", "test_stages"}
 
 
 # Tests of the native code of a CPU, which are left out where JAX has a GPU.
-OF_CPU = {"test_composing", "test_large", "test_memory", "test_native", "test_passes"}
+OF_CPU = {"test_composing", "test_large", "test_memory", "test_native"}
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ state that it costs.
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -43,6 +44,14 @@ def product_state(parts: Sequence[Array]) -> Array:
     rows, low = stored(rows)[:, :, :, None], stored(low)[None, :, None]
     product = rows[:, 0] * low[:, 0] if len(high) == 1 else rows[:, 0] * low[:, 0] + rows[:, 1] * low[:, 1]
     return stored(product.reshape(len(high), -1, product.shape[-1]))
+
+
+def pull_back_product(parts: Sequence[Array], cotangent: Array) -> tuple[Array, Array]:
+    """Returns the cotangents of two halves from that of their product; it does not compute the product again."""
+    high, low = parts
+    of_high = jax.linear_transpose(lambda x: product_state((x, low)), high)
+    of_low = jax.linear_transpose(lambda x: product_state((high, x)), low)
+    return of_high(cotangent)[0], of_low(cotangent)[0]
 
 
 def _join(columns: Sequence[Array]) -> Array:

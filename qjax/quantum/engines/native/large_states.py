@@ -16,7 +16,7 @@ from qjax.quantum.engines.native.table.passes import Pass
 from qjax.quantum.engines.readouts import Readout
 from qjax.quantum.states.angle_values import Values
 from qjax.quantum.states.batch import with_batch
-from qjax.quantum.states.product_state import halves, product_state
+from qjax.quantum.states.product_state import halves, product_state, pull_back_product
 from qjax.types import Array
 
 
@@ -128,7 +128,11 @@ class Large(ABC):
 
     def pull_back_first(self, tensors: Any, cotangent: Array) -> Any:
         """Returns the cotangents of the tensors, given that of the first states."""
-        return jax.vjp(self.first_states, tensors)[1](cotangent)[0]
+        if self.table.start is None:
+            return jax.vjp(self.first_states, tensors)[1](cotangent)[0]
+        parts, batch = len(tensors[0]), max(half.shape[-1] for half in tensors)
+        each = cotangent if batch > 1 else cotangent.sum(axis=-1, keepdims=True)
+        return pull_back_product(tensors, each.reshape(1 + self.table.is_complex, -1, batch)[:parts])
 
     def amplitudes(self, states: Array) -> Array:
         """Returns states `[parts * 2**n, batch]` as complex ones, `[2**n, batch]`."""

@@ -16,15 +16,16 @@ from jax import lax
 
 from qjax.quantum.compile.compiler import Blocks, Program, compile_circuit
 from qjax.quantum.compile.reflections import is_search
-from qjax.quantum.compile.stages import Loop, Stage
+from qjax.quantum.compile.stages import Dense, Flip, Loop, Permutation, Phase, ProductState, Single, Stage
 from qjax.quantum.engines.base import Description, Engine, Task, Work, nothing_saved
 from qjax.quantum.engines.memory import state_bytes
 from qjax.quantum.engines.readouts import ExpectationReadout
+from qjax.quantum.engines.xla.search_loop import MAX_FUSED
 from qjax.quantum.engines.xla.stage_steps import Numbers, apply, cotangents, keeps_real, numbers_of, undo
 from qjax.quantum.states.axes import num_qubits_of
 from qjax.quantum.states.barriers import barrier, stored
 from qjax.quantum.states.batch import batch_of, with_batch
-from qjax.quantum.states.product_state import halves, product_state
+from qjax.quantum.states.product_state import halves, product_state, pull_back_product
 from qjax.types import Array
 
 # States that are alive at once: one before a stage, one after it and one in work; backwards with their cotangents.
@@ -45,7 +46,10 @@ class XlaEngine(Engine):
         return one * (STATES_BACKWARD + _num_kept(_program(task).stages) if gradient else STATES_FORWARD)
 
     def describe(self, task: Task) -> Description:
-        return Description(tuple(str(_program(task)).splitlines()), Work(), Work())
+        program = _program(task)
+        one = sum((_work(stage, task) for stage in program.stages), _work(program.start, task))
+        # State and costate are taken back, and compared for the cotangents of what is in the stage.
+        return Description(tuple(map(str, (program.start or "the given state", *program.stages))), one, one.times(3))
 
     def rows_saved(self, task: Task) -> int:
         return 2 * (1 + _num_kept(_program(task).stages)) << task.num_qubits
@@ -63,18 +67,15 @@ class XlaEngine(Engine):
         program = _program(task)
         wide = tuple(with_batch(x, task.batch) for x in operands) if per_example else tuple(operands)
         (first, numbers), pull = jax.vjp(lambda *xs: _begin(task, program, xs), *wide)
-        state, pull_first = jax.vjp(partial(_first_state, task), first)
-        if saved.shape[0]:
-            like = jax.eval_shape(lambda x, s: _run_all(program, x, s, True), numbers, state)
-            final, kept = _from_rows(saved, like)
-        else:
-            final, kept = _run_all(program, numbers, state, True)
+
+        def run(first: tuple[Array, ...], numbers: Sequence[Numbers]) -> Any:
+            return _run_all(program, numbers, _first_state(task, first), True)
+
+        saves = saved.shape[0] > 0
+        final, kept = _from_rows(saved, jax.eval_shape(run, first, numbers)) if saves else run(first, numbers)
         (cotangent,) = jax.vjp(partial(_read, task), final)[1](tuple(cotangents))
         states, slopes = _run_back(program.stages, numbers, (final, cotangent.conj()), kept)
-        before = states[1].conj() if jnp.iscomplexobj(state) else lax.real(states[1])
-        if before.shape[-1] != state.shape[-1]:  # all examples share the first state
-            before = before.sum(axis=-1, keepdims=True)
-        return tuple(pull((pull_first(before)[0], slopes)))
+        return tuple(pull((_pull_back_first(task, first, states[1].conj()), slopes)))
 
 
 def _program(task: Task) -> Program:
@@ -87,6 +88,28 @@ def _num_kept(stages: Sequence[Stage]) -> int:
         stage.reps * _num_kept(stage.body) if isinstance(stage, Loop) else int(not stage.is_unitary)
         for stage in stages
     )
+
+
+def _work(stage: Stage | ProductState | None, task: Task) -> Work:
+    """Returns the work of a stage, one pass each, or that of writing the first state."""
+    amplitudes, one_pass = task.batch << task.num_qubits, 2 * state_bytes(task.num_qubits, task.batch, task.dtype)
+    if isinstance(stage, Loop):
+        if is_search(stage, task.num_qubits):
+            passes = 2 * -(-stage.reps // MAX_FUSED)
+            return Work(passes, passes * one_pass, 2 * stage.reps * amplitudes)
+        return sum((_work(inner, task) for inner in stage.body), Work()).times(stage.reps)
+    if stage is None or isinstance(stage, ProductState):
+        return Work(0.5, one_pass // 2, 6 * amplitudes)
+    flops = 4  # of a reflection, for each amplitude; a complex product is 6, a sum 2
+    if isinstance(stage, Dense | Single):
+        count = len(stage.qubits) if isinstance(stage, Dense) else stage.operation.gate.num_qubits
+        is_pauli = isinstance(stage, Single) and stage.operation.gate.name == "pauli_rotation"
+        flops = 8 * 2 ** (1 if is_pauli else count) - 2
+    elif isinstance(stage, Phase):
+        flops = 8 + len(stage.operations)
+    elif isinstance(stage, Permutation | Flip):
+        flops = 0
+    return Work(1, one_pass, flops * amplitudes)
 
 
 def _begin(task: Task, program: Program, operands: Sequence[Array]) -> tuple[Any, tuple[Numbers, ...]]:
@@ -102,6 +125,14 @@ def _first_state(task: Task, first: tuple[Array, ...]) -> Array:
         return first[0] if task.given == 1 else lax.complex(*first)
     parts = product_state(first)
     return parts[0] if len(parts) == 1 else lax.complex(*parts)
+
+
+def _pull_back_first(task: Task, first: tuple[Array, ...], cotangent: Array) -> tuple[Array, ...]:
+    """Returns the cotangents of what the first state is made of."""
+    if max(x.shape[-1] for x in first) == 1:  # all examples share it
+        cotangent = cotangent.sum(axis=-1, keepdims=True)
+    parts = lax.real(cotangent), -lax.imag(cotangent)  # JAX's convention: of a + ib the cotangent is one of a - ib
+    return parts[: len(first)] if task.given else pull_back_product(first, jnp.stack(parts[: len(first[0])]))
 
 
 def _as_complex(state: Array) -> Array:
