@@ -150,8 +150,8 @@ def test_a_linear_map_and_its_inverse_are_the_frames(seed: int) -> None:
     forth, back = to_rows(frame), to_indices(frame)
     rows = frame.rows()
     for index in range(2**7):
-        assert forth.turns(index) ^ forth.offset == rows[index]
-        assert back.turns(int(rows[index])) ^ back.offset == index
+        assert forth.linear(index) ^ forth.offset == rows[index]
+        assert back.linear(int(rows[index])) ^ back.offset == index
 
 
 @pytest.mark.parametrize(("size", "low"), [(4, 2), (6, 3), (8, 4)])
@@ -165,7 +165,7 @@ def test_amplitudes_move_coset_by_coset(size: int, low: int) -> None:
             first = coset
             for bits in moves.pivots.tolist():
                 first = (first << 1) - (first & bits)
-            source = forth.turns(first) ^ forth.offset
+            source = forth.linear(first) ^ forth.offset
             tile = np.concatenate([old[((source & ~below) ^ row) + np.arange(2**low)] for row in moves.sources])
             for target, place in zip(moves.targets, moves.places, strict=True):
                 for lane in range(2**low):

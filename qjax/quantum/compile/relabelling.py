@@ -1,8 +1,8 @@
-"""Where the amplitudes of a state lie, so that X, CX and SWAP need not move any of them.
+"""Relabelling of a state's rows, so that X, CX and SWAP need not move any amplitude.
 
-Such gates add bits to bits, modulo 2. In place of the amplitudes they change what a row of the state stands for:
-qubit q of row r is the parity of r & weights[q], turned over where flips[q] is 1; and the row that differs from r in
-qubit q alone is r ^ masks[q].
+These gates add bits to bits, modulo 2. Instead of moving amplitudes they change what a row of the state stands for:
+qubit q of row r is the parity of r & weights[q], flipped if flips[q] is 1. The row that differs from r only in qubit
+q is r ^ masks[q].
 """
 
 from collections.abc import Sequence
@@ -15,17 +15,17 @@ import numpy as np
 class Frame:
     """What the rows of a state stand for; at first qubit q is bit q of the row.
 
-    >>> frame = Frame(2)
-    >>> frame.cx(0, 1)
-    >>> frame.x(1)
-    >>> frame.weights, frame.flips
+    >>> relabelling = Frame(2)
+    >>> relabelling.cx(0, 1)
+    >>> relabelling.x(1)
+    >>> relabelling.weights, relabelling.flips
     ([1, 3], [0, 1])
 
     Attributes:
       num_qubits: n.
-      masks: for each qubit the change of row that turns it over.
+      masks: for each qubit the bits of the row to change in order to flip this qubit alone.
       weights: for each qubit the bits of the row whose parity it is.
-      flips: for each qubit whether it is the opposite of that parity.
+      flips: for each qubit 1 if it is the opposite of that parity, else 0.
     """
 
     num_qubits: int
@@ -39,52 +39,52 @@ class Frame:
             self.weights, self.flips = list(self.masks), [0] * self.num_qubits
 
     def x(self, qubit: int) -> None:
-        """Turns a qubit over."""
+        """Flips a qubit: X."""
         self.flips[qubit] ^= 1
 
     def cx(self, control: int, target: int) -> None:
-        """Adds the control to the target."""
+        """Adds the control to the target, modulo 2: CX."""
         self.weights[target] ^= self.weights[control]
         self.flips[target] ^= self.flips[control]
         self.masks[control] ^= self.masks[target]
 
     def swap(self, first: int, second: int) -> None:
-        """Exchanges two qubits."""
-        for own in (self.masks, self.weights, self.flips):
-            own[first], own[second] = own[second], own[first]
+        """Exchanges two qubits: SWAP."""
+        for values in (self.masks, self.weights, self.flips):
+            values[first], values[second] = values[second], values[first]
 
     def string(self, paulis: str) -> tuple[int, int]:
-        """Returns the bits of the row whose parity is that of the qubits with a Z, and whether it is turned over."""
+        """Returns the bits of a row whose parity is that of the qubits with a Z, and 1 if that parity is flipped."""
         mask = flip = 0
-        for letter, weights, turned in zip(paulis, self.weights, self.flips, strict=True):
+        for letter, weights, flipped in zip(paulis, self.weights, self.flips, strict=True):
             if letter == "Z":
-                mask, flip = mask ^ weights, flip ^ turned
+                mask, flip = mask ^ weights, flip ^ flipped
         return mask, flip
 
     def rows(self) -> np.ndarray:
         """Returns for each basis index the row where its amplitude lies, int32 `[2**n]`."""
         index = np.arange(2**self.num_qubits)
-        first = 0  # of basis index 0: every qubit that is turned over is turned back
+        first = 0  # the row of basis index 0: it undoes all flips
         for mask, flip in zip(self.masks, self.flips, strict=True):
             first ^= mask * flip
-        found = np.full(len(index), first)
+        rows = np.full(len(index), first)
         for q, mask in enumerate(self.masks):
-            found ^= mask * (index >> (self.num_qubits - 1 - q) & 1)
-        return found.astype(np.int32)
+            rows ^= mask * (index >> (self.num_qubits - 1 - q) & 1)
+        return rows.astype(np.int32)
 
 
 def pivots(masks: Sequence[int]) -> list[int]:
-    """Returns as many bits as there are masks, ascending; each coset of their span has one row without any of these.
+    """Returns one pivot bit per mask, ascending; each coset has exactly one row where all pivots are 0.
 
-    The masks must be independent, as those of different qubits are.
+    The cosets are those of the span of the masks, which must be independent, as those of different qubits are.
     """
     reduced: list[int] = []
-    found: list[int] = []
+    bits: list[int] = []
     for mask in masks:
-        for other, bit in zip(reduced, found, strict=True):
+        for other, bit in zip(reduced, bits, strict=True):
             mask ^= other if mask >> bit & 1 else 0
         top = mask.bit_length() - 1
         reduced = [other ^ mask if other >> top & 1 else other for other in reduced]
         reduced.append(mask)
-        found.append(top)
-    return sorted(found)
+        bits.append(top)
+    return sorted(bits)

@@ -1,4 +1,7 @@
-"""Putting every amplitude of a large state where it belongs, or back: out[i] = in[A i + b], bits added modulo 2."""
+"""Permutes the amplitudes of a large state from rows to basis indices, or back: out[i] = in[A i + b] over bits.
+
+Rows and basis indices are vectors of bits; sums are modulo 2 (XOR).
+"""
 
 from dataclasses import dataclass
 
@@ -10,27 +13,27 @@ from qjax.quantum.engines.native.table.passes import Space, span
 
 @dataclass(frozen=True)
 class LinearMap:
-    """From the number of an amplitude to that of another one.
+    """The map i -> A i + b on vectors of bits, with sums modulo 2.
 
     Attributes:
-      columns: what each bit of the number adds.
-      offset: what number 0 becomes.
+      columns: of A, one for each bit of i, the lowest bit first.
+      offset: b.
     """
 
     columns: tuple[int, ...]
     offset: int
 
-    def turns(self, number: int) -> int:
-        """Returns what bits of the number add."""
-        found = 0
+    def linear(self, number: int) -> int:
+        """Returns A times the number, without the offset."""
+        total = 0
         for bit, column in enumerate(self.columns):
             if number >> bit & 1:
-                found ^= column
-        return found
+                total ^= column
+        return total
 
 
 def to_rows(frame: Frame) -> LinearMap:
-    """Returns the map from a basis index to the row of a frame."""
+    """Returns the map from a basis index to the row where its amplitude lies."""
     offset = 0
     for mask, flip in zip(frame.masks, frame.flips, strict=True):
         offset ^= mask * flip
@@ -38,7 +41,7 @@ def to_rows(frame: Frame) -> LinearMap:
 
 
 def to_indices(frame: Frame) -> LinearMap:
-    """Returns the map from a row of a frame to the basis index."""
+    """Returns the map from a row to the basis index whose amplitude lies there."""
     n = frame.num_qubits
     columns = [sum((frame.weights[q] >> bit & 1) << (n - 1 - q) for q in range(n)) for bit in range(n)]
     return LinearMap(tuple(columns), sum(flip << (n - 1 - q) for q, flip in enumerate(frame.flips)))
@@ -46,14 +49,14 @@ def to_indices(frame: Frame) -> LinearMap:
 
 @dataclass(frozen=True, eq=False)
 class Moves:
-    """How the amplitudes move, a coset at a time; all int32.
+    """How a permutation is done one coset after the other; all arrays int32.
 
     Attributes:
       pivots: bits below the pivots of the cosets that are written, `[k]`.
-      sources: rows that are read, without the lowest bits, `[2**(k - low)]`.
-      targets: rows that are written, likewise.
-      places: where in the coset that was read each of these begins, `[2**(k - low)]`.
-      steps: and what their lowest bits add to that, `[2**low]`.
+      sources: rows of the first coset that is read, those whose lowest bits are 0, `[2**(k - low)]`.
+      targets: rows of the first coset that is written, those whose lowest bits are 0, `[2**(k - low)]`.
+      places: where in the coset that was read the amplitude of each target lies, `[2**(k - low)]`.
+      steps: what the lowest bits of a target add to that place, `[2**low]`.
     """
 
     pivots: np.ndarray
@@ -64,13 +67,13 @@ class Moves:
 
 
 def moves_of(forth: LinearMap, back: LinearMap, size: int, low: int) -> Moves:
-    """Returns how amplitudes move.
+    """Returns how to do the permutation out[i] = in[forth(i)].
 
     Args:
-      forth: from the number of an amplitude to that of the one that takes its place.
-      back: its inverse.
+      forth: from the index of an amplitude in the result to its index in what is read.
+      back: the inverse of `forth`.
       size: dimension k of the cosets, at least twice `low`.
-      low: so many lowest bits are in each coset that is read, and that is written.
+      low: number of lowest bits over which each coset runs, of those read and of those written.
     """
     n = len(forth.columns)
     sources = Space(low)
@@ -79,9 +82,9 @@ def moves_of(forth: LinearMap, back: LinearMap, size: int, low: int) -> Moves:
             sources.add(column)
     targets = Space(low)
     for vector in sources.basis:
-        targets.add(back.turns(vector))
+        targets.add(back.linear(vector))
     assert len(targets.basis) == size
-    places = [sources.rest(forth.turns(vector))[1] for vector in targets.basis]
+    places = [sources.rest(forth.linear(vector))[1] for vector in targets.basis]
     read, written, begin = (span(basis[low:]) for basis in (sources.basis, targets.basis, places))
     lows = np.array([2**pivot - 1 for pivot in sorted(targets.vectors)])
     tables = (table.astype(np.int32) for table in (lows, read, written, begin, span(places[:low])))

@@ -1,7 +1,7 @@
-"""The function that XLA calls on a CPU to put amplitudes elsewhere: out[i] = in[A i + b]; see `permute.py`.
+"""The function that XLA calls on a CPU to permute the amplitudes of large states; see `permute.py`.
 
 Operands: the arrays of `Moves`; the columns of A and then b, int32 `[n + 1]`; the states `[batch, parts * 2**n]`; the
-`LargeFacts`. Results: the states, and room to work in.
+`LargeFacts`. Results: the states, and a workspace.
 """
 
 from qjax.quantum.engines.native.cpu.large_driver import LargeDriver, LargeJob, Room, Worker
@@ -13,7 +13,7 @@ OPERANDS = ("PIVOTS", "ROWS", "TARGETS", "PLACES", "STEPS", "COLUMNS", "STATE")
 
 
 class PermuteDriver(LargeDriver):
-    """The module; `module` holds its code, whose entry point is `handler`."""
+    """The code of the function: `module` holds it, with the entry point `handler`."""
 
     def __init__(self, arithmetic: Arithmetic) -> None:
         """Writes the code.
@@ -59,19 +59,20 @@ class _Permuter(Worker):
         targets, places, steps = map(self._pointer, (LargeJob.TARGETS, LargeJob.PLACES, LargeJob.STEPS))
         shift = int32(code.num_lanes.bit_length() - 1)
         with code.loop(self.room.rows) as loop:
-            at = b.shl(loop.index, int64(2))
-            row = b.zext(b.xor(b.load(code.at(targets, at, INT32)), first), INT64)
-            base = b.xor(b.load(code.at(places, at, INT32)), inside)
+            offset = b.shl(loop.index, int64(2))
+            row = b.zext(b.xor(b.load(code.at(targets, offset, INT32)), first), INT64)
+            base = b.xor(b.load(code.at(places, offset, INT32)), inside)
             out = b.gep(array, [b.mul(row, int64(code.itemsize))])
             for lane in range(code.num_lanes):
                 place = b.xor(base, code.load_int32(steps, lane))
                 # A row of the tile has its real parts and then its imaginary ones.
                 row_of, lane_of = b.lshr(place, shift), b.and_(place, int32(code.num_lanes - 1))
-                near = b.add(b.shl(b.zext(row_of, INT64), code.row_shift), self._bytes(code, lane_of))
+                source = b.add(b.shl(b.zext(row_of, INT64), code.row_shift), self._bytes(code, lane_of))
                 for part in range(1 + code.is_complex):
-                    value = b.load(code.at(self.room.tile, b.add(near, b.mul(code.to_imag, int64(part))), code.real))
-                    there = b.add(b.mul(size, int64(part)), int64(lane * code.itemsize))
-                    b.store(value, code.at(out, there, code.real))
+                    real_or_imag = b.add(source, b.mul(code.to_imag, int64(part)))
+                    value = b.load(code.at(self.room.tile, real_or_imag, code.real))
+                    target = b.add(b.mul(size, int64(part)), int64(lane * code.itemsize))
+                    b.store(value, code.at(out, target, code.real))
 
     def _bytes(self, code: LargeCode, count: Value) -> Value:
         return code.builder.mul(code.builder.zext(count, INT64), int64(code.itemsize))

@@ -1,12 +1,12 @@
-"""Gates that all examples share as real rotations between diagonals, and which of these become one: for a CPU.
+"""Layers of shared gates on a CPU, factored into real rotations and tables of phases.
 
-A unitary matrix on one qubit is L R D, with R a real rotation and diagonal L and D (the Euler angles of ZYZ). Gates
-none of which changes what another depends on are done side by side. What their D and the L of those before them do is
-a phase for each row of the state, the same for every example: a table of 2**n numbers that is made once in a call.
-The rotations are fast Givens rotations (Gentleman 1973, doi:10.1093/imamat/12.3.329): [[1, -t], [t, 1]] with
-|t| <= 1, whose scale is put into the table. So a pair of amplitudes takes 4 multiply-adds for each gate and 8 for
-each table, where a matrix takes 16. Diagonal gates that all examples share are phases, too; on the way back the sums
-for their numbers are taken before the table undoes them.
+A unitary matrix on one qubit is L R D, with a real rotation R and diagonal L and D (Euler angles, ZYZ). Gates of
+which none changes what another depends on form a layer. The D of a layer and the L of the layer before it multiply
+each row of the state by a phase, the same for every example: a table of 2**n numbers, made once in a call. The
+rotations are fast Givens rotations (Gentleman 1973, doi:10.1093/imamat/12.3.329): [[1, -t], [t, 1]] with |t| <= 1,
+whose scale goes into the table. So a pair of amplitudes takes 4 multiply-adds for each gate and 8 for each table,
+where a matrix takes 16. Shared diagonal gates become phases, too. In the reverse pass the sums for their numbers are
+taken before the table undoes them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,20 +44,20 @@ from qjax.quantum.engines.native.table.layout import (
 )
 from qjax.quantum.engines.native.table.passes import are_apart, with_cosets
 
-# Fewer gates side by side are left as they are: their tables would cost what they save.
-MIN_GROUP = 3
+# A layer of fewer gates stays as it is: its table would cost what the rotations save.
+MIN_LAYER = 3
 
 
 @dataclass(frozen=True, eq=False)
 class Givens:
-    """What is done for the entries of a table.
+    """The entries of a table after its layers have become rotations and phases.
 
     Attributes:
-      gates: entries, int32 `[entries, ENTRY]`.
-      gates_back: those of the way back, likewise, which takes them in reverse order.
+      gates: entries of the forward pass, int32 `[entries, ENTRY]`.
+      gates_back: entries of the reverse pass, which takes them from last to first, int32 `[entries, ENTRY]`.
       rotations: int32 `[rotations, GIVENS_WORDS]`.
       factors: of the tables of phases, one table after the other, int32 `[factors, FACTOR_WORDS]`.
-      num_tables: how many tables there are.
+      num_tables: number of tables.
     """
 
     gates: np.ndarray
@@ -70,47 +70,48 @@ class Givens:
 def givens_of(
     entries: np.ndarray, num_qubits: int, num_shared: int, signs: Mapping[int, np.ndarray] | None = None
 ) -> Givens:
-    """Returns entries of which some are rotations and phases.
+    """Returns the entries with layers of shared gates as rotations and phases.
 
     Args:
       entries: of a table, one for each gate, `[entries, ENTRY]`.
       num_qubits: bits of a row.
-      num_shared: number of coefficients that all examples share, which come first.
-      signs: of diagonal gates that are 1 and -1 in every call, by the place of their coefficients: 1 where it is -1.
+      num_shared: number of shared coefficients, which come first.
+      signs: for diagonal gates whose numbers are 1 and -1 in every call, by the index of their first coefficient:
+        1 where the number is -1.
     """
-    found = _Givens(num_qubits, num_shared, signs or {})
+    layers = _Layers(num_qubits, num_shared, signs or {})
     for entry in entries:
         if entry[KIND] == SINGLE and entry[FIRST] < num_shared:
-            found.add(entry)
-        elif entry[KIND] in MAKER_KINDS:  # touches no amplitude
-            found.put_out(entry)
+            layers.add(entry)
+        elif entry[KIND] in MAKER_KINDS:  # changes no amplitude
+            layers.emit(entry)
         elif entry[KIND] in DIAGONALS:
-            found.add_diagonal(entry)
+            layers.add_diagonal(entry)
         else:
-            found.add_other(entry)
-    found.finish()
-    gates, gates_back = (np.array(own, np.int32).reshape(-1, ENTRY) for own in found.entries.values())
+            layers.add_other(entry)
+    layers.finish()
+    gates, gates_back = (np.array(one, np.int32).reshape(-1, ENTRY) for one in layers.entries.values())
     return Givens(
         gates,
         gates_back,
-        np.array(found.rotations, np.int32).reshape(-1, GIVENS_WORDS),
-        np.array(found.factors, np.int32).reshape(-1, FACTOR_WORDS),
-        found.num_tables,
+        np.array(layers.rotations, np.int32).reshape(-1, GIVENS_WORDS),
+        np.array(layers.factors, np.int32).reshape(-1, FACTOR_WORDS),
+        layers.num_tables,
     )
 
 
 @dataclass
-class _Givens:
-    """Entries, rotations and factors as they come.
+class _Layers:
+    """Collects gates into layers, and emits entries, rotations and factors.
 
     Attributes:
-      entries: forwards and back, by how many rotations are done at once at most.
-      group: gates side by side, not yet in what follows.
-      waiting: those before, of which the first is rotation number `first`; their phases are not all known.
-      behind: diagonal gates that come after these, each example's own.
-      diagonals: others, which may be phases.
-      phases: factors of the phases that come next.
-      sums: entries for those of diagonal gates among them.
+      entries: those emitted, forward and reverse; the key is the most rotations that are applied at once.
+      layer: gates of the layer that is being collected.
+      pending: gates of the layer before it, not emitted yet, as more phases may come; the first is rotation `first`.
+      after_pending: per-example diagonal gates that come after the pending layer.
+      diagonals: shared diagonal gates that may become phases.
+      phases: factors of the table that comes next.
+      sums: entries that take the sums of the diagonal gates in that table.
     """
 
     num_qubits: int
@@ -120,88 +121,88 @@ class _Givens:
     rotations: list[list[int]] = field(default_factory=list)
     factors: list[list[int]] = field(default_factory=list)
     num_tables: int = 0
-    group: list[np.ndarray] = field(default_factory=list)
-    waiting: list[np.ndarray] = field(default_factory=list)
+    layer: list[np.ndarray] = field(default_factory=list)
+    pending: list[np.ndarray] = field(default_factory=list)
     first: int = 0
-    behind: list[np.ndarray] = field(default_factory=list)
+    after_pending: list[np.ndarray] = field(default_factory=list)
     diagonals: list[np.ndarray] = field(default_factory=list)
     phases: list[list[int]] = field(default_factory=list)
     sums: list[np.ndarray] = field(default_factory=list)
 
-    def put_out(self, *entries: np.ndarray) -> None:
-        """Adds entries to those that are done."""
-        for own in self.entries.values():
-            own += entries
+    def emit(self, *entries: np.ndarray) -> None:
+        """Emits entries as they are, for both passes."""
+        for emitted in self.entries.values():
+            emitted += entries
 
     def add(self, gate: np.ndarray) -> None:
-        """Adds a gate on one qubit that all examples share."""
-        if not all(are_apart(gate, other) for other in self.group):
+        """Adds a shared gate on one qubit."""
+        if not all(are_apart(gate, other) for other in self.layer):
             self._close()
-        self.group.append(gate)
+        self.layer.append(gate)
 
     def add_diagonal(self, entry: np.ndarray) -> None:
-        """Adds a diagonal gate, which phases may pass; where all examples share it, it is phases itself."""
+        """Adds a diagonal gate: a shared one becomes phases, a per-example one lets other phases pass."""
         self._close()
         if int(entry[FIRST]) in self.signs:
             self.phases += _sign_factors(entry, self.signs[int(entry[FIRST])])
         elif entry[FIRST] < self.num_shared and FORMS[entry[KIND]][1] in SUMS:
             self.diagonals.append(entry)
-        elif self.waiting:
-            self.behind.append(entry)
+        elif self.pending:
+            self.after_pending.append(entry)
         else:
             self.add_other(entry)
 
     def add_other(self, entry: np.ndarray) -> None:
         """Adds any other gate."""
         self._close()
-        self._put()
-        self.put_out(entry)
+        self._emit_pending()
+        self.emit(entry)
 
     def finish(self) -> None:
-        """Adds what is left."""
+        """Emits what is left."""
         self._close()
-        self._put()
+        self._emit_pending()
 
     def _close(self) -> None:
-        """Makes rotations of the gates side by side, whose diagonals before them belong to the phases before."""
-        gates, self.group = self.group, []
-        if len(gates) < MIN_GROUP:
+        """Ends a layer: its gates become rotations, and the diagonals before these join the table before it."""
+        gates, self.layer = self.layer, []
+        if len(gates) < MIN_LAYER:
             if gates:
-                self._put()
-            self.put_out(*gates)
+                self._emit_pending()
+            self.emit(*gates)
             return
         self._take_diagonals(True)
         first = len(self.rotations)
         self.phases += _factors(gates, first, True)
-        self._put()
+        self._emit_pending()
         self.phases += _factors(gates, first, False)
-        self.waiting, self.first = gates, first
+        self.pending, self.first = gates, first
         for k, gate in enumerate(gates):
             words, done = [0] * GIVENS_WORDS, k - k % MAX_GIVENS_BACK + MAX_GIVENS_BACK
             words[GATE], words[SCALED], words[SCALED_END] = int(gate[FIRST]), first, first + min(done, len(gates))
             self.rotations.append(words)
 
-    def _put(self) -> None:
-        """Puts out the rotations that wait, with their phases, and what comes behind them."""
-        self._take_diagonals(bool(self.phases) or len(self.diagonals) >= MIN_GROUP)
+    def _emit_pending(self) -> None:
+        """Emits the pending rotations with their phases, and the diagonal gates after them."""
+        self._take_diagonals(bool(self.phases) or len(self.diagonals) >= MIN_LAYER)
         if self.phases:
             for at_once, entries in self.entries.items():
-                for start in range(0, max(len(self.waiting), 1), at_once):
-                    gates, is_last = self.waiting[start : start + at_once], start + at_once >= len(self.waiting)
+                for start in range(0, max(len(self.pending), 1), at_once):
+                    gates, is_last = self.pending[start : start + at_once], start + at_once >= len(self.pending)
                     entries.append(self._entry(gates, self.first + start, is_last))
             for words in self.phases:
                 words[FACTORS] = len(self.phases)
             self.factors += self.phases
             self.num_tables += 1
             self.entries[MAX_GIVENS_BACK] += self.sums
-        self.put_out(*self.behind)
-        self.waiting, self.behind, self.phases, self.sums = [], [], [], []
+        self.emit(*self.after_pending)
+        self.pending, self.after_pending, self.phases, self.sums = [], [], [], []
 
     def _take_diagonals(self, as_phases: bool) -> None:
-        """Makes phases of the diagonal gates that may be, or puts them out where there are none else."""
+        """Makes phases of the shared diagonal gates, or else emits them as they are."""
         gates, self.diagonals = self.diagonals, []
         if not as_phases:
-            self.put_out(*gates)
+            self.emit(*gates)
             return
         for gate in gates:
             self.phases += self._number_factors(gate)
@@ -209,7 +210,7 @@ class _Givens:
             self.sums[-1][KIND] = SUMS[FORMS[gate[KIND]][1]]
 
     def _number_factors(self, gate: np.ndarray) -> Iterator[list[int]]:
-        """Yields for each number of a diagonal gate the rows that it belongs to."""
+        """Yields a factor for each number of a diagonal gate, on the rows that the number belongs to."""
         count = FORMS[gate[KIND]][1]
         for k in range(2**count):
             bits = k >> np.arange(count)[::-1] & 1
@@ -218,7 +219,7 @@ class _Givens:
             self.rotations.append([int(gate[FIRST]) + 2 * k, -1, 0, 0])
 
     def _entry(self, gates: Sequence[np.ndarray], first: int, phases: bool) -> np.ndarray:
-        """Returns the entry of rotations that are done at once."""
+        """Returns the entry of rotations that are applied at once."""
         entry, count = np.zeros(ENTRY, np.int64), len(gates)
         entry[KIND], entry[FIRST], entry[PHASES] = GIVENS[count, phases], first, self.num_tables
         for word in (MASK, WEIGHTS, FLIP):
@@ -227,13 +228,13 @@ class _Givens:
 
 
 def _factors(gates: Sequence[np.ndarray], first: int, before: bool) -> Iterator[list[int]]:
-    """Yields the diagonals before, or after, rotations of which the first has this number."""
+    """Yields the diagonals before, or after, the rotations of a layer whose first one has number `first`."""
     for k, gate in enumerate(gates):
         yield _factor(first + k, before, gate[[WEIGHTS]], gate[[FLIP]])
 
 
 def _sign_factors(entry: np.ndarray, signs: np.ndarray) -> Iterator[list[int]]:
-    """Yields the products of qubits whose sum, modulo 2, is the sign of each row: its algebraic normal form."""
+    """Yields products of qubits; their sum, modulo 2, is 1 where the sign is -1 (algebraic normal form)."""
     count = len(signs).bit_length() - 1
     sums = signs.astype(bool).reshape((2,) * count)
     for axis in range(count):
@@ -245,11 +246,11 @@ def _sign_factors(entry: np.ndarray, signs: np.ndarray) -> Iterator[list[int]]:
 
 
 def _factor(rotation: int, before: bool, weights: np.ndarray, flips: np.ndarray) -> list[int]:
-    """Returns what is said of a factor, but for the number of all."""
+    """Returns the words of a factor, except FACTORS, which is known later."""
     words = [0] * FACTOR_WORDS
     words[ROTATION], words[BEFORE] = rotation, int(before)
     for k in range(MAX_QUBITS):
-        there = k < len(weights)
-        words[FACTOR_WEIGHTS + k] = int(weights[k]) if there else 0
-        words[FACTOR_FLIPS + k] = int(flips[k]) & 1 if there else 1
+        exists = k < len(weights)
+        words[FACTOR_WEIGHTS + k] = int(weights[k]) if exists else 0
+        words[FACTOR_FLIPS + k] = int(flips[k]) & 1 if exists else 1
     return words
