@@ -9,6 +9,7 @@ every batch finds the same angle.
 
 from dataclasses import dataclass
 from functools import lru_cache, partial, reduce
+from itertools import zip_longest
 from typing import Any
 
 import jax
@@ -23,6 +24,8 @@ LIMIT = 4096.0
 # Numbers of twice the digits, as a sum of two; and the factors of products, a term for each.
 Double = tuple[Any, Any]
 Factors = tuple[tuple[Array, ...], ...]
+# Of a term, or of each row of its factors.
+Scale = float | tuple[float, ...]
 
 # On a CPU, from so many angles on, to look whether any is large takes less than what large ones need (8 x 512 of
 # them: 0.5 us for 10).
@@ -162,7 +165,7 @@ def number_within_period(angle: float) -> float:
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def angle_sum(shift: float, scales: tuple[float, ...], factors: Factors) -> Array:
+def angle_sum(shift: float, scales: tuple[Scale, ...], factors: Factors) -> Array:
     """Returns shift + sum of scale * product of factors, mod 4 pi, within 2 pi of 0: exact but for its last digit.
 
     Products of three factors and more have twice the digits of the dtype before they are reduced: 44 bits of float32,
@@ -170,7 +173,7 @@ def angle_sum(shift: float, scales: tuple[float, ...], factors: Factors) -> Arra
 
     Args:
       shift: in float64.
-      scales: in float64, one a term.
+      scales: in float64, one a term, or of a term one for each row of its factors.
       factors: of each term, arrays that broadcast.
     """
     dtype, rest = factors[0][0].dtype, number_within_period(shift)
@@ -208,12 +211,12 @@ def angle_sum(shift: float, scales: tuple[float, ...], factors: Factors) -> Arra
 
 @angle_sum.defjvp
 def _angle_sum_jvp(
-    shift: float, scales: tuple[float, ...], primals: tuple[Factors], tangents: tuple[Factors]
+    shift: float, scales: tuple[Scale, ...], primals: tuple[Factors], tangents: tuple[Factors]
 ) -> tuple[Any, Any]:
     def plain(factors: Factors) -> Any:
         total: Any = 0.0
         for scale, (first, *others) in zip(scales, factors, strict=True):
-            term = first * scale
+            term = first * (scale if isinstance(scale, float) else jnp.asarray(scale, first.dtype)[:, None])
             for other in others:
                 term = term * other
             total = total + term
@@ -234,8 +237,14 @@ def _split(x: Any) -> list[Any]:
     return [*found, x]
 
 
-def _pieces(number: float, dtype: Any) -> list[float]:
-    """Returns numbers of half as many digits as the dtype has, whose sum it is, the largest first."""
+def _pieces(number: Scale, dtype: Any) -> list[Any]:
+    """Returns numbers of half as many digits as the dtype has, whose sum it is, the largest first.
+
+    Of a number for each row they are arrays `[rows, 1]`.
+    """
+    if isinstance(number, tuple):
+        rows = zip_longest(*(_pieces(one, dtype) for one in number), fillvalue=0.0)
+        return [np.array(row, dtype)[:, None] for row in rows]
     found: list[float] = []
     digits = (np.finfo(dtype).nmant + 1) // 2
     while number:

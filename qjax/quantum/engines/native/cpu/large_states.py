@@ -15,7 +15,8 @@ from qjax.quantum.engines.native.large_states import Large
 from qjax.quantum.engines.native.load import permute_target, target
 from qjax.quantum.engines.native.table.entries import pair_neighbours
 from qjax.quantum.engines.native.table.layout import VECTOR_BYTES, LargeFacts, scratch_bytes
-from qjax.quantum.engines.native.table.passes import Pass, passes_of, with_records_at
+from qjax.quantum.engines.native.table.lists import with_records_at
+from qjax.quantum.engines.native.table.passes import Pass, passes_of
 from qjax.types import Array
 
 

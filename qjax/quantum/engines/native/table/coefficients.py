@@ -54,19 +54,21 @@ def _angles(angles: Angles, sources: Pair, dtype: Any) -> Pair:
     found: list[list[Array]] = [[], []]
     small: dict[int, Array] = {}  # sources without large numbers
 
-    def one_form(form: AngleForm, places: np.ndarray) -> Array:
-        if not form.scales:
+    def one_form(form: AngleForm, scales: np.ndarray, places: np.ndarray) -> Array:
+        if not form.sources:
             return jnp.full((1, 1), number_within_period(form.shift), dtype)
-        if form.is_plain:
-            ((source,),), (scale,) = form.sources, form.scales
+        if form.scale:
+            ((source,),) = form.sources
             small[source] = small.get(source, bounded(sources[source]))
-            return take_rows(small[source], places[0]) * scale
+            return take_rows(small[source], places[0]) * form.scale
         columns = iter(places)
         factors = tuple(tuple(take_rows(sources[own], next(columns)) for own in term) for term in form.sources)
-        return angle_sum(form.shift, form.scales, factors)
+        alike = [own[0] if len(set(own)) == 1 else tuple(own) for own in scales.tolist()]
+        return angle_sum(form.shift, tuple(alike), factors)
 
     for form, members in angles.forms.items():
-        found[form.own].append(one_form(form, np.array(list(members), np.int32).T))
+        scales, places = (np.array(columns).T for columns in zip(*members, strict=True))
+        found[form.own].append(one_form(form, scales, places.astype(np.int32)))
     batches = [max((x.shape[-1] for x in some), default=1) for some in found]
     shared, own = (_joined(some, batch, dtype) for some, batch in zip(found, batches, strict=True))
     return shared, own

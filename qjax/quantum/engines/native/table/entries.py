@@ -16,7 +16,6 @@ from qjax.quantum.compile.stages import ProductState
 from qjax.quantum.engines.native.table.fresh_columns import new_entry, turned_starts
 from qjax.quantum.engines.native.table.layout import (
     COLUMN,
-    CONTENT,
     COUNT,
     CPU_FORMS,
     DIAGONALS,
@@ -32,24 +31,18 @@ from qjax.quantum.engines.native.table.layout import (
     MAKER_KINDS,
     MASK,
     MAX_QUBITS,
-    NUM_RECORDS,
     REAL_ROWS,
-    RECORD_ANGLE,
-    RECORD_FLIP,
-    RECORD_LOW,
-    RECORD_SCALE,
-    RECORD_WEIGHTS,
     RECORD_WORDS,
-    RECORDS,
     RIGHT,
     SINGLE,
     START,
-    TARGETS,
     WEIGHTS,
     num_numbers,
 )
+from qjax.quantum.engines.native.table.lists import Lists
 from qjax.quantum.engines.native.table.native_gates import Item, Level, Rules, Unsupported, level_of
 from qjax.quantum.engines.native.table.operands import Counts, Operands, Sources
+from qjax.quantum.engines.native.table.passes import are_apart
 from qjax.types import Array
 
 
@@ -139,12 +132,12 @@ class Table:
     @property
     def records(self) -> np.ndarray:
         """What the entries with lists of strings of Z say of each, int64 `[records, RECORD_WORDS]`."""
-        return np.array(self._laid_out.records, np.int64).reshape(-1, RECORD_WORDS)
+        return np.array(self._laid_out.lists.records, np.int64).reshape(-1, RECORD_WORDS)
 
     @property
     def content(self) -> np.ndarray:
         """Matrices and permutations of gates on many qubits, int32 `[.]`."""
-        return np.concatenate([np.zeros(0, np.int32), *self._laid_out.content])
+        return np.concatenate([np.zeros(0, np.int32), *self._laid_out.lists.content])
 
     @cached_property
     def work(self) -> float:
@@ -239,8 +232,7 @@ class _Entries:
       operands: where the numbers of the gates come from.
       frame: what the rows of the state stand for after them.
       moves: the operations that changed the frame.
-      records: of strings of Z, int64 arrays `[RECORD_WORDS]`, the last two words a number of float64.
-      content: of matrices and permutations, int32 arrays `[.]`.
+      lists: of the gates that have such.
       entries: lists of `ENTRY` integers.
     """
 
@@ -250,9 +242,7 @@ class _Entries:
             self.frame.masks.reverse()
             self.frame.weights.reverse()
         self.moves: list[Operation] = []
-        self.records: list[np.ndarray] = []
-        self.content: list[np.ndarray] = []
-        self._contents: dict[bytes, int] = {}
+        self.lists = Lists(self.frame)
         gates = list(table.level.gates())
         self.operands = Operands(gates, table.sources, table.composes)
         entries = list(self._in_order([item for item, _ in gates]))
@@ -287,7 +277,7 @@ class _Entries:
         first = self.operands.firsts[number]
         frame, qubits, wanted = self.frame, item.qubits, (0,) * len(item.qubits)
         if item.form in CPU_FORMS:
-            entry = self._with_lists(item, number)
+            entry = self.lists.entry(item, first, self.operands.angles.get(number, ()))
         else:
             entry = new_entry(item.form[0], item.form[1], first, item.form[2])
             qubits, wanted = (*qubits, *item.controls), (*wanted, *item.control_values)
@@ -305,49 +295,6 @@ class _Entries:
             entry[MASK + k], entry[WEIGHTS + k] = frame.masks[q], frame.weights[q]
             entry[FLIP + k] = frame.flips[q] ^ value
         return entry
-
-    def _with_lists(self, item: Item, number: int) -> list[int]:
-        """Returns the entry of a gate with records, which are added to all."""
-        assert item.form is not None
-        entry, kind = [0] * ENTRY, CPU_FORMS[item.form]
-        entry[KIND], entry[FIRST], entry[RECORDS] = kind, self.operands.firsts[number], len(self.records)
-        if kind in GATHERS:
-            entry[TARGETS], entry[CONTENT] = len(item.qubits), self._content_at(item)
-            masks = [self.frame.masks[q] for q in item.qubits]
-            for q, mask, bit in zip(item.qubits, masks, pivots(masks), strict=True):
-                self.records.append(self._record((q,), 0, mask))
-                self.records[-1][RECORD_LOW] = 2**bit - 1
-        for q, value in zip(item.controls, item.control_values, strict=True):
-            self.records.append(self._record((q,), value ^ 1))
-        angles = (*self.operands.angles.get(number, ()), -1)
-        for qubits, place, scale in item.strings:
-            self.records.append(self._record(qubits, 0, angles[place], scale))
-        entry[NUM_RECORDS] = len(self.records) - entry[RECORDS]
-        return entry
-
-    def _content_at(self, item: Item) -> int:
-        """Returns where a matrix or a permutation lies; equal ones lie in one place."""
-        (op,) = item.operations or (None,)
-        if op is None:
-            return 0
-        if op.gate.permutation is not None:
-            words = op.gate.permutation().astype(np.int32)
-        else:
-            words = op.gate.matrix().reshape(-1).view(np.int32)
-        if words.tobytes() not in self._contents:
-            self._contents[words.tobytes()] = sum(map(len, self.content))
-            self.content.append(words)
-        return self._contents[words.tobytes()]
-
-    def _record(self, qubits: Sequence[int], flip: int, angle: int = -1, scale: float = 0.0) -> np.ndarray:
-        """Returns the record of a string of Z, odd where so many of its qubits, and `flip`, are."""
-        record = np.zeros(RECORD_WORDS, np.int64)
-        for q in qubits:
-            record[RECORD_WEIGHTS] ^= self.frame.weights[q]
-            flip ^= self.frame.flips[q]
-        record[RECORD_FLIP], record[RECORD_ANGLE] = flip, angle
-        record[RECORD_SCALE:] = np.array([scale]).view(np.int32)
-        return record
 
 
 def has_real_rows(operations: Sequence[Operation]) -> bool:
@@ -392,8 +339,7 @@ def _pair(first: np.ndarray, last: np.ndarray, num_qubits: int) -> np.ndarray | 
     """Returns the entry of two gates on one qubit each, whose coefficients are neighbours; None where it can't be."""
     if first[KIND] != SINGLE or last[KIND] != SINGLE or num_qubits < 2 or first[MASK] == last[MASK]:
         return None
-    apart = all((int(a[WEIGHTS]) & int(b[MASK])).bit_count() % 2 == 0 for a, b in ((first, last), (last, first)))
-    if not apart or last[FIRST] != first[FIRST] + 2 * num_numbers(FORMS[SINGLE]):
+    if not are_apart(first, last) or last[FIRST] != first[FIRST] + 2 * num_numbers(FORMS[SINGLE]):
         return None
     entry = first.copy()
     entry[KIND], entry[COUNT] = _PAIR, 2 ** (num_qubits - 2)

@@ -63,35 +63,35 @@ class AngleForm(NamedTuple):
     Attributes:
       own: whether they differ between examples.
       shift: see `Angle`.
-      scales: of each term.
+      scale: of an entry of an array, or of one that was doubled or negated, which are exact; 0 of any other angle.
       sources: of each reference of each term, which of the `Sources` it is in.
     """
 
     own: int
     shift: float
-    scales: tuple[float, ...]
+    scale: float
     sources: tuple[tuple[int, ...], ...]
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the angle is an entry of an array, or one that was doubled or negated, and so exact."""
-        return not self.shift and len(self.scales) == len(self.sources[0]) == 1 and abs(self.scales[0]) in (1.0, 2.0)
 
 
 class Angles:
-    """Angles that JAX makes, by their form: of each one the places of its references, each term's after another's."""
+    """Angles that JAX makes, by their form: of each the scales of its terms and the places of their references."""
 
     def __init__(self, sources: Sources) -> None:
         self.sources = sources
-        self.forms: dict[AngleForm, dict[tuple[int, ...], int]] = {}
+        self.forms: dict[AngleForm, dict[tuple[tuple[float, ...], tuple[int, ...]], int]] = {}
 
     def add(self, angle: Angle, leading: Leading) -> tuple[AngleForm, int]:
         """Returns the form of an angle and its place among those of this form, which it has from now on."""
         found = [[self.sources.find(ref, leading) for ref in refs] for _, refs in angle.terms]
         sources = tuple([tuple([own for own, _ in term]) for term in found])
-        form = AngleForm(max(map(max, sources), default=0), angle.shift, tuple(s for s, _ in angle.terms), sources)
+        scales = tuple([scale for scale, _ in angle.terms])
+        is_exact = not angle.shift and [len(term) for term in found] == [1] and abs(scales[0]) in (1.0, 2.0)
+        form = AngleForm(
+            max(map(max, sources), default=0), angle.shift, scales[0] * is_exact if scales else 0.0, sources
+        )
         members = self.forms.setdefault(form, {})
-        return form, members.setdefault(tuple([place for term in found for _, place in term]), len(members))
+        key = scales, tuple([place for term in found for _, place in term])
+        return form, members.setdefault(key, len(members))
 
     def starts(self) -> dict[AngleForm, int]:
         """Returns where each form begins, among those that examples share or among the others."""

@@ -16,16 +16,13 @@ import numpy as np
 from qjax.quantum.compile.relabelling import pivots
 from qjax.quantum.engines.native.table.layout import (
     COUNT,
-    CPU_FORMS,
     ENTRY,
     FLIP,
-    GATHERS,
     KIND,
     LANES,
     LOW,
     MAKER_KINDS,
     MASK,
-    NUM_RECORDS,
     RECORD_FLIP,
     RECORD_LANES,
     RECORD_LOW,
@@ -33,11 +30,11 @@ from qjax.quantum.engines.native.table.layout import (
     RECORD_WEIGHTS,
     RECORD_WORDS,
     RECORDS,
-    TARGETS,
     TURN,
     WEIGHTS,
     form_of,
 )
+from qjax.quantum.engines.native.table.lists import num_targets, records_of
 from qjax.quantum.engines.native.table.native_gates import Unsupported
 
 
@@ -334,24 +331,6 @@ def _places(space: Space, group: Group) -> int:
     return found
 
 
-def records_of(entry: np.ndarray, records: np.ndarray) -> np.ndarray:
-    """Returns the records of an entry's strings of Z."""
-    first, count = (entry[RECORDS], entry[NUM_RECORDS]) if entry[KIND] in CPU_FORMS.values() else (0, 0)
-    return records[first : first + count]
-
-
-def num_targets(entry: np.ndarray) -> int:
-    """Returns how many of an entry's records are qubits on which its gate acts."""
-    return int(entry[TARGETS]) if entry[KIND] in GATHERS else 0
-
-
-def with_records_at(entries: np.ndarray, first: int) -> np.ndarray:
-    """Returns entries whose records begin at this place."""
-    moved = entries.copy()
-    moved[np.isin(entries[:, KIND], [*CPU_FORMS.values()]), RECORDS] += first
-    return moved
-
-
 def _masks(entry: np.ndarray) -> list[int]:
     count = sum(form_of(entry[KIND])[1:])
     return [int(mask) for mask in entry[MASK : MASK + count]]
@@ -390,9 +369,8 @@ def _in_vectors(entries: np.ndarray, records: Sequence[np.ndarray], low: int, si
             changed[WEIGHTS + k], lanes = places(int(entry[WEIGHTS + k]))
             changed[LANES] |= lanes << 4 * k
         if len(own):
-            own[:, RECORD_WEIGHTS], own[:, RECORD_LANES] = zip(
-                *map(places, own[:, RECORD_WEIGHTS].tolist()), strict=True
-            )
+            seen = [places(weights) for weights in own[:, RECORD_WEIGHTS].tolist()]
+            own[:, [RECORD_WEIGHTS, RECORD_LANES]] = seen
             changed[RECORDS] = num_records
             num_records += len(own)
         targets = own[: num_targets(entry)]
