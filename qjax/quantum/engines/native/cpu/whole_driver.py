@@ -32,7 +32,7 @@ from qjax.quantum.engines.native.cpu.shared_layers_code import (
     write_rotations,
     write_tables,
 )
-from qjax.quantum.engines.native.cpu.workspace import Lanes, Room
+from qjax.quantum.engines.native.cpu.workspace import Lanes, Room, follow
 from qjax.quantum.engines.native.ir.kernels import squares, walsh_hadamard, weighting
 from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import (
@@ -44,7 +44,6 @@ from qjax.quantum.engines.native.ir.writer import (
     Code,
     Complex,
     Value,
-    int32,
     int64,
 )
 from qjax.quantum.engines.native.ir.xla_call import (
@@ -56,9 +55,7 @@ from qjax.quantum.engines.native.ir.xla_call import (
 )
 from qjax.quantum.engines.native.table.layout import (
     CPU_FORMS,
-    ENTRY,
     GIVENS,
-    KIND,
     PLACES,
     RECORD_SHIFT,
     VECTOR_SHIFT,
@@ -327,19 +324,12 @@ class _Worker:
         reverse: bool,
     ) -> None:
         """Calls the kernel of each entry of a table: with what gates, rotations, or gates of lists want after it."""
-        code, b = self.code, self.code.builder
-        with code.loop(count) as loop:
-            index = b.sub(b.sub(count, int64(1)), loop.index) if reverse else loop.index
-            entry = b.gep(table, [b.mul(index, int64(4 * ENTRY))])
-            done = b.append_basic_block("gate_done")
-            switch = b.switch(code.load_int32(entry, KIND), done)
-            for kind, kernel in kernels.items():
-                block = b.append_basic_block(f"form_{kind}")
-                switch.add_case(int32(kind), block)
-                b.position_at_end(block)
-                b.call(kernel, [*before, entry, *after[(kind in GIVENS.values()) + 2 * (kind in CPU_FORMS.values())]])
-                b.branch(done)
-            b.position_at_end(done)
+
+        def call(kind: int, entry: Value) -> None:
+            rest = after[(kind in GIVENS.values()) + 2 * (kind in CPU_FORMS.values())]
+            self.code.builder.call(kernels[kind], [*before, entry, *rest])
+
+        follow(self.code, table, count, kernels, call, reverse)
 
     def _row_to_read(self, index: Value) -> Value:
         b, rows = self.code.builder, self.code.load_pointer(self.job, Job.READ)
