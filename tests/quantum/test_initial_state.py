@@ -163,7 +163,7 @@ def test_bytes_of_a_state() -> None:
 def test_what_does_not_fit_is_refused_before_it_is_tried(batch: int, largest: int, monkeypatch: Any) -> None:
     monkeypatch.setattr(memory, "device_bytes", lambda: 3 * 8 * 2**10)
     x = np.zeros((batch, largest + 1), np.float32)
-    pattern = rf"`num_qubits` must be at most {largest} with a batch of {batch} .* but got {largest + 1} qubits"
+    pattern = rf"must leave a run within .* of 24\.0 KiB .* but got {largest + 1} qubits with a batch of {batch}, which"
     with pytest.raises(UserError, match=pattern):
         state(angle_encoding(largest + 1), None, x)
     assert state(angle_encoding(largest), None, x[:, 1:]).shape == (batch, 2**largest)
@@ -178,7 +178,7 @@ def test_a_matrix_that_does_not_fit_is_refused_before_it_is_tried(monkeypatch: A
 
 def test_the_machines_memory_is_known() -> None:
     assert 2**28 < memory.device_bytes() < 2**50
-    with pytest.raises(UserError, match=r"but got 60 qubits, which need 24\.0 EiB"):
+    with pytest.raises(UserError, match=r"but got 60 qubits with a batch of 1, which need \d\d\.0 EiB"):
         state(Circuit(60))
-    with pytest.raises(UserError, match=r"but got 60000 qubits, which need over 2\^60004 bytes"):
+    with pytest.raises(UserError, match=r"but got 60000 qubits with a batch of 1, which need over 2\^60004 bytes"):
         state(Circuit(60_000))
