@@ -163,7 +163,7 @@ def test_bytes_of_a_state() -> None:
 def test_what_does_not_fit_is_refused_before_it_is_tried(batch: int, largest: int, monkeypatch: Any) -> None:
     monkeypatch.setattr(memory, "device_bytes", lambda: 3 * 8 * 2**10)
     x = np.zeros((batch, largest + 1), np.float32)
-    pattern = rf"must leave a run within .* of 24\.0 KiB .* but got {largest + 1} qubits with a batch of {batch}, which"
+    pattern = rf"must leave a run within .* of 24\.0 KiB .* but got {largest + 1} qubits with a batch of {batch},"
     with pytest.raises(UserError, match=pattern):
         state(angle_encoding(largest + 1), None, x)
     assert state(angle_encoding(largest), None, x[:, 1:]).shape == (batch, 2**largest)
