@@ -329,6 +329,16 @@ def test_the_first_engine_that_does_not_refuse_a_task_runs_it(monkeypatch: pytes
     assert choose(task) is XLA
 
 
+@pytest.mark.parametrize("n", range(1, 31))
+def test_native_code_takes_every_size(n: int) -> None:
+    names = []
+    for batch in (1, 2, 3, 8, 15, 16, 17, 100):
+        facts = StateReadout(), 0, frozenset({"inputs"} if batch > 1 else ()), batch, np.dtype(np.float32), "cpu"
+        names.append(choose(Task(angle_encoding(n), *facts)).name)
+    assert set(names) <= {WHOLE, LARGE}
+    assert names == sorted(names)  # whole states from some batch on: what is saved depends on it
+
+
 @pytest.mark.parametrize("run", [state, expectation, probabilities, explain])
 def test_reverse_pass_is_no_argument_any_more(run: Any) -> None:
     with pytest.raises(UserError, match=r"`reverse_pass` must be left out: .* but got store"):

@@ -282,15 +282,16 @@ def test_several_threads_find_what_one_does_in_every_run(monkeypatch: pytest.Mon
         np.testing.assert_allclose(x, y, atol=2e-6)
 
 
-def test_a_vmapped_state_goes_another_way() -> None:
+def test_a_few_vmapped_states_go_one_after_the_other() -> None:
     circuit = chain(10, 2)
     params = values_of(circuit)
-    several = jax.tree.map(lambda x: jnp.stack([x, x + 0.1, x - 0.2]), params)
-    measure = lambda p: expectation(circuit, p, None, z_observables(10))  # noqa: E731
-    assert is_large(measure, params)
-    assert not is_large(jax.vmap(measure), several)
-    one_by_one = [measure(jax.tree.map(lambda x, k=k: x[k], several)) for k in range(3)]
-    np.testing.assert_allclose(jax.vmap(measure)(several), jnp.stack(one_by_one), atol=1e-5)
+    measure = jax.value_and_grad(lambda p: expectation(circuit, p, None, z_observables(10))[4])
+    one_by_one = [measure(jax.tree.map(lambda x, k=k: x + 0.1 * k, params)) for k in range(4)]
+    for count, expected in ((3, True), (4, False)):
+        several = jax.tree.map(lambda x: jnp.stack([x + 0.1 * k for k in range(count)]), params)  # noqa: B023
+        assert is_large(jax.vmap(measure), several) == expected
+        wanted = jax.tree.map(lambda *xs: jnp.stack(xs), *one_by_one[:count])
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), jax.vmap(measure)(several), wanted)
 
 
 def test_it_is_used_from_nine_qubits_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -309,9 +309,12 @@ def test_it_is_used_where_it_pays() -> None:
     assert "qjax_run_complex_float32" in text_of(measure, params, inputs)
     assert is_native(measure, params, inputs[0])
     large = plain(10)
-    for batch, expected in ((1, True), (3, False), (4, True)):
-        own = values_of(large, batch)
-        assert is_native(lambda p, x: expectation(large, p, x, z_observables(10)), *own) == expected
+    for batch, expected in ((1, True), (3, True), (4, False)):
+        text = text_of(lambda p, x: expectation(large, p, x, z_observables(10)), *values_of(large, batch))
+        assert ("@qjax_run_large_complex_float32" in text, "@qjax_run_complex_float32" in text) == (
+            expected,
+            not expected,
+        )
     assert not is_native(lambda p, x: by("XLA", measure, p, x), params, inputs)
     start = np.full(8, 8**-0.5, np.complex64)
     assert is_native(lambda p, x: measure(p, x, initial_state=start), params, inputs)
@@ -360,8 +363,8 @@ def test_explain_says_which_code_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert f"engine    {found.engine}" in str(found)
     assert Explanation.from_json(found.to_json()) == found
     told = explain(plain(10), batch=3)
-    assert told.engine == "XLA"
-    assert [name for name, _ in told.refused] == ["native, whole states", "native, large states"]
+    assert told.engine == "native, large states"
+    assert [name for name, _ in told.refused] == ["native, whole states"]
     monkeypatch.setattr(choices_module, "USE_NATIVE", False)
 
 

@@ -21,11 +21,12 @@ def _num_cores() -> int:
 # Whether native code may be used at all (`native/`).
 USE_NATIVE = os.environ.get("QJAX_NATIVE", "1") != "0"
 # It runs as many examples at once as a vector has numbers, 16 in float32 (up to 8 in float64, at no cost), so that
-# few leave most of it empty: up to 8 qubits even one is faster (n = 4, 8: 14, 25 us for 9.5, 18), on 10 it takes 4
-# (65 us for 62), on 16 a full vector (12 ms for 10). It is faster up to 18 qubits at least; a thread holds 5
-# vectors for each amplitude, and 2 for each coefficient.
-MAX_SINGLE_NATIVE_QUBITS, MAX_NATIVE_QUBITS = 8, 18
-FEW_NATIVE, FULL_VECTOR = 4, 16
+# few leave most of it empty: from 9 qubits on, so many are sooner run one after the other, pass by pass, and from 17
+# on any number (gradients one after the other / at once, ms: n = 10, batch 2 and 4: 0.15 / 0.21, 0.13 / 0.10; n = 12,
+# batch 4 and 8: 0.38 / 0.46, 0.84 / 0.46; n = 14, 8 and 16: 6.8 / 12.6, 14.4 / 13.1; n = 18, 16: 421 / 1,155). A
+# thread holds 5 vectors for each amplitude, and 2 for each coefficient.
+MAX_NATIVE_QUBITS = 16
+MIN_WHOLE, FULL_VECTOR = {9: 2, 10: 4, 11: 4, 12: 8}, 16
 # On a CPU it makes the final states again in the cache unless that takes long, and they are few: to keep and fetch
 # them takes as long as 16 gates (n = 8, batch 512, value and gradient: 3 layers made again 0.41 ms, kept 0.45; 20
 # layers 3.0, 2.5; n = 12, batch 512, inputs in each of 3 layers: 18, 20), 16 MiB longer (n = 16, batch 32: 20, 40).
@@ -82,8 +83,7 @@ def native_pays(platform: str, num_qubits: int, batch: int) -> bool:
     """
     if platform == "cuda":
         return USE_NATIVE and num_qubits <= MAX_CUDA_QUBITS
-    wanted = min(max(FEW_NATIVE, 2 ** max(0, num_qubits - MAX_SINGLE_NATIVE_QUBITS)), FULL_VECTOR)
-    enough = num_qubits <= MAX_SINGLE_NATIVE_QUBITS or batch >= wanted
+    enough = num_qubits < MIN_LARGE_QUBITS or batch >= MIN_WHOLE.get(num_qubits, FULL_VECTOR)
     return USE_NATIVE and enough and num_qubits <= MAX_NATIVE_QUBITS
 
 

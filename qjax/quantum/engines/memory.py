@@ -88,7 +88,7 @@ def check_bytes(needed: int, num_qubits: int, batch: int, gradient: bool, before
         fail(
             "num_qubits",
             f"leave {run} within this device's memory of {show_bytes(available)} ({advice} takes less)",
-            f"{num_qubits} qubits with a batch of {batch}, which need about {show_bytes(needed)}",
+            f"{num_qubits} qubits with a batch of {batch}, which need {show_bytes(needed)}",
         )
 
 

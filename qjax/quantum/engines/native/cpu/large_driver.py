@@ -23,13 +23,13 @@ from qjax.quantum.engines.native.cpu.call_record import release, schedule_worker
 from qjax.quantum.engines.native.cpu.kernel_list import kernels, kernels_back, listed_kernels
 from qjax.quantum.engines.native.cpu.large_writer import LargeCode, write_turn
 from qjax.quantum.engines.native.cpu.recipe_code import exact_function, write_compose, write_compose_back
+from qjax.quantum.engines.native.cpu.workspace import follow
 from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT32, INT64, POINTER, VOID, Arithmetic, Value, int32, int64
 from qjax.quantum.engines.native.ir.xla_call import BUFFER_DATA, FRAME_ARGUMENTS, FRAME_RESULTS, answer_version
 from qjax.quantum.engines.native.table.layout import (
     CPU_FORMS,
     ENTRY,
-    KIND,
     MAKER_KINDS,
     START,
     TURN,
@@ -319,7 +319,9 @@ class Worker:
                     self._make(room.tile, first)
                 with go_on:
                     self._fetch(moved, start, first, size)
-        self._follow(entries, count, b.or_(b.shl(first, int32(1)), int32(1)))
+        behind = b.or_(b.shl(first, int32(1)), int32(1))
+        kinds = *self.driver.kernels, TURN
+        follow(code, entries, count, kinds, partial(self._do_entry, behind), self.driver.is_backward)
         for own, _, new in moved:
             self._move(own, b.gep(code.load_pointer(self.job, new), [start]), first, size, load=False)
 
@@ -363,23 +365,7 @@ class Worker:
                 for place, part in zip(places, code.load_rows(tile, [own])[0], strict=False):
                     code.store(part, array, place)
 
-    def _follow(self, entries: Value, count: Value, coset: Value) -> None:
-        """Does the entries of a pass."""
-        code, b, backward = self.code, self.code.builder, self.driver.is_backward
-        with code.loop(count) as loop:
-            index = b.sub(b.sub(count, int64(1)), loop.index) if backward else loop.index
-            entry = b.gep(entries, [b.mul(index, int64(4 * ENTRY))])
-            done = b.append_basic_block("gate_done")
-            switch = b.switch(code.load_int32(entry, KIND), done)
-            for kind in (*self.driver.kernels, TURN):
-                block = b.append_basic_block(f"form_{kind}")
-                switch.add_case(int32(kind), block)
-                b.position_at_end(block)
-                self._do_entry(kind, entry, coset)
-                b.branch(done)
-            b.position_at_end(done)
-
-    def _do_entry(self, kind: int, entry: Value, coset: Value) -> None:
+    def _do_entry(self, coset: Value, kind: int, entry: Value) -> None:
         b, room, backward = self.code.builder, self.room, self.driver.is_backward
         tiles: list[Any] = [room.tile, room.cotangent] if backward else [room.tile]
         if kind == TURN:

@@ -5,6 +5,7 @@ thread was quicker.
 
 Operands, for the forward pass: the plan, int32 (below); what all examples share, `[., 1]`, and what each has,
 `[., batch]`, angles and then coefficients; the first states, `[parts * rows, batch]`, or `[0, batch]` for |0...0>.
+Real ones may lack their imaginary parts.
 Results: the values read, `[., batch]`; the final states, like the first ones, or `[0, batch]` where these are not
 kept; and room to work in. For the reverse pass the cotangents of the values follow the operands, and the results are
 the cotangents of what is shared, of what each example has, and of the first states, or `[0, batch]` where these are
@@ -31,7 +32,7 @@ from qjax.quantum.engines.native.cpu.shared_layers_code import (
     write_rotations,
     write_tables,
 )
-from qjax.quantum.engines.native.cpu.workspace import Lanes, Room
+from qjax.quantum.engines.native.cpu.workspace import Lanes, Room, follow
 from qjax.quantum.engines.native.ir.kernels import squares, walsh_hadamard, weighting
 from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import (
@@ -43,7 +44,6 @@ from qjax.quantum.engines.native.ir.writer import (
     Code,
     Complex,
     Value,
-    int32,
     int64,
 )
 from qjax.quantum.engines.native.ir.xla_call import (
@@ -55,9 +55,7 @@ from qjax.quantum.engines.native.ir.xla_call import (
 )
 from qjax.quantum.engines.native.table.layout import (
     CPU_FORMS,
-    ENTRY,
     GIVENS,
-    KIND,
     PLACES,
     RECORD_SHIFT,
     VECTOR_SHIFT,
@@ -264,8 +262,11 @@ class _Worker:
         if self.driver.backward:
             self._clear(room.sums, self.own_offset, room.starts[-1])
         code.store_rows(room.tile, [int64(0)], [(code.one, code.zero if code.is_complex else None)])
-        with self._rows_of(Job.BEGIN, Job.NUM_BEGIN) as (begin, place, row):
-            code.store_rows(room.tile, [place], [self._take(lanes, begin, row, room.rows)])
+        with self._rows_of(Job.BEGIN, Job.NUM_BEGIN) as (begin, place, row, half):
+            real, imag = self._take(lanes, begin, row, half)
+            if imag is not None:
+                imag = b.select(b.icmp_signed("==", half, int64(0)), code.zero, imag)
+            code.store_rows(room.tile, [place], [(real, imag)])
         gates = code.load_pointer(self.job, Job.GATES), self._get(Job.NUM_GATES)
         listed = [*(code.load_pointer(self.job, place) for place in (Job.RECORDS, Job.CONTENT)), room.scratch]
         after = [[room.coefficients], [room.rotations, room.tables], [room.coefficients, *listed]]
@@ -287,16 +288,20 @@ class _Worker:
 
     def _put_out(self, lanes: Lanes, tile: Value) -> None:
         """Puts states, or their cotangents, where they are wanted."""
-        with self._rows_of(Job.END, Job.NUM_END) as (end, place, row):
-            self._put(lanes, self.code.load_rows(tile, [place])[0], end, row, self.room.rows)
+        with self._rows_of(Job.END, Job.NUM_END) as (end, place, row, half):
+            self._put(lanes, self.code.load_rows(tile, [place])[0], end, row, half)
 
     @contextmanager
-    def _rows_of(self, array: Job, count: Job) -> Iterator[tuple[Value, Value, Value]]:
-        """Does the body for each row of a tile where there is such an array: given it, the row's place and number."""
-        code, b = self.code, self.code.builder
-        there = b.icmp_signed("!=", self._get(count), int64(0))
-        with b.if_then(there), code.loop(self.room.rows) as loop:
-            yield code.load_pointer(self.job, array), b.shl(loop.index, code.row_shift), loop.index
+    def _rows_of(self, array: Job, num_rows: Job) -> Iterator[tuple[Value, Value, Value, Value]]:
+        """Does the body for each row of a tile where there is such an array.
+
+        Yields the array, the row's place and number, and where imaginary parts begin; 0 where the array has none.
+        """
+        code, b, rows = self.code, self.code.builder, self.room.rows
+        count = self._get(num_rows)
+        half = b.sub(count, rows)
+        with b.if_then(b.icmp_signed("!=", count, int64(0))), code.loop(rows) as loop:
+            yield code.load_pointer(self.job, array), b.shl(loop.index, code.row_shift), loop.index, half
 
     def _take(self, lanes: Lanes, array: Value, index: Value, half: Value) -> Complex:
         """Returns a row of amplitudes from an array whose second half has the imaginary parts."""
@@ -304,10 +309,10 @@ class _Worker:
         return lanes.take(array, index), imag
 
     def _put(self, lanes: Lanes, row: Complex, array: Value, index: Value, half: Value) -> None:
-        """Puts a row of amplitudes into such an array."""
-        lanes.put(row[0], array, index)
+        """Puts a row of amplitudes into such an array; real parts last, which are the same places where half is 0."""
         if row[1] is not None:
             lanes.put(row[1], array, self.code.builder.add(half, index))
+        lanes.put(row[0], array, index)
 
     def _follow(
         self,
@@ -319,19 +324,12 @@ class _Worker:
         reverse: bool,
     ) -> None:
         """Calls the kernel of each entry of a table: with what gates, rotations, or gates of lists want after it."""
-        code, b = self.code, self.code.builder
-        with code.loop(count) as loop:
-            index = b.sub(b.sub(count, int64(1)), loop.index) if reverse else loop.index
-            entry = b.gep(table, [b.mul(index, int64(4 * ENTRY))])
-            done = b.append_basic_block("gate_done")
-            switch = b.switch(code.load_int32(entry, KIND), done)
-            for kind, kernel in kernels.items():
-                block = b.append_basic_block(f"form_{kind}")
-                switch.add_case(int32(kind), block)
-                b.position_at_end(block)
-                b.call(kernel, [*before, entry, *after[(kind in GIVENS.values()) + 2 * (kind in CPU_FORMS.values())]])
-                b.branch(done)
-            b.position_at_end(done)
+
+        def call(kind: int, entry: Value) -> None:
+            rest = after[(kind in GIVENS.values()) + 2 * (kind in CPU_FORMS.values())]
+            self.code.builder.call(kernels[kind], [*before, entry, *rest])
+
+        follow(self.code, table, count, kernels, call, reverse)
 
     def _row_to_read(self, index: Value) -> Value:
         b, rows = self.code.builder, self.code.load_pointer(self.job, Job.READ)

@@ -1,9 +1,11 @@
 """Where a worker of a CPU has what it works on, and how the examples of a tile lie in the caller's arrays."""
 
+from collections.abc import Callable, Iterable
+
 from qjax.quantum.engines.native.cpu.call_record import Job
 from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT32, POINTER, VOID, Code, Value, int32, int64
-from qjax.quantum.engines.native.table.layout import RECORD_SHIFT, VECTOR_BYTES, VECTOR_SHIFT
+from qjax.quantum.engines.native.table.layout import ENTRY, KIND, RECORD_SHIFT, VECTOR_BYTES, VECTOR_SHIFT
 
 
 class Room:
@@ -45,6 +47,25 @@ class Room:
         self.cotangent = b.gep(self.sums, [numbers])
         self.scratch = b.gep(self.cotangent, [b.shl(rows, code.row_shift)]) if backward else self.rotation_sums
         self.rows = rows
+
+
+def follow(
+    code: Code, table: Value, count: Value, kinds: Iterable[int], do: Callable[[int, Value], None], reverse: bool
+) -> None:
+    """Does the entries of a table one after the other; `do` writes it for a kind, given the entry."""
+    b = code.builder
+    with code.loop(count) as loop:
+        index = b.sub(b.sub(count, int64(1)), loop.index) if reverse else loop.index
+        entry = b.gep(table, [b.mul(index, int64(4 * ENTRY))])
+        done = b.append_basic_block("gate_done")
+        switch = b.switch(code.load_int32(entry, KIND), done)
+        for kind in kinds:
+            block = b.append_basic_block(f"form_{kind}")
+            switch.add_case(int32(kind), block)
+            b.position_at_end(block)
+            do(kind, entry)
+            b.branch(done)
+        b.position_at_end(done)
 
 
 class Lanes:
