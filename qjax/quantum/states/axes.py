@@ -1,4 +1,4 @@
-"""The axes of a state: some qubits apart from the others, and sums over amplitudes."""
+"""The axes of a state: separate axes for some of its qubits, and sums over amplitudes."""
 
 from collections.abc import Sequence
 
@@ -40,7 +40,7 @@ def squared(amplitudes: Array) -> Array:
 
 
 def split_qubits(state: Array, qubits: Sequence[int]) -> Array:
-    """Takes some qubits apart from the others: `[2**n, ...]` -> `[2**k, 2**(n-k), ...]`, the others in order."""
+    """Moves some qubits to the first axis: `[2**n, ...]` -> `[2**k, 2**(n-k), ...]`, the others in order."""
     rest = state.shape[1:]
     shape, axes = _axes(num_qubits_of(state), qubits)
     order = [*axes, *range(0, len(shape), 2)]
@@ -48,13 +48,13 @@ def split_qubits(state: Array, qubits: Sequence[int]) -> Array:
     return front.reshape((2 ** len(qubits), int(state.shape[0]) >> len(qubits), *rest))
 
 
-def join_qubits(pieces: Array, qubits: Sequence[int]) -> Array:
+def join_qubits(split: Array, qubits: Sequence[int]) -> Array:
     """Undoes `split_qubits`: `[2**k, 2**(n-k), ...]` -> `[2**n, ...]`."""
-    rest = pieces.shape[2:]
-    dim = pieces.shape[0] * pieces.shape[1]
+    rest = split.shape[2:]
+    dim = split.shape[0] * split.shape[1]
     shape, axes = _axes(int(dim).bit_length() - 1, qubits)
     order = [*axes, *range(0, len(shape), 2)]
-    front = pieces.reshape((*(shape[axis] for axis in order), *rest))
+    front = split.reshape((*(shape[axis] for axis in order), *rest))
     back = front.transpose((*np.argsort(order).tolist(), *range(len(shape), len(shape) + len(rest))))
     return back.reshape((dim, *rest))
 

@@ -1,4 +1,4 @@
-"""Arrays whose last axis is the batch: `[..., 1]`, the same for all examples, or `[..., batch]`."""
+"""Arrays whose last axis is the batch: `[..., 1]` if all examples share them, else `[..., batch]`."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -2,9 +2,9 @@
 
 The cosine of 1e30 is as well defined as that of 1, but needs 4 pi to 50 digits. As x is m 2**e with an integer m, it
 is x mod 4 pi = m (2**e mod 4 pi) mod 4 pi, and a table has 2**e mod 4 pi for each exponent e of the dtype (after
-Payne and Hanek 1983, doi:10.1145/1057600.1057602). Numbers are cut into parts of so few bits that their products and
-sums are exact: so it does not matter whether a compiler rounds a product before it adds it, and every device and
-every batch finds the same angle.
+Payne and Hanek 1983, doi:10.1145/1057600.1057602). Numbers are split into parts of so few bits that products
+and sums of these are exact. So it does not matter whether a compiler rounds a product before it adds it, and every
+device and every batch gets the same angle.
 """
 
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ from qjax.types import Array
 
 # Angles of at most this size are taken as they are: cosine and sine are exact enough up to twice as much.
 LIMIT = 4096.0
-# Numbers of twice the digits, as a sum of two; and the factors of products, a term for each.
+# A number of twice the digits, as a sum of two; and the factors of each term of a sum of products.
 Double = tuple[Any, Any]
 Factors = tuple[tuple[Array, ...], ...]
-# Of a term, or of each row of its factors.
+# The scale of a term: one number, or one for each row of its factors.
 Scale = float | tuple[float, ...]
 
-# On a CPU, from so many angles on, to look whether any is large takes less than what large ones need (8 x 512 of
-# them: 0.5 us for 10).
+# From so many angles on a CPU first tests whether any is large, which takes less time than to reduce large ones (for
+# 8 x 512 angles 0.5 us in place of 10).
 MIN_BRANCH = 256
 
 _FRACTION_BITS = 1216  # more than the exponents of float64, and 128 bits
@@ -36,13 +36,14 @@ _FRACTION_BITS = 1216  # more than the exponents of float64, and 128 bits
 
 @dataclass(frozen=True, eq=False)
 class _Constants:
-    """What the reduction of a dtype knows.
+    """Constants of the reduction, for one dtype.
 
     Attributes:
       integer: the integer dtype of the same size.
-      mantissa: bits of a number's fraction; a third of its digits is `width` bits.
+      mantissa: bits of a number's fraction.
+      width: a third of a number's bits, rounded up.
       period: 4 pi in three parts, whose multiples up to 2**(width + 1) are exact.
-      table: for each exponent, and `2 * width` more, 2**e mod 4 pi in two parts, `[exponents, 2]`.
+      table: 2**e mod 4 pi in two parts, for each exponent and for 2 * width larger ones, `[exponents, 2]`.
     """
 
     integer: Any
@@ -71,7 +72,7 @@ def _four_pi() -> int:
 def _constants(dtype: Any) -> _Constants:
     info, period = np.finfo(dtype), _four_pi()
     width = -(-(info.nmant + 1) // 3)
-    bits = info.nmant - width - 4  # of the first part behind the point: 11 of float32, 30 of float64
+    bits = info.nmant - width - 4  # of the first part, after the binary point: 11 in float32, 30 in float64
 
     def cut(number: int, bits: int) -> tuple[float, int]:
         unit = 1 << (_FRACTION_BITS - bits)
@@ -103,13 +104,13 @@ def _near(high: Any, low: Any) -> Double:
 
 def _far(x: Any) -> Double:
     """Returns any number without its multiples of 4 pi."""
-    known = _constants(np.dtype(x.dtype))
-    bits = lax.bitcast_convert_type(x, known.integer)
-    exponent = bits >> known.mantissa & (known.table.shape[0] - 2 * known.width - 1)
-    digits = bits & (2**known.mantissa - 1) | 2**known.mantissa
-    table, high, low = jnp.asarray(known.table), jnp.zeros_like(x), jnp.zeros_like(x)
-    for place in range(0, 3 * known.width, known.width):
-        part = (digits >> place & (2**known.width - 1)).astype(x.dtype)
+    constants = _constants(np.dtype(x.dtype))
+    bits = lax.bitcast_convert_type(x, constants.integer)
+    exponent = bits >> constants.mantissa & (constants.table.shape[0] - 2 * constants.width - 1)
+    digits = bits & (2**constants.mantissa - 1) | 2**constants.mantissa
+    table, high, low = jnp.asarray(constants.table), jnp.zeros_like(x), jnp.zeros_like(x)
+    for place in range(0, 3 * constants.width, constants.width):
+        part = (digits >> place & (2**constants.width - 1)).astype(x.dtype)
         row = table[exponent + place]
         high, low = high + part * row[..., 0], low + part * row[..., 1]
     high, low = _near(high, low)
@@ -122,7 +123,7 @@ def _is_large(x: Any) -> Any:
 
 
 def _by_size(x: Array, anywhere: Any, near: Any, *operands: Any) -> Any:
-    """Returns what `near` does where no number is large, else what `anywhere` does."""
+    """Returns near(*operands) if no number of `x` is large, else anywhere(*operands)."""
     if not _branch_pays(x.size):
         return anywhere(*operands)
     return lax.cond(jnp.any(_is_large(x)), anywhere, near, *operands)
@@ -130,7 +131,7 @@ def _by_size(x: Array, anywhere: Any, near: Any, *operands: Any) -> Any:
 
 @jax.custom_jvp
 def bounded(angles: Array) -> Array:
-    """Returns angles as they are, but those beyond `LIMIT` within 2 pi of 0, and NaN where they are infinite."""
+    """Returns angles as they are; those beyond `LIMIT` reduced to within 2 pi of 0, and NaN for infinite ones."""
 
     def anywhere(x: Any) -> Any:
         high, low = _far(x)
@@ -146,7 +147,7 @@ def _bounded_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Any, An
 
 @jax.custom_jvp
 def within_period(angles: Array) -> Array:
-    """Returns `bounded` angles within 2 pi of 0: what may be added to others."""
+    """Returns `bounded` angles reduced to within 2 pi of 0, so that they may be added to others."""
     high, low = _near(angles, jnp.zeros_like(angles))
     return high + low  # type: ignore[no-any-return]
 
@@ -181,8 +182,8 @@ def angle_sum(shift: float, scales: tuple[Scale, ...], factors: Factors) -> Arra
     for scale, (first, *others) in zip(scales, factors, strict=True):
         term = _split(first)
         for other in others:
-            term = [piece for part in _product(term, _split(other)) for piece in _split(part)]
-        double = _product(term, _pieces(scale, dtype))
+            term = [part for half in _product(term, _split(other)) for part in _split(half)]
+        double = _product(term, _parts_of(scale, dtype))
         doubles.append(double)
         total = double if total is None else _add(total, double)
     if rest:
@@ -191,16 +192,16 @@ def angle_sum(shift: float, scales: tuple[Scale, ...], factors: Factors) -> Arra
     size = reduce(jnp.maximum, [jnp.abs(high) for high, _ in doubles])
 
     def anywhere(total: Double, factors: Factors) -> Any:
-        pieces = [jnp.full_like(size, piece) for piece in _pieces(rest, dtype)]
+        parts = [jnp.full_like(size, part) for part in _parts_of(rest, dtype)]
         for scale, (first, *others), double in zip(scales, factors, doubles, strict=True):
-            if len(others) > 1:  # exact pieces would be too many: their number grows ninefold a factor
-                pieces += double
+            if len(others) > 1:  # exact parts would be too many: each factor multiplies their number by 9
+                parts += double
                 continue
             term = _split(first)
             for other in others:
-                term = [piece for x in term for y in _split(other) for piece in _split(x * y)]
-            pieces += [piece * number for piece in term for number in _pieces(scale, dtype)]
-        high, low = _far(jnp.stack(jnp.broadcast_arrays(*pieces)))
+                term = [part for x in term for y in _split(other) for part in _split(x * y)]
+            parts += [part * number for part in term for number in _parts_of(scale, dtype)]
+        high, low = _far(jnp.stack(jnp.broadcast_arrays(*parts)))
         return jnp.where(_is_large(size), sum(_near(high.sum(axis=0), low.sum(axis=0))), near(total, factors))
 
     def near(total: Double, factors: Factors) -> Any:
@@ -226,55 +227,55 @@ def _angle_sum_jvp(
 
 
 def _split(x: Any) -> list[Any]:
-    """Returns numbers of half as many digits, whose sum it is."""
-    known = _constants(np.dtype(x.dtype))
-    digits, found = (known.mantissa + 1) // 2, []
-    kept = -1 << (known.mantissa + 1 - digits)
-    for _ in range(known.mantissa // digits):
-        bits = lax.bitcast_convert_type(x, known.integer) & kept
-        found.append(lax.bitcast_convert_type(bits, x.dtype))
-        x = x - found[-1]
-    return [*found, x]
+    """Splits a number into parts of half as many digits, whose sum it is."""
+    constants = _constants(np.dtype(x.dtype))
+    digits, parts = (constants.mantissa + 1) // 2, []
+    kept = -1 << (constants.mantissa + 1 - digits)
+    for _ in range(constants.mantissa // digits):
+        bits = lax.bitcast_convert_type(x, constants.integer) & kept
+        parts.append(lax.bitcast_convert_type(bits, x.dtype))
+        x = x - parts[-1]
+    return [*parts, x]
 
 
-def _pieces(number: Scale, dtype: Any) -> list[Any]:
-    """Returns numbers of half as many digits as the dtype has, whose sum it is, the largest first.
+def _parts_of(number: Scale, dtype: Any) -> list[Any]:
+    """Splits a number into parts of half the digits of the dtype, the largest first; their sum is the number.
 
-    Of a number for each row they are arrays `[rows, 1]`.
+    If there is a number for each row, the parts are arrays `[rows, 1]`.
     """
     if isinstance(number, tuple):
-        rows = zip_longest(*(_pieces(one, dtype) for one in number), fillvalue=0.0)
+        rows = zip_longest(*(_parts_of(one, dtype) for one in number), fillvalue=0.0)
         return [np.array(row, dtype)[:, None] for row in rows]
-    found: list[float] = []
+    parts: list[float] = []
     digits = (np.finfo(dtype).nmant + 1) // 2
     while number:
         exponent = int(np.frexp(number)[1]) - digits
-        found.append(float(np.ldexp(np.trunc(np.ldexp(number, -exponent)), exponent)))
-        number -= found[-1]
-    return found or [0.0]
+        parts.append(float(np.ldexp(np.trunc(np.ldexp(number, -exponent)), exponent)))
+        number -= parts[-1]
+    return parts or [0.0]
 
 
 def _product(left: list[Any], right: list[Any]) -> Double:
-    """Returns the product of two sums of pieces, each at most 2**-12 (float32) of the one before it.
+    """Returns the product of two sums of parts, each at most 2**-12 (float32) of the one before it.
 
-    Products of two pieces are exact; those below 2**-44 (float32) or 2**-100 of the first one are left out.
+    Products of two parts are exact; those below 2**-44 (float32) or 2**-100 of the first one are left out.
     """
     pairs = sorted((i + j, i, j) for i in range(len(left)) for j in range(len(right)) if i + j < 4)
     total: Any = None
     for _, i, j in pairs:
-        piece = left[i] * right[j]
-        total = (piece, jnp.zeros_like(piece)) if total is None else _add(total, (piece, 0.0))
+        part = left[i] * right[j]
+        total = (part, jnp.zeros_like(part)) if total is None else _add(total, (part, 0.0))
     return total  # type: ignore[no-any-return]
 
 
 def _add(left: Double, right: Double) -> Double:
     """Returns the sum of two numbers of twice the digits (Knuth's two-sum)."""
     total = left[0] + right[0]
-    share = total - left[0]
-    error = (left[0] - (total - share)) + (right[0] - share)
+    added = total - left[0]
+    error = (left[0] - (total - added)) + (right[0] - added)
     return total, error + (left[1] + right[1])
 
 
 def _branch_pays(count: int) -> bool:
-    """Whether a branch that few calls take is a `lax.cond`; a GPU would wait for what it says."""
+    """Whether a branch that few calls take becomes a `lax.cond`; on a GPU all would wait for its condition."""
     return bool(jax.default_backend() == "cpu") and count >= MIN_BRANCH

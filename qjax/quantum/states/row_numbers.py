@@ -1,4 +1,4 @@
-"""Which row of a state goes where when basis states are permuted."""
+"""Numbers of the rows of a state after a permutation of basis states."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 
 from qjax.quantum.circuits.operation import Operation
 
-# Of a permutation that moves more states than this, XLA reads the moves from a table instead of comparing.
+# If a gate moves more basis states than this, XLA looks the moves up in a table instead of comparing.
 MAX_COMPARED = 16
 
 
@@ -23,7 +23,9 @@ def source_rows(op: Operation, n: int, rows: Any = None) -> Any:
     assert op.gate.permutation is not None
     image = op.gate.permutation()
     source = np.argsort(image)
-    bits = _set_bits(np.arange(len(image)) ^ source, op.qubits, n).astype(np.int32)  # that differ, in a row's place
+    bits = _set_bits(np.arange(len(image)) ^ source, op.qubits, n).astype(
+        np.int32
+    )  # that the gate flips, in the positions of a row
     rows = np.arange(2**n, dtype=np.int32) if rows is None else rows
     module = np if isinstance(rows, np.ndarray) else jnp
     local = _get_bits(rows, op.qubits, n)

@@ -5,7 +5,7 @@ import jax
 from qjax.quantum.states.barriers import barrier
 from qjax.types import Array
 
-# Numbers in a row that a sum wants.
+# Numbers side by side that a sum needs for full vectors.
 MIN_LANES = 256
 
 
@@ -15,7 +15,7 @@ def sum_rows(array: Array) -> Array:
     batch = array.shape[-1]
     rows = array.reshape(-1, batch)
     lanes = 1
-    while lanes * batch < MIN_LANES and len(rows) % 2 == 0:  # a short batch is no vector: rows beside it make one
+    while lanes * batch < MIN_LANES and len(rows) % 2 == 0:  # a short batch fills no vector: rows side by side do
         rows, lanes = rows.reshape(len(rows) // 2, -1), 2 * lanes
     while len(rows) > 1:
         count = next(k for k in (8, 4, 2, len(rows)) if len(rows) % k == 0)

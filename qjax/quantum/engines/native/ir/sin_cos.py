@@ -1,7 +1,7 @@
 """Kernels that make the coefficients of a gate from each example's angle.
 
-A gate of one angle t is C + A cos(s t) + B sin(s t), with constant matrices and one scale s: so the angles alone have
-to be handed over, and their cosines and sines need not be written to memory and read again.
+A gate of one angle t is C + A cos(s t) + B sin(s t), with constant matrices and one scale s. So the kernel needs only
+the angles, and JAX need not write their cosines and sines to memory.
 """
 
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ HALF_PI_64 = (1.5707963109016418, 1.5893254712295857e-08, 6.123233995736766e-17)
 _SINE_64 = tuple((-1) ** k / factorial(2 * k + 1) for k in range(1, 7))
 _COSINE_64 = tuple((-1) ** k / factorial(2 * k) for k in range(2, 8))
 
-# Vectors that the constants of a number take: real and imaginary parts of C, A and B.
+# Constants of each number of the gate: real and imaginary parts of C, A and B.
 _PER_NUMBER = 6
 
 
 def write_rotation(code: Code, entry: Value, coefficients: Any) -> None:
-    """Writes what makes the coefficients, then their cosine and sine."""
+    """Writes the code that makes the coefficients of a gate; cosine and sine of the angle are stored after them."""
     made, constants, angle = (code.of_entry(entry, word, coefficients) for word in (FIRST, LEFT, RIGHT))
     cosine, sine = cos_sin(code, code.load_real(angle, int64(0)), _scales(code, constants))
     count = code.builder.sext(code.load_int32(entry, COUNT), INT64)
@@ -41,13 +41,13 @@ def write_rotation(code: Code, entry: Value, coefficients: Any) -> None:
 
 
 def write_rotation_back(code: Code, entry: Value, coefficients: Any, sums: Any) -> None:
-    """Writes what adds the angle's cotangent to its sum.
+    """Writes the code that adds the cotangent of the angle to the angle's sum.
 
-    The sums of what was made are set to 0: a gate that is repeated has them made again.
+    The sums of the coefficients are set to 0, as a repeated gate uses them again.
     """
     b = code.builder
     made, constants = (code.of_entry(entry, word, coefficients) for word in (FIRST, LEFT))
-    known, angle = (code.of_entry(entry, word, sums) for word in (FIRST, RIGHT))
+    cotangents, angle = (code.of_entry(entry, word, sums) for word in (FIRST, RIGHT))
     count = b.sext(code.load_int32(entry, COUNT), INT64)
     end = b.shl(count, int64(1))
     cosine, sine = code.load_real(made, end), code.load_real(made, b.add(end, int64(1)))
@@ -56,8 +56,8 @@ def write_rotation_back(code: Code, entry: Value, coefficients: Any, sums: Any) 
         total = loop.values[0]
         for part in (0, 1):
             slope = b.fsub(b.fmul(number.sine[part], cosine), b.fmul(number.cosine[part], sine))
-            total = code.multiply_add(slope, code.load_real(known, number.parts[part]), total)
-            code.store_real(code.zero, known, number.parts[part])
+            total = code.multiply_add(slope, code.load_real(cotangents, number.parts[part]), total)
+            code.store_real(code.zero, cotangents, number.parts[part])
         loop.next = [total]
     old = code.load_real(angle, int64(0))
     scale = _total(code, _scales(code, constants))
@@ -65,12 +65,12 @@ def write_rotation_back(code: Code, entry: Value, coefficients: Any, sums: Any) 
 
 
 def _scales(code: Code, constants: Any) -> list[Value]:
-    """Returns the numbers of float32 whose sum is the scale; on a GPU the first, as it has no more digits."""
+    """Returns numbers of float32 whose sum is the scale; on a GPU only the first, as no more digits are used."""
     return [code.load_real(constants, int64(k)) for k in range(NUM_SCALES if code.has_library else 1)]
 
 
 class _Number:
-    """The constants of a number, and where its real and imaginary part are."""
+    """The constants of one number of a gate, and the indices of its real and imaginary part."""
 
     def __init__(self, code: Code, constants: Any, index: Value) -> None:
         b = code.builder
@@ -82,10 +82,10 @@ class _Number:
 
 
 def cos_sin(code: Code, angle: Value, scales: Sequence[Value]) -> tuple[Value, Value]:
-    """Returns cosine and sine of an angle times the sum of some scales, in the digits of the caller's arrays.
+    """Returns cosine and sine of an angle times the sum of some scales, as exact as the dtype of the caller's arrays.
 
-    Of angles that are not large they are those of `trigonometry.cos_sin`, and of Taylor's polynomials where float32
-    comes in float64, off by at most 2e-14; else those of the C library, of angles of any size. On a GPU angles are
+    For angles that are not large these are the polynomials of `trigonometry.cos_sin`, or Taylor's, off by at most
+    2e-14, where float32 is computed in float64. For other angles they are those of the C library. On a GPU angles are
     bounded (`reduction.py`), and so are their products with the one scale.
     """
     b = code.builder
@@ -104,15 +104,15 @@ def cos_sin(code: Code, angle: Value, scales: Sequence[Value]) -> tuple[Value, V
     large = b.fcmp_unordered(">", size, _constant(code, 2 * LIMIT))  # or NaN
     mask = ir.IntType(code.num_lanes)
     some = b.icmp_unsigned("!=", b.bitcast(large, mask), ir.Constant(mask, 0))
-    found, results = [], []
+    branches, results = [], []
     with b.if_else(some) as (far, near):
         with far:
-            found.append((_any_cos_sin(code, angle, scales), b.block))
+            branches.append((_any_cos_sin(code, angle, scales), b.block))
         with near:
-            found.append((near_cos_sin(code, phase, rest), b.block))
+            branches.append((near_cos_sin(code, phase, rest), b.block))
     for place in (0, 1):
         result = b.phi(code.vector)
-        for values, block in found:
+        for values, block in branches:
             result.add_incoming(values[place], block)
         results.append(result)
     return results[0], results[1]
@@ -174,12 +174,12 @@ def _bounded_cos_sin(code: Code, phases: Value, rest: Value | None) -> tuple[Val
     sine = code.multiply_add(b.fmul(y, z), _polynomial(code, z, SINE if single else _SINE_64), y)
     near = code.multiply_add(z, _constant(code, -0.5), code.one)
     cosine = code.multiply_add(b.fmul(z, z), _polynomial(code, z, COSINE if single else _COSINE_64), near)
-    turn = code.low_bits(shifted)
+    quadrant = code.low_bits(shifted)
     one, two, none = (code.splat(int32(value)) for value in (1, 2, 0))
-    swapped = b.icmp_signed("!=", b.and_(turn, one), none)
+    swapped = b.icmp_signed("!=", b.and_(quadrant, one), none)
     cosine, sine = b.select(swapped, sine, cosine), b.select(swapped, cosine, sine)
-    turned = [b.icmp_signed("!=", b.and_(t, two), none) for t in (b.add(turn, one), turn)]
-    return b.select(turned[0], b.fneg(cosine), cosine), b.select(turned[1], b.fneg(sine), sine)
+    negative = [b.icmp_signed("!=", b.and_(q, two), none) for q in (b.add(quadrant, one), quadrant)]
+    return b.select(negative[0], b.fneg(cosine), cosine), b.select(negative[1], b.fneg(sine), sine)
 
 
 def _polynomial(code: Code, z: Value, coefficients: Sequence[float]) -> Value:
