@@ -32,15 +32,15 @@ def check_values(circuit: CircuitLike, params: CircuitParams | None, inputs: Any
             fail("params", "hold the parameters of the circuit and no other", str(name), shapes or ("(none)",))
     for name, shape in shapes.items():
         check(name in params, "params", f"hold '{name}' of shape {list(shape)}", f"only {sorted(params)}")
-        found = list(np.shape(params[name]))
-        check(found == list(shape), f"params['{name}']", f"have shape {list(shape)}", f"shape {found}")
+        given = list(np.shape(params[name]))
+        check(given == list(shape), f"params['{name}']", f"have shape {list(shape)}", f"shape {given}")
     n = circuit.num_inputs
     if inputs is None:
         check(n == 0, "inputs", f"have shape [{n}] or [batch, {n}]", "None")
         return
-    found = list(np.shape(inputs))
-    fits = len(found) in (1, 2) and found[-1] == n
-    check(fits, "inputs", f"have shape [{n}] or [batch, {n}]", f"shape {found}")
+    given = list(np.shape(inputs))
+    fits = len(given) in (1, 2) and given[-1] == n
+    check(fits, "inputs", f"have shape [{n}] or [batch, {n}]", f"shape {given}")
 
 
 def check_key(key: Any) -> None:
@@ -55,8 +55,8 @@ def bind(circuit: CircuitLike, params: CircuitParams | None, inputs: Any) -> Cir
     check_values(circuit, params, inputs)
     check(np.ndim(inputs) < 2, "inputs", "be one example to bind", f"shape {list(np.shape(inputs))}")
     for name, value in (*((f"params['{n}']", v) for n, v in (params or {}).items()), ("inputs", inputs)):
-        known = not isinstance(value, jax.core.Tracer)
-        check(known, name, "be known to bind; `state` and `expectation` take traced values", "a traced value")
+        is_concrete = not isinstance(value, jax.core.Tracer)
+        check(is_concrete, name, "be known to bind; `state` and `expectation` take traced values", "a traced value")
     values = {name: np.asarray(value, np.float64) for name, value in (params or {}).items()}
     example = np.asarray(() if inputs is None else inputs, np.float64)
     for name, array in (*((f"params['{n}']", v) for n, v in values.items()), ("inputs", example)):

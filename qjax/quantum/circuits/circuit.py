@@ -62,7 +62,7 @@ class Circuit:
                     check(max(places, default=0) < self.num_qubits, argument, expectation, places)
             else:
                 fail("operations", "hold Operation and Repeat", op)
-        _ = self._shapes  # found now, so that mistakes in them are too
+        _ = self._shapes  # computed now, so that mistakes in them raise here
 
     # Building ----------------------------------------------------------------------------------------------------
 
@@ -178,10 +178,10 @@ class Circuit:
         Raises:
           UserError: a name is not a parameter of the circuit, or two would become one.
         """
-        known = self.parameter_shapes
+        shapes = self.parameter_shapes
         for name in names:
-            check(name in known, "names", "name parameters of the circuit", str(name), known or ("(none)",))
-        after = [names.get(name, name) for name in known]
+            check(name in shapes, "names", "name parameters of the circuit", str(name), shapes or ("(none)",))
+        after = [names.get(name, name) for name in shapes]
         check(len(set(after)) == len(after), "names", "keep the parameters apart", str(dict(names)))
         return self.map_operations(lambda op: op.rename(names))
 
@@ -321,13 +321,13 @@ def _shapes_of(op: Operation | Repeat) -> Shapes:
 
 
 def _merge_shapes(name: str, first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:
-    found = f"{len(first)} and {len(second)}"
-    check(len(first) == len(second), "parameter", f"have one number of indices wherever '{name}' is used", found)
+    finding = f"{len(first)} and {len(second)}"
+    check(len(first) == len(second), "parameter", f"have one number of indices wherever '{name}' is used", finding)
     return tuple(map(max, first, second))
 
 
 def _sliced_shapes(op: Operation | Repeat) -> Shapes:
-    """Shapes of the parameters that a Repeat takes apart along their leading axis."""
+    """Returns shapes of the parameters that a Repeat slices along their leading axis."""
     if isinstance(op, Operation):
         return {}
     return op.body._sliced if op.shared else _shapes_of(op)

@@ -88,16 +88,16 @@ def draw(circuit: CircuitLike, width: int = 80) -> str:
     check(isinstance(width, int) and width >= _MIN_WIDTH, "width", expectation, width)
     n = circuit.num_qubits
     names = [f"q{q}: ".rjust(len(str(n - 1)) + 3) for q in range(n)]
-    room = width - len(names[0]) - 1
+    space = width - len(names[0]) - 1
     columns = place_columns(circuit)
-    cells = [_pad(_column_cells(column, n, room)) for column in columns]
-    blocks = [cells[start:end] for start, end in fold(columns, [len(column[0]) for column in cells], room)]
+    cells = [_pad(_column_cells(column, n, space)) for column in columns]
+    blocks = [cells[start:end] for start, end in fold(columns, [len(column[0]) for column in cells], space)]
     shown = [_show_block(block, names) for block in blocks]
     phase = show_global_phase(circuit)
     return "\n\n".join([*shown, cut(phase, width)] if phase else shown)
 
 
-# What stands where, for text and for pictures. --------------------------------------------------------------
+# Layout of a drawing, for text and for pictures. -----------------------------------------------------------
 
 
 def place_columns(circuit: CircuitLike) -> list[Column]:
@@ -122,17 +122,17 @@ def place_columns(circuit: CircuitLike) -> list[Column]:
     return columns
 
 
-def fold(columns: Sequence[Column], widths: Sequence[float | int], room: float | int) -> list[tuple[int, int]]:
-    """Deals columns out over lines, (first, past the last) of each; no line ends with the start of a Repeat."""
+def fold(columns: Sequence[Column], widths: Sequence[float | int], line_width: float | int) -> list[tuple[int, int]]:
+    """Divides columns into lines: (first, past the last) of each. No line ends with the start of a Repeat."""
     lines: list[tuple[int, int]] = []
     first = 0
     for position in range(len(columns)):
-        if sum(widths[first : position + 1]) <= room or position == first:
+        if sum(widths[first : position + 1]) <= line_width or position == first:
             continue
         end = position
         while end - 1 > first and _is_start(columns[end - 1]):
             end -= 1
-        if sum(widths[end : position + 1]) > room:
+        if sum(widths[end : position + 1]) > line_width:
             end = position
         lines.append((first, end))
         first = end
@@ -223,10 +223,10 @@ def cut(text: str, limit: int) -> str:
     return head + "…"
 
 
-def _join_angles(texts: Sequence[str], room: int) -> str:
-    """Joins angles with commas, cutting the longest until they take at most `room`."""
+def _join_angles(texts: Sequence[str], space: int) -> str:
+    """Joins angles with commas, and cuts the longest until they take at most `space` characters."""
     limit = max(map(len, texts))
-    while limit > 2 and sum(min(len(text), limit) + 1 for text in texts) - 1 > room:
+    while limit > 2 and sum(min(len(text), limit) + 1 for text in texts) - 1 > space:
         limit -= 1
     return ",".join(cut(text, limit) for text in texts)
 
@@ -242,20 +242,20 @@ def _show_block(block: list[list[str]], names: list[str]) -> str:
     return "\n".join(line for i, line in enumerate(lines) if i % 2 == 0 or line)
 
 
-def _column_cells(column: Column, num_qubits: int, room: int) -> list[str]:
-    """Returns one text a row, each shorter than `room`."""
+def _column_cells(column: Column, num_qubits: int, limit: int) -> list[str]:
+    """Returns one text a row, each shorter than `limit`."""
     rows = 2 * num_qubits - 1
     if isinstance(column, Bar):
         bar = "|:" if column.is_start else ":|"
         return [bar + column.label] + [bar] * (rows - 1)
     cells = [""] * rows
     for op in column:
-        for row, cell in _operation_cells(op, room).items():
-            cells[row] = cut(cell, room - 1)
+        for row, cell in _operation_cells(op, limit).items():
+            cells[row] = cut(cell, limit - 1)
     return cells
 
 
-def _operation_cells(op: Operation, room: int) -> dict[int, str]:
+def _operation_cells(op: Operation, limit: int) -> dict[int, str]:
     """Returns row -> text for one gate, with the line that joins its qubits."""
     marks = make_marks(op)
     cells: dict[int, str] = {}
@@ -264,17 +264,17 @@ def _operation_cells(op: Operation, room: int) -> dict[int, str]:
             cells[row] = "┼" if row % 2 == 0 else "│"
         elif row % 2 == 1 and {row // 2, row // 2 + 1} <= marks.keys():
             cells[row] = "┊"
-    return cells | {2 * q: _show_mark(mark, op, room) for q, mark in marks.items()}
+    return cells | {2 * q: _show_mark(mark, op, limit) for q, mark in marks.items()}
 
 
-def _show_mark(mark: Mark, op: Operation, room: int) -> str:
+def _show_mark(mark: Mark, op: Operation, limit: int) -> str:
     symbol = {"control": "●", "open": "○", "target": "⊕", "cross": "×", "barrier": "┊", "box": ""}[mark.kind]
     symbol += "" if mark.place is None else f"{mark.place}:"
     symbol += mark.name
     if not (mark.name and op.angles):
         return symbol
     texts = [show_angle(angle) for angle in op.angles]
-    return f"{symbol}({_join_angles(texts, max(room // 2, _LABEL) - len(symbol) - 2)})"
+    return f"{symbol}({_join_angles(texts, max(limit // 2, _LABEL) - len(symbol) - 2)})"
 
 
 def _pad(column: list[str]) -> list[str]:

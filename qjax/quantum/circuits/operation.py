@@ -99,8 +99,8 @@ class Operation:
 
     def remap(self, qubits: Sequence[int]) -> "Operation":
         """Returns the operation with qubits[q] in place of every qubit q."""
-        own, controls = (tuple(qubits[q] for q in places) for places in (self.qubits, self.controls))
-        return replace(self, qubits=own, controls=controls)
+        targets, controls = (tuple(qubits[q] for q in places) for places in (self.qubits, self.controls))
+        return replace(self, qubits=targets, controls=controls)
 
     def rename(self, names: Mapping[str, str]) -> "Operation":
         """Returns the operation with names[name] in place of a parameter's name."""
