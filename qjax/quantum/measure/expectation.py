@@ -1,4 +1,4 @@
-"""What observables give on a state `[2**n, batch]`: their expectation values, and the state after one of them."""
+"""Observables on a state `[2**n, batch]`: their expectation values, and an observable applied to the state."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -17,20 +17,20 @@ from qjax.quantum.states.sums import sum_rows
 from qjax.types import Array, Complex, Float
 
 _H = np.array([[1, 1], [1, -1]], np.complex128) / np.sqrt(2)
-# Turns the eigenbasis of each Pauli matrix into that of Z: H X H = Z, and (H Sdg) Y (S H) = Z.
+# Maps the eigenbasis of each Pauli matrix to that of Z: H X H = Z, and (H Sdg) Y (S H) = Z.
 _TO_Z_BASIS = {"X": _H, "Y": _H @ np.diag([1, -1j])}
 # Sums of more terms are applied to the state as a whole. Term by term, a Heisenberg chain of 10 qubits compiles 3
 # times as long and runs 4 times as long, and 60 random strings of 12 qubits compile longer than 5000 do as a whole.
 MAX_MEASURED_TERMS = 4
 # A sum of more terms of I and Z alone is one weight for each basis state.
 MAX_FOLDED_TERMS = 2
-# Of the groups that flip the same qubits: more of them are applied in a loop.
+# Strings that flip the same qubits form a group; more groups than this are applied in a loop.
 MAX_UNROLLED_FLIPS = 32
 # Signs of more strings than this are added up by a Walsh-Hadamard transform.
 MAX_ADDED_SIGNS = 8
-# Strings of at least so many qubits are measured half by half, if so few differ in their first half.
+# Strings of at least this many qubits are measured half by half, if they have at most so many different first halves.
 MIN_HALVED_QUBITS, MAX_FIRST_HALVES = 12, 32
-# Of a batch of at least this many states of at most this many rows, all others are measured by one matrix product.
+# Else one matrix product measures all strings, for states of at most so many rows in batches of at least so many.
 MAX_SIGN_ROWS, MIN_SIGN_BATCH = 2**12, 8
 
 
@@ -78,7 +78,7 @@ def apply_observable(amplitudes: Complex[Array, "dim batch"], observable: Observ
 
 
 def _measured_terms(observable: Observable) -> tuple[tuple[float | int, PauliString], ...]:
-    """Returns the terms that are measured string by string; none for what is treated as a whole."""
+    """Returns the terms that are measured string by string; none for an observable that is treated as a whole."""
     if isinstance(observable, PauliString):
         return ((1.0, observable),)
     if not isinstance(observable, PauliSum):
@@ -88,7 +88,7 @@ def _measured_terms(observable: Observable) -> tuple[tuple[float | int, PauliStr
 
 
 def _is_diagonal(observable: Observable) -> bool:
-    """Whether it is a sum of strings of I and Z alone."""
+    """Whether the observable is a sum of strings of I and Z alone."""
     return isinstance(observable, PauliSum) and all(set(s.paulis) <= {"I", "Z"} for _, s in observable.terms)
 
 
@@ -111,7 +111,7 @@ def _diagonal_value(amplitudes: Array, observable: PauliSum) -> Array:
 
 
 def _signs(paulis: str) -> np.ndarray:
-    """Returns (-1)**(number of letters but I that see a 1) for each basis state, `[2**k]`."""
+    """Returns (-1)**(number of 1 bits at letters other than I) for each basis state, `[2**k]`."""
     signs: np.ndarray = np.ones(1)
     for letter in paulis:
         signs = np.kron(signs, [1, 1] if letter == "I" else [1, -1])
@@ -119,12 +119,12 @@ def _signs(paulis: str) -> np.ndarray:
 
 
 def _other_value(amplitudes: Array, observable: Observable) -> Array:
-    """Returns the expectation value `[batch]` of what is not measured string by string."""
+    """Returns the expectation value `[batch]` of an observable that is not measured string by string."""
     if isinstance(observable, Projector):
         if observable.vector is not None:
             return squared(_overlaps(amplitudes, observable)[0]).sum(axis=0)
-        pieces = split_qubits(amplitudes, observable.qubits)
-        chosen = jnp.take(pieces, np.array(observable.outcomes), axis=0, unique_indices=True, mode="clip")
+        outcomes = split_qubits(amplitudes, observable.qubits)
+        chosen = jnp.take(outcomes, np.array(observable.outcomes), axis=0, unique_indices=True, mode="clip")
         return squared(chosen).sum(axis=(0, 1))
     if isinstance(observable, PauliSum) and _is_diagonal(observable):
         return _diagonal_value(amplitudes, observable)
@@ -135,8 +135,8 @@ def _other_value(amplitudes: Array, observable: Observable) -> Array:
 def _overlaps(amplitudes: Array, projector: Projector) -> tuple[Array, Array]:
     """Returns <v|state> for each outcome of the other qubits, `[2**(n-k), batch]`, and v, `[2**k]`."""
     column = jnp.asarray(projector.vector, amplitudes.dtype)
-    pieces = split_qubits(amplitudes, projector.qubits)
-    return jnp.einsum("k,kjb->jb", column.conj(), pieces, precision=lax.Precision.HIGHEST), column
+    split = split_qubits(amplitudes, projector.qubits)
+    return jnp.einsum("k,kjb->jb", column.conj(), split, precision=lax.Precision.HIGHEST), column
 
 
 def _sum_terms(terms: list[tuple[float, Array]]) -> Array:
@@ -162,10 +162,11 @@ def _signed_sums(probs: Array, strings: Sequence[str]) -> dict[str, Array]:
 
 
 def _halved_sums(probs: Array, strings: Sequence[str], middle: int) -> dict[str, Array]:
-    """Returns what `_signed_sums` does; the sign of (i, j) is that of i by first letters times that of j by others.
+    """Returns what `_signed_sums` does, by two matrix products.
 
-    One product for the different first letters, and one, small by then, for the others. Back from the sums it is two
-    products as well, where a tree would become one kernel that finds its way down for each amplitude.
+    The sign of basis state (i, j) is the sign that the first letters give i times the sign that the others give j. So
+    the first product is over i, for the different first halves, and a small second one is over j. Their transpose is
+    two products, too, where XLA would compile that of a tree into one slow kernel.
     """
     firsts = tuple(dict.fromkeys(s[:middle] for s in strings))
     seconds = tuple(dict.fromkeys(s[middle:] for s in strings))
@@ -173,8 +174,8 @@ def _halved_sums(probs: Array, strings: Sequence[str], middle: int) -> dict[str,
     batch = probs.shape[-1]
     summed = jnp.matmul(high, probs.reshape(high.shape[1], -1), precision=lax.Precision.HIGHEST)
     pairs = summed.reshape(len(firsts), low.shape[1], batch)
-    found = jnp.einsum("sj,fjb->fsb", low, pairs, precision=lax.Precision.HIGHEST)
-    return {s: found[firsts.index(s[:middle]), seconds.index(s[middle:])] for s in strings}
+    sums = jnp.einsum("sj,fjb->fsb", low, pairs, precision=lax.Precision.HIGHEST)
+    return {s: sums[firsts.index(s[:middle]), seconds.index(s[middle:])] for s in strings}
 
 
 def _fold(probs: Array, rest: dict[str, str]) -> dict[str, Array]:
@@ -208,7 +209,7 @@ def _fold(probs: Array, rest: dict[str, str]) -> dict[str, Array]:
 
 
 def _apply_sum(amplitudes: Array, total: PauliSum) -> Array:
-    """Applies a sum of strings; those that flip the same qubits are one diagonal followed by that flip."""
+    """Applies a sum of strings; those that flip the same qubits become one diagonal and then this flip."""
     groups: dict[int, dict[int, complex]] = {}
     for coefficient, string in total.terms:
         flips, signs, phase = pauli_masks(string.paulis)
@@ -236,7 +237,7 @@ def _apply_in_loop(amplitudes: Array, groups: dict[int, dict[int, complex]]) -> 
     @jax.checkpoint
     def step(total: Array, group: tuple[Array, Array, Array]) -> tuple[Array, None]:
         flips, signs, weights = group
-        spectrum = jnp.zeros((dim,), amplitudes.dtype).at[signs].add(weights)  # what fills a row up weighs 0
+        spectrum = jnp.zeros((dim,), amplitudes.dtype).at[signs].add(weights)  # padding has weight 0
         signed = amplitudes * _walsh_hadamard(spectrum)[:, None]
         moved = jnp.take(signed, lax.iota(np.int32, dim) ^ flips, axis=0, unique_indices=True, mode="clip")
         return total + moved, None

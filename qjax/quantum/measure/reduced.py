@@ -46,12 +46,12 @@ def postselect(
     valid = len(values) == len(places) and set(values) <= {"0", "1"}
     check(valid, "bits", f"hold {len(places)} times 0 or 1, one for each of `qubits`", repr(bits))
     outcome = int("".join(values), 2)
-    piece = split_qubits(jnp.moveaxis(amplitudes, -1, 0), places)[outcome]
-    probability = squared(piece).sum(axis=0)
-    possible = probability >= np.finfo(np.dtype(probability.dtype)).tiny  # a device may take what is smaller as 0
+    left = split_qubits(jnp.moveaxis(amplitudes, -1, 0), places)[outcome]
+    probability = squared(left).sum(axis=0)
+    possible = probability >= np.finfo(np.dtype(probability.dtype)).tiny  # smaller numbers may be 0 on a device
     norm = lax.rsqrt(jnp.where(possible, probability, jnp.ones_like(probability)))
-    piece = piece * lax.complex(norm, jnp.zeros_like(norm))[None]
-    return jnp.moveaxis(piece, 0, -1), probability
+    left = left * lax.complex(norm, jnp.zeros_like(norm))[None]
+    return jnp.moveaxis(left, 0, -1), probability
 
 
 def reduced_density_matrix(state: ArrayLike, qubits: int | Sequence[int]) -> Complex[Array, "*batch dim dim"]:
@@ -74,8 +74,8 @@ def reduced_density_matrix(state: ArrayLike, qubits: int | Sequence[int]) -> Com
     """
     amplitudes, n = as_state("state", state)
     places = check_qubits(qubits, n)
-    pieces = split_qubits(jnp.moveaxis(amplitudes, -1, 0), places)
-    return jnp.einsum("rj...,cj...->...rc", pieces, pieces.conj(), precision=lax.Precision.HIGHEST)
+    split = split_qubits(jnp.moveaxis(amplitudes, -1, 0), places)
+    return jnp.einsum("rj...,cj...->...rc", split, split.conj(), precision=lax.Precision.HIGHEST)
 
 
 # Shared with `entanglement.py`. ------------------------------------------------------------------------------

@@ -171,8 +171,8 @@ def counts(samples: npt.ArrayLike, num_qubits: int) -> dict[str, int]:
     """
     indices = _as_indices(samples, num_qubits)
     check(indices.ndim == 1, "samples", "have shape [shots]", f"shape {list(indices.shape)}")
-    found = Counter(indices.tolist())
-    return {format(i, f"0{num_qubits}b"): found[i] for i in sorted(found)}
+    totals = Counter(indices.tolist())
+    return {format(i, f"0{num_qubits}b"): totals[i] for i in sorted(totals)}
 
 
 def _as_indices(samples: npt.ArrayLike, num_qubits: int) -> np.ndarray:
