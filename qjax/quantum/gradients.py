@@ -31,8 +31,9 @@ from qjax.types import Array, CircuitParams, Float
 
 # States that `parameter_shift` keeps at a time; the simulator needs about three times that while it works.
 MAX_SHIFTED_BYTES = 2**28
-# Frequencies nearer than this to one another, relative to the largest, are taken for a mistake.
+# Frequencies that differ by less than this, relative to the largest, count as equal, which is an error.
 MIN_RELATIVE_GAP = 1e-6
+# Largest number of shifts to choose from.
 _MAX_GRID = 2**16
 
 Rule = tuple[np.ndarray, np.ndarray]
@@ -84,7 +85,7 @@ def _equidistant_rule(count: int, base: float) -> Rule:
 
 
 def _independent_shifts(frequencies: np.ndarray, gap: float) -> np.ndarray:
-    """Picks `[R]` shifts whose rows of sines span as large a volume as greedy choice finds.
+    """Chooses `[R]` shifts so that their rows of sines are far from dependent (greedily, as in pivoted QR).
 
     Over an interval of pi / gap the sines are nearly orthogonal functions, so that good rows exist there.
     """
@@ -136,7 +137,7 @@ def free_angles(circuit: Circuit) -> FreeCircuit:
 
 
 def _frequencies(op: Operation, place: int) -> tuple[float, ...]:
-    """Positive differences of the exponents of one angle; under controls the matrix has entries without it, too."""
+    """Returns the positive differences of an angle's exponents; under controls some entries do not depend on it."""
     exponents = {float(e) for e in op.gate.exponents[place]} | ({0.0} if op.controls else set())
     return tuple(sorted({a - b for a in exponents for b in exponents if a > b}))
 
@@ -203,7 +204,7 @@ def _angle_slopes(
     free: FreeCircuit, rows: Float[Array, "batch angles"], observables: tuple[Observable, ...], initial_state: Any
 ) -> Float[Array, "batch observables angles"]:
     """Returns the derivative of each expectation value with respect to each angle."""
-    rules = [(k, *shift_rule(found)) for k, found in enumerate(free.frequencies) if found]
+    rules = [(k, *shift_rule(frequencies)) for k, frequencies in enumerate(free.frequencies) if frequencies]
     num_rows, num_angles = rows.shape
     if not rules or num_rows == 0:
         return jnp.zeros((num_rows, len(observables), num_angles), rows.dtype)
@@ -235,13 +236,13 @@ def _angle_slopes(
 
 @dataclass(frozen=True, eq=False)
 class _AngleTable:
-    """All angles of a circuit as one polynomial map: a gather and a sum however many angles there are.
+    """All angles of a circuit as one polynomial map: one gather and one sum, however many angles there are.
 
     Attributes:
       names: parameters, in the order in which they are laid end to end, before the inputs and a last entry of 1.
-      owners: angle that each term belongs to, `[terms]`.
+      owners: index of the angle that each term belongs to, `[terms]`.
       scales: factor of each term, `[terms]`.
-      factors: entries that each term multiplies, `[terms, degree]`.
+      factors: indices of the entries whose product a term is, `[terms, degree]`.
       shifts: constant part of each angle, `[angles]`.
     """
 

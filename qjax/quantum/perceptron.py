@@ -1,7 +1,7 @@
 """Quantum perceptrons: controlled rotations, repeat-until-success activation, and dissipative networks of qubits.
 
 Two lines of work share the name. In Cao, Guerreschi and Aspuru-Guzik 2017 (arXiv:1711.11240) a neuron is a qubit
-turned by theta = w . x + b, and an ancilla that is measured turns theta into a sigmoid of it. In Beer et al. 2020
+rotated by theta = w . x + b, and a measured ancilla replaces theta by a sigmoid of it. In Beer et al. 2020
 (Nature Communications 11, 808; arXiv:1902.10445) a perceptron is a unitary on a layer's qubits and one qubit of the
 next layer, and a layer is forgotten once the next one has been made.
 """
@@ -33,7 +33,7 @@ BLOCKS = ("can", "pauli")
 
 
 def controlled_rotations(num_inputs: int, name: str = "perceptron") -> Circuit:
-    """Returns the circuit that turns a target qubit by twice the weighted sum of the input qubits.
+    """Returns the circuit that rotates a target qubit by twice the weighted sum of the input qubits.
 
     Qubits 0..num_inputs-1 are the inputs, qubit num_inputs is the target: RY(2 w_i) on it under control of input i,
     then RY(2 b). On a basis state x of the inputs that is RY(2 theta) with theta = w . x + b; from |0> the target is
@@ -55,8 +55,8 @@ def controlled_rotations(num_inputs: int, name: str = "perceptron") -> Circuit:
     """
     n = as_index("num_inputs", num_inputs)
     check(n >= 1, "num_inputs", "be an integer of at least 1", num_inputs)
-    turns = [operation("ry", n, 2 * parameter(f"{name}_weights", i), controls=i) for i in range(n)]
-    return Circuit(n + 1, (*turns, operation("ry", n, 2 * parameter(f"{name}_bias"))))
+    rotations = [operation("ry", n, 2 * parameter(f"{name}_weights", i), controls=i) for i in range(n)]
+    return Circuit(n + 1, (*rotations, operation("ry", n, 2 * parameter(f"{name}_bias"))))
 
 
 def measured_perceptron(num_inputs: int, encoding: Circuit | None = None, name: str = "perceptron") -> Circuit:
@@ -86,14 +86,15 @@ def measured_perceptron(num_inputs: int, encoding: Circuit | None = None, name: 
 def repeat_until_success_perceptron(
     num_inputs: int, rounds: int = 1, encoding: Circuit | None = None, name: str = "perceptron"
 ) -> Circuit:
-    """Returns the perceptron whose output is turned by a sigmoid of w . x + b, provided that its ancillas give 0.
+    """Returns the perceptron whose output is rotated by a sigmoid of w . x + b, provided that its ancillas give 0.
 
-    One round turns an ancilla by RY(2 theta) as `controlled_rotations` does, turns the output by RY(pi) = -iY under
-    its control, and turns the ancilla back. With probability cos(theta)**4 + sin(theta)**4 the ancilla is then
-    measured as 0, and the output has been turned by RY(2 q(theta)), q(theta) = arctan(tan(theta)**2). Otherwise it is
-    1, and the output has been turned by RY(-pi/2), up to a sign, whatever theta is: RY(pi/2) undoes that and one
-    tries again. A further round puts this circuit in place of both turns of a new ancilla, so that q is applied
-    `rounds` times. No ancilla is used twice, so that all can be measured at the end.
+    One round rotates an ancilla by RY(2 theta) as `controlled_rotations` does, rotates the output by RY(pi) = -iY
+    under its control, and undoes the rotation of the ancilla. With probability cos(theta)**4 + sin(theta)**4 the
+    ancilla is then measured as 0, and the output has been rotated by RY(2 q(theta)), where
+    q(theta) = arctan(tan(theta)**2). Otherwise it is 1, and the output has been rotated by RY(-pi/2), up to a sign,
+    whatever theta is: RY(pi/2) undoes that, and one tries again. A further round puts this circuit in place of both
+    rotations of a new ancilla, so that q is applied `rounds` times. No ancilla is used twice, so that all can be
+    measured at the end.
 
     Qubits 0..num_inputs-1 are the inputs, then come 2**rounds - 1 ancillas, and the last is the output. Parameters
     are those of `controlled_rotations`. `heralded_state` runs it; `activation` and `success_probability` are the
@@ -115,19 +116,19 @@ def repeat_until_success_perceptron(
     neuron = controlled_rotations(num_inputs, name)
     ancillas = tuple(range(neuron.num_qubits - 1, neuron.num_qubits - 2 + 2**count))
     num_qubits = ancillas[-1] + 2
-    body = _turn(neuron, count, num_qubits - 1, ancillas, num_qubits)
+    body = _rotated_by(neuron, count, num_qubits - 1, ancillas, num_qubits)
     return _encoded(encoding, num_inputs, num_qubits) + body
 
 
-def _turn(neuron: Circuit, rounds: int, target: int, ancillas: tuple[int, ...], num_qubits: int) -> Circuit:
-    """The circuit that turns `target` by RY(2 q(...q(theta))) where all ancillas give 0."""
+def _rotated_by(neuron: Circuit, rounds: int, target: int, ancillas: tuple[int, ...], num_qubits: int) -> Circuit:
+    """Returns the circuit that rotates `target` by RY(2 q(...q(theta))) where all ancillas give 0."""
     if rounds == 0:
         return neuron.remap((*range(neuron.num_qubits - 1), target), num_qubits)
     first, rest = ancillas[0], ancillas[1:]
     half = len(rest) // 2
-    there = _turn(neuron, rounds - 1, first, rest[:half], num_qubits)
-    back = _turn(neuron, rounds - 1, first, rest[half:], num_qubits).inverse()
-    return there.append("ry", target, math.pi, controls=first) + back
+    rotation = _rotated_by(neuron, rounds - 1, first, rest[:half], num_qubits)
+    undone = _rotated_by(neuron, rounds - 1, first, rest[half:], num_qubits).inverse()
+    return rotation.append("ry", target, math.pi, controls=first) + undone
 
 
 def _encoded(encoding: Circuit | None, num_inputs: int, num_qubits: int) -> Circuit:
@@ -308,10 +309,12 @@ def apply_dissipative_layers(
     check(rho.shape[-2:] == (dim, dim), "density", f"have shape [..., {dim}, {dim}]", finding)
     for layer, size in enumerate(sizes[:-1]):
         step = _dissipative_layer(sizes, layer, block, name)
-        own = {key: params[key] for key in step.parameter_shapes}
-        starts = jnp.eye(2**size, dtype=jnp.asarray(params[next(iter(own))]).dtype)
+        step_params = {key: params[key] for key in step.parameter_shapes}
+        starts = jnp.eye(2**size, dtype=jnp.asarray(params[next(iter(step_params))]).dtype)
         starts = jnp.pad(starts[:, :, None], ((0, 0), (0, 0), (0, 2 ** sizes[layer + 1] - 1))).reshape(2**size, -1)
-        ends = state(step, own, None, starts).reshape(2**size, 2**size, -1)  # [from, left behind, next layer]
+        ends = state(step, step_params, None, starts).reshape(
+            2**size, 2**size, -1
+        )  # [first layer before, first layer after, next layer]
         check(
             rho.dtype == ends.dtype, "density", f"have the precision of the parameters, {ends.dtype}", str(rho.dtype)
         )
@@ -328,7 +331,7 @@ def _check_widths(widths: Sequence[int]) -> tuple[int, ...]:
 
 
 def _dissipative_layer(widths: tuple[int, ...], layer: int, block: str, name: str) -> Circuit:
-    """The step from one layer, the first qubits, to the next, the last qubits."""
+    """Returns the step from one layer, the first qubits, to the next layer, the last qubits."""
     check_choice("block", block, BLOCKS)
     m, k = widths[layer : layer + 2]
     operations: list[Operation] = []
@@ -352,5 +355,5 @@ def _dissipative_layer(widths: tuple[int, ...], layer: int, block: str, name: st
 
 
 def _single(name: str, position: int, qubit: int) -> Operation:
-    """The gate u with its own three parameters."""
+    """Returns the gate u on a qubit, with three parameters of its own."""
     return operation("u", qubit, *(parameter(name, position, axis) for axis in range(3)))

@@ -170,10 +170,10 @@ def run(
     """Returns what `readout` reads from the state, batch last, and whether there is a batch; else it has length 1.
 
     Args:
-      circuit: see the module, as for the next three.
-      params: likewise.
-      inputs: likewise.
-      initial_state: likewise.
+      circuit: see the module.
+      params: see the module.
+      inputs: see the module.
+      initial_state: see the module.
       readout: what is read from the state.
     """
     check_values(circuit, params, inputs)
@@ -187,7 +187,7 @@ def run(
     simulation = Simulation(circuit=circuit, readout=readout, given=len(given))
     operands = [*(x[..., None] for x in arrays.values()), columns, *given]
     simulation.check_memory(shapes_of(operands))
-    if batch == 0:  # no stage has to know of it
+    if batch == 0:  # answered here, so that no engine has to treat it
         empty = [jax.ShapeDtypeStruct((*x.shape[:-1], max(1, x.shape[-1])), x.dtype) for x in operands]
         shapes = jax.eval_shape(lambda *xs: simulation(*xs), *empty)
         return tuple(jnp.zeros((*x.shape[:-1], 0), x.dtype) for x in shapes), True
@@ -221,8 +221,8 @@ def _as_arrays(
     dtypes = {name: array.dtype for name, array in named.items()}
     if initial_state is not None:
         given = jnp.asarray(initial_state).dtype
-        known = given in (jnp.float32, jnp.float64, jnp.complex64, jnp.complex128)
-        check(known, "initial_state", "hold float32, float64, complex64 or complex128", str(given))
+        supported = given in (jnp.float32, jnp.float64, jnp.complex64, jnp.complex128)
+        check(supported, "initial_state", "hold float32, float64, complex64 or complex128", str(given))
         dtypes["initial_state"] = jnp.zeros((), given).real.dtype
     same = len(set(dtypes.values())) <= 1
     check(same, "params and inputs", "have one dtype", str({name: str(d) for name, d in dtypes.items()}))

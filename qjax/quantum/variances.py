@@ -33,11 +33,11 @@ def variance(
     [1. 0.]
 
     Args:
-      circuit: see `simulate.py`, as for the other arguments.
-      params: likewise.
-      inputs: likewise.
+      circuit: see `simulate.py`.
+      params: see `simulate.py`.
+      inputs: see `simulate.py`.
       observables: at least one, of any kinds, as for `expectation`.
-      initial_state: likewise.
+      initial_state: see `simulate.py`.
 
     Raises:
       UserError: as for `expectation`.
@@ -65,11 +65,11 @@ def covariance(
      [1. 1.]]
 
     Args:
-      circuit: see `simulate.py`, as for the other arguments.
-      params: likewise.
-      inputs: likewise.
+      circuit: see `simulate.py`.
+      params: see `simulate.py`.
+      inputs: see `simulate.py`.
       observables: at least one, of any kinds, as for `expectation`.
-      initial_state: likewise.
+      initial_state: see `simulate.py`.
 
     Raises:
       UserError: as for `expectation`.
@@ -101,9 +101,9 @@ class _CovarianceReadout:
     folds = False
 
     def __call__(self, state: Array) -> tuple[Array, ...]:
-        moved = [_deviation(state, item) for item in self.observables]
-        # Real and imaginary parts one below the other: the real part of <a|b> is the dot product of such vectors.
-        stacked = jnp.stack([jnp.concatenate([lax.real(d), lax.imag(d)]) for d in moved])
+        deviations = [_deviation(state, item) for item in self.observables]
+        # With real parts above imaginary parts, the real part of <a|b> is a dot product of real vectors.
+        stacked = jnp.stack([jnp.concatenate([lax.real(d), lax.imag(d)]) for d in deviations])
         return (jnp.einsum("adb,cdb->acb", stacked, stacked, precision=lax.Precision.HIGHEST),)
 
     def before(self, operations: Sequence[Operation]) -> Readout:
@@ -111,7 +111,7 @@ class _CovarianceReadout:
 
 
 def _deviation(amplitudes: Array, observable: Observable) -> Array:
-    """Returns (O - <O>) |state>: its square is the variance, without the cancellation in <O**2> - <O>**2."""
+    """Returns (O - <O>) |state>; its squared norm is the variance, without the cancellation of <O**2> - <O>**2."""
     applied = apply_observable(amplitudes, observable)
     mean = real_overlap(amplitudes, applied)
     return applied - amplitudes * lax.complex(mean, jnp.zeros_like(mean))[None]
