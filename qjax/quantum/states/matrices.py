@@ -287,13 +287,18 @@ def _by_form(
     return found
 
 
-def start_columns(runs: Sequence[tuple[Operation, ...]], values: Values) -> list[Array]:
-    """Returns what each run of operations on one qubit makes of |0>, `[2, 1 or batch]`."""
+def start_columns(runs: Sequence[tuple[Operation, ...]], values: Values) -> list[Any]:
+    """Returns what each run of operations on one qubit makes of |0>, `[2, 1 or batch]`; NumPy's of a constant run."""
     columns: list[Any] = [None] * len(runs)
-    for members, ops, angles in _by_form(runs, [1] * len(runs), values):
+    fixed = [i for i, run in enumerate(runs) if all(angle.is_constant for op in run for angle in op.angles)]
+    blocks = [fixed_block(runs[i], max((op.all_qubits for op in runs[i]), default=()) or (0,)) for i in fixed]
+    for i, matrix in zip(fixed, constant_matrices(blocks), strict=True):
+        columns[i] = matrix[:, :1].astype(values.complex_dtype)
+    rest = [i for i in range(len(runs)) if columns[i] is None]
+    for members, ops, angles in _by_form([runs[i] for i in rest], [1] * len(rest), values):
         whole = run_column(ops, angles, values.complex_dtype)
         for i, m in enumerate(members):
-            columns[m] = jnp.asarray(whole[:, i if whole.shape[1] > 1 else 0])
+            columns[rest[m]] = whole[:, i if whole.shape[1] > 1 else 0]
     return columns
 
 

@@ -6,9 +6,11 @@ state that it costs.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from qjax.quantum.circuits.operation import Operation
@@ -25,7 +27,7 @@ def halves(runs: Runs, values: Values) -> tuple[Array, Array]:
     columns = start_columns(runs, values)
     if all(op.gate.is_real for run in runs for op in run):
         columns = [column.real for column in columns]
-    one = jnp.ones((1, 1), columns[0].dtype)  # what a product of no columns is
+    one = np.ones((1, 1), columns[0].dtype)  # what a product of no columns is
     # Equal halves are quicker backwards (n = 8); up to 4 qubits either way takes the same time.
     middle = len(columns) // 2 if len(columns) > 4 else (len(columns) - 1) // 2
     return _join([one, *columns[:middle]]), _join(columns[middle:])
@@ -54,11 +56,13 @@ def pull_back_product(parts: Sequence[Array], cotangent: Array) -> tuple[Array, 
     return of_high(cotangent)[0], of_low(cotangent)[0]
 
 
-def _join(columns: Sequence[Array]) -> Array:
+def _join(columns: Sequence[Any]) -> Array:
     """Returns the product state of some qubits, real and imaginary parts, `[1 or 2, 2**k, 1 or batch]`."""
     state = columns[0]
     for column in columns[1:]:
         product = state[:, None, :] * column[None, :, :]
         state = product.reshape(-1, product.shape[-1])
+    if isinstance(state, np.ndarray):  # a constant
+        return jnp.asarray(np.stack([state.real, state.imag]) if np.iscomplexobj(state) else state[None])
     state = stored(state)
     return stored(jnp.stack([state.real, state.imag]) if jnp.iscomplexobj(state) else state[None])

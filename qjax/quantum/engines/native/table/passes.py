@@ -8,6 +8,7 @@ On a CPU the lowest bits of a row's number say where in a vector it lies. No gat
 that turn such bits over wait until they have changed places with the next bits, as a matrix that is transposed.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -97,10 +98,6 @@ class Space:
                 self.vectors[pivot] = vector ^ rest, known ^ places
         self.vectors[own] = rest, places
 
-    def masks(self) -> list[int]:
-        """Returns a basis in reduced form."""
-        return [vector for vector, _ in self.vectors.values()]
-
     def copy(self) -> "Space":
         """Returns one that can be changed by itself."""
         other = Space()
@@ -133,12 +130,33 @@ class Group:
     weights: tuple[int, ...]
 
 
+class _Span:
+    """What masks span, as far as others are odd with it."""
+
+    def __init__(self) -> None:
+        self.basis: list[int] = []
+        self._by_length: dict[int, int] = {}
+
+    def add(self, mask: int) -> None:
+        """Makes the span contain the mask."""
+        rest = mask
+        while rest and rest.bit_length() in self._by_length:
+            rest ^= self._by_length[rest.bit_length()]
+        if rest:
+            self._by_length[rest.bit_length()] = rest
+            self.basis.append(mask)
+
+    def meets(self, masks: Sequence[int]) -> bool:
+        """Whether any of the masks is odd with any mask of the span."""
+        return any(_odd(mask, other) for mask in masks for other in self.basis)
+
+
 class Skipped:
     """Gates that come later; others may pass them where they commute with all of them."""
 
     def __init__(self) -> None:
         self.groups: list[Group] = []
-        self._masks, self._weights = Space(), Space()
+        self._masks, self._weights = _Span(), _Span()
 
     def add(self, group: Group) -> None:
         self.groups.append(group)
@@ -148,16 +166,11 @@ class Skipped:
             self._weights.add(weight)
 
     def lets_pass(self, group: Group) -> bool:
-        return not _meet(group.masks, self._weights.masks()) and not _meet(group.weights, self._masks.masks())
+        return not self._weights.meets(group.masks) and not self._masks.meets(group.weights)
 
     def is_full(self, num_qubits: int) -> bool:
         """Whether nothing can pass."""
-        return len(self._masks.vectors) == len(self._weights.vectors) == num_qubits
-
-
-def _meet(masks: Sequence[int], weights: Sequence[int]) -> bool:
-    """Whether turning over any of the masks changes what any of the weights sees."""
-    return any(_odd(mask, weight) for mask in masks for weight in weights)
+        return len(self._masks.basis) == len(self._weights.basis) == num_qubits
 
 
 def _odd(mask: int, weights: int) -> bool:
@@ -190,20 +203,18 @@ def passes_of(
     Raises:
       Unsupported: a gate cannot be done in any part.
     """
-    waiting = groups_of(entries, records)
+    waiting = deque(groups_of(entries, records))
     found: list[Pass] = []
     while waiting or not found:  # one at least, which makes the first state
         draft, skipped = _Draft(num_qubits, size, low, lanes, run, records), Skipped()
-        for place, group in enumerate(waiting):
-            if skipped.is_full(num_qubits):
-                skipped.groups += waiting[place:]
-                break
+        while waiting and not skipped.is_full(num_qubits):
+            group = waiting.popleft()
             if not skipped.lets_pass(group) or not draft.take(group):
                 skipped.add(group)
+        waiting.extendleft(reversed(skipped.groups))
         if waiting and not draft.groups:
             raise Unsupported
         found.append(draft.finish())
-        waiting = skipped.groups
     return found
 
 
