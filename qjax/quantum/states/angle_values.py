@@ -59,7 +59,7 @@ class Values:
         """
         return self.each([angle])[0]
 
-    def each(self, angles: Sequence[Angle], any_size: bool = False) -> list[Float[Array, "batch_or_1"]]:
+    def each(self, angles: Sequence[Angle]) -> list[Float[Array, "batch_or_1"]]:
         """Returns the value of each angle; those of one form are computed together. See `stacked`."""
         groups: dict[Any, list[int]] = {}
         for i, angle in enumerate(angles):
@@ -68,7 +68,7 @@ class Values:
         found: list[Any] = [None] * len(angles)
         for members in groups.values():
             own = [angles[i] for i in members]
-            for i, value in zip(members, self._of_one_form(own, any_size), strict=True):
+            for i, value in zip(members, self._of_one_form(own), strict=True):
                 found[i] = value
         return found
 
@@ -76,25 +76,24 @@ class Values:
         """Returns the value of each angle within 2 pi of 0, for sums of them."""
         return [within_period(value) for value in self.each(angles)]
 
-    def stacked(self, angles: Sequence[Angle], any_size: bool = False) -> Float[Array, "count_or_1 batch_or_1"]:
+    def stacked(self, angles: Sequence[Angle]) -> Float[Array, "count_or_1 batch_or_1"]:
         """Returns the values of several angles, `[count, ...]`, or `[1, ...]` where they are one and the same.
 
         Entries of one array at regular distances are one slice of it, where each by itself would be a kernel.
 
         Args:
           angles: of a gate each.
-          any_size: whether entries of arrays stay as they are, whatever their size.
         """
         if all(angle == angles[0] for angle in angles):
-            return self.each(angles[:1], any_size)[0][None]
+            return self.each(angles[:1])[0][None]
         box = _box_of(angles)
         if box is None:
-            values = self.each(angles, any_size)
+            values = self.each(angles)
             batch = max(value.shape[0] for value in values)
             return jnp.stack([jnp.broadcast_to(value, (batch,)) for value in values])
         ((scale, (first,)),), shift = angles[0].terms, angles[0].shift
         start, limit, strides = box
-        array = self._array(first, bounded=_is_plain(angles[0]) and not any_size)
+        array = self._array(first, bounded=_is_plain(angles[0]))
         cut = lax.slice(array, (*start, 0), (*limit, array.shape[-1]), (*strides, 1))
         cut = cut.reshape(len(angles), array.shape[-1])
         if _is_plain(angles[0]):
@@ -111,14 +110,14 @@ class Values:
         known = {**self._known, **{name: own for name, (_, own) in slices.items()}}
         return Values(params, self.inputs, self.dtype, known)
 
-    def _of_one_form(self, angles: Sequence[Angle], any_size: bool) -> Sequence[Array]:
+    def _of_one_form(self, angles: Sequence[Angle]) -> Sequence[Array]:
         """Returns the values of angles that differ in their references alone."""
         first = angles[0]
         if first.is_constant:
             return [jnp.full((1,), number_within_period(first.shift), self.dtype)] * len(angles)
         if _is_plain(first):
             scale = first.terms[0][0]
-            values = [self._look_up(angle.references[0], bounded=not any_size) for angle in angles]
+            values = [self._look_up(angle.references[0], bounded=True) for angle in angles]
             return [value * scale for value in values] if scale != 1.0 else values
         distinct = list(dict.fromkeys(angles))
         factors = tuple(

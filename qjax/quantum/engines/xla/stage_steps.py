@@ -178,5 +178,5 @@ class _GivenAngles(Values):
 
     angles: Mapping[Angle, Array] = field(default_factory=dict)
 
-    def each(self, angles: Sequence[Angle], any_size: bool = False) -> list[Array]:
+    def each(self, angles: Sequence[Angle]) -> list[Array]:
         return [self.angles[angle] for angle in angles]
