@@ -30,7 +30,7 @@ from qjax.quantum.circuits.angle import as_angle
 from qjax.quantum.circuits.gates import GATES, Gate
 from qjax.quantum.circuits.operation import Operation
 from qjax.quantum.compile.lowering import lowered, z_strings
-from qjax.quantum.engines.native.table.entries import table_of
+from qjax.quantum.engines.native.table.entries import Table, table_of
 from qjax.quantum.engines.native.table.layout import KIND, form_of
 
 WHOLE, LARGE = "native, whole states", "native, large states"
@@ -153,13 +153,19 @@ def test_whole_states_are_those_of_dense_algebra(n: int, batch: int, dtype: str)
     check(mixed(n) + Circuit(n, tuple(gates[k] for k in picked)) + mixed(n), batch, dtype)
 
 
-@pytest.mark.parametrize(("n", "dtype"), [(9, "float64"), (10, "float32")])
+@pytest.mark.parametrize(("n", "dtype"), [(9, "float64"), (12, "float32")])
 def test_large_states_are_those_of_dense_algebra(n: int, dtype: str) -> None:
     gates = every_gate(n, (0, 1, 2, 3), True, seed=n)
     taken = [op for op in gates if explain(Circuit(n, (op,)), dtype=dtype).engine == LARGE]
     assert len(taken) > 0.8 * len(gates)
     picked = np.random.default_rng(n).permutation(len(taken))[:40]
     check(mixed(n) + Circuit(n, tuple(taken[k] for k in picked)) + mixed(n), 1, dtype, LARGE)
+
+
+def found_table(circuit: Circuit, batch: int) -> Table:
+    found = table_of(circuit, frozenset({"inputs"} if batch > 1 else ()))
+    assert found is not None
+    return found
 
 
 def dense_diagonals(n: int, angle: Any) -> Circuit:
@@ -193,25 +199,19 @@ ANGLES = {
 )
 def test_many_diagonal_gates_are_one_sum_of_phases(kind: str, n: int, batch: int, dtype: str) -> None:
     circuit = dense_diagonals(n, ANGLES[kind])
-    found = table_of(circuit, frozenset({"inputs"} if batch > 1 else ()))
-    assert [form_of(k)[0] for k in found.gates_back[:, KIND]].count("strings") == 1
+    assert [form_of(k)[0] for k in found_table(circuit, batch).gates_back[:, KIND]].count("strings") == 1
     check(circuit, batch, dtype, LARGE if n == 9 else WHOLE)
 
 
-@pytest.mark.parametrize("n", [4, 9])
-def test_marks_and_reflections_of_a_search(n: int) -> None:
-    circuit = Circuit(n)
-    for q in range(n):
-        circuit = circuit.append("ry", q, parameter("w", q % 3))
-    for _ in range(3):
-        circuit = circuit.append("z", 0, controls=range(1, n), control_values=[k % 2 for k in range(1, n)])
-        for name in ("h", "x"):
-            circuit += Circuit(n, tuple(operation(name, q) for q in range(n)))
-        circuit = circuit.append("h", 0).append("x", 0, controls=range(1, n)).append("h", 0)
-        for name in ("x", "h"):
-            circuit += Circuit(n, tuple(operation(name, q) for q in range(n)))
-    for batch in (1, 3):
-        check(circuit.append("rx", 0, input_angle(0)), batch, "float64")
+@pytest.mark.parametrize(("n", "batch"), [(4, 3), (9, 1)])
+def test_marks_and_reflections_of_a_search(n: int, batch: int) -> None:
+    mark = Circuit(n).append("z", 0, controls=range(1, n), control_values=[k % 2 for k in range(1, n)])
+    hadamards, flips = (Circuit(n, tuple(operation(name, q) for q in range(n))) for name in ("h", "x"))
+    diffuser = hadamards + flips + Circuit(n).append("h", 0).append("x", 0, controls=range(1, n)).append("h", 0)
+    circuit = mixed(n) + (mark + diffuser + flips + hadamards).power(3) + mixed(n)
+    kinds = [form_of(k)[0] for k in found_table(circuit, batch).gates_back[:, KIND]]
+    assert kinds.count("reflection") == 3
+    check(circuit, batch, "float64")
 
 
 # Lowering. --------------------------------------------------------------------------------------------------------
