@@ -27,10 +27,11 @@ from qjax.quantum import (
 )
 from qjax.quantum.circuits.custom_gates import diagonal_gate, pauli_rotation_gate, permutation_gate, unitary_gate
 from qjax.quantum.circuits.operation import Operation
+from qjax.quantum.compile.reflections import is_search
 from qjax.quantum.compile.stages import Dense, Flip, Loop, Permutation, Phase, Reflection, Single, Stage
 from qjax.quantum.engines.xla import search_loop, stage_steps
 from qjax.quantum.engines.xla.engine import _run, _run_back
-from qjax.quantum.engines.xla.search_loop import MAX_FUSED, is_search
+from qjax.quantum.engines.xla.search_loop import MAX_FUSED
 from qjax.quantum.states.angle_values import Values
 from qjax.quantum.states.product_state import halves, product_state
 from qjax.quantum.states.row_numbers import source_rows
