@@ -88,7 +88,7 @@ def test_a_stage_its_reverse_and_its_cotangents(
     name: str, of_state: int, of_angles: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if name not in STAGES:
-        monkeypatch.setattr(stage_steps, "MAX_TABLE_QUBITS", 0)
+        monkeypatch.setattr("qjax.quantum.compile.conditions.MAX_TABLE_QUBITS", 0)
     stage, rng = STAGES[name.removesuffix(" without a table")], np.random.default_rng(of_state)
     with jax.enable_x64(True):
         angles = jnp.asarray(rng.normal(size=(4, of_angles)))
