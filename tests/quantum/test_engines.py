@@ -227,7 +227,7 @@ def test_every_readout_of_xlas_engine_and_of_the_one_that_runs(readout: str) -> 
         along = np.random.default_rng(0).normal(size=vector.shape)
         along = along / np.linalg.norm(along)
         run = jax.jit(lambda v: loss(XLA.name)(*restore(v)), compiler_options=QUICK)
-        slope = [(run(vector + h * along) - run(vector - h * along)) / (2 * h) for h in (STEP, 2 * STEP)]
+        slope = [float(run(vector + h * along) - run(vector - h * along)) / (2 * h) for h in (STEP, 2 * STEP)]
     np.testing.assert_allclose(np.asarray(flat[0]) @ along, (4 * slope[0] - slope[1]) / 3, atol=1e-8, rtol=1e-7)
 
 

@@ -202,7 +202,7 @@ def test_samples_follow_the_probabilities() -> None:
 
 
 def test_large_state_without_a_table() -> None:
-    n = 21  # above stages.MAX_TABLE_QUBITS
+    n = 21  # above conditions.MAX_TABLE_QUBITS
     circuit = Circuit(n).append("h", 0).append("cx", (0, 20)).append("x", 7).append("swap", (7, 3))
     found = quick_jit(lambda: state(circuit))()
     expected = [1 << 17, (1 << 20) | (1 << 17) | 1]

@@ -27,10 +27,11 @@ from qjax.quantum import (
 )
 from qjax.quantum.circuits.custom_gates import diagonal_gate, pauli_rotation_gate, permutation_gate, unitary_gate
 from qjax.quantum.circuits.operation import Operation
+from qjax.quantum.compile.reflections import is_search
 from qjax.quantum.compile.stages import Dense, Flip, Loop, Permutation, Phase, Reflection, Single, Stage
 from qjax.quantum.engines.xla import search_loop, stage_steps
 from qjax.quantum.engines.xla.engine import _run, _run_back
-from qjax.quantum.engines.xla.search_loop import MAX_FUSED, is_search
+from qjax.quantum.engines.xla.search_loop import MAX_FUSED
 from qjax.quantum.states.angle_values import Values
 from qjax.quantum.states.product_state import halves, product_state
 from qjax.quantum.states.row_numbers import source_rows
@@ -87,7 +88,7 @@ def test_a_stage_its_reverse_and_its_cotangents(
     name: str, of_state: int, of_angles: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if name not in STAGES:
-        monkeypatch.setattr(stage_steps, "MAX_TABLE_QUBITS", 0)
+        monkeypatch.setattr("qjax.quantum.compile.conditions.MAX_TABLE_QUBITS", 0)
     stage, rng = STAGES[name.removesuffix(" without a table")], np.random.default_rng(of_state)
     with jax.enable_x64(True):
         angles = jnp.asarray(rng.normal(size=(4, of_angles)))
