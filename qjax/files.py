@@ -198,7 +198,7 @@ def _make_partial(folder: Path, *, is_folder: bool) -> tuple[Path, int]:
             raise
         with contextlib.suppress(OSError):  # no locks on this file system: `_remove_if_stale` goes by age
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if path.exists():  # likewise
+        if path.exists():  # else another process took it for stale
             return path, descriptor
         os.close(descriptor)
 

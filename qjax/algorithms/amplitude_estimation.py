@@ -48,7 +48,7 @@ from qjax.types import Array, CircuitParams, Key
 # Confidence interval -> constant c of `iterative_query_bound`.
 _QUERY_CONSTANTS = {"clopper_pearson": 14.0, "chernoff_hoeffding": 50.0}
 CONFIDENCE_METHODS = tuple(_QUERY_CONSTANTS)
-# A batch that may be the last is split into so many, lest shots are taken that nobody needs (algorithm 1).
+# A batch that may be the last one is split into this many, so that no needless shots are taken (algorithm 1).
 _LAST_BATCHES = 10
 
 

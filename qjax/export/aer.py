@@ -56,7 +56,7 @@ def simulate_shots(
 
 
 def _measured(circuit: "qiskit.QuantumCircuit", basis: str) -> "qiskit.QuantumCircuit":
-    """Returns the circuit with each qubit turned into the basis and measured into the classical bit of its number."""
+    """Returns the circuit with each qubit rotated into the basis, and measured into the bit of its number."""
     measured = circuit.copy()
     for qubit, letter in enumerate(basis):
         if letter == "Y":

@@ -61,7 +61,7 @@ def first_maximum(num_iterations: int) -> float:
 
 
 def amplify(
-    prepared: Complex[Array, "batch labels rest"], label: Int[Array, ""], turns: Any
+    prepared: Complex[Array, "batch labels rest"], label: Int[Array, ""], phase_factors: Any
 ) -> Complex[Array, "batch labels rest"]:
     """Returns the state after rounds of amplitude amplification of one label state.
 
@@ -72,19 +72,19 @@ def amplify(
     Args:
       prepared: |psi>, normalised; the label qubits are those of the second axis.
       label: index of the marked label state.
-      turns: numbers e^(i varphi), e^(i phi) of each round, `[rounds, 2]`.
+      phase_factors: numbers e^(i varphi), e^(i phi) of each round, `[rounds, 2]`.
     """
     marked = (jnp.arange(prepared.shape[1]) == label)[None, :, None]
 
-    def one_round(state: Array, turn: Array) -> tuple[Array, None]:
-        state = jnp.where(marked, turn[0] * state, state)
+    def one_round(state: Array, phase_pair: Array) -> tuple[Array, None]:
+        state = jnp.where(marked, phase_pair[0] * state, state)
         overlap = (prepared.conj() * state).sum(axis=(1, 2), keepdims=True)
-        return state - (1 - turn[1]) * overlap * prepared, None
+        return state - (1 - phase_pair[1]) * overlap * prepared, None
 
-    return lax.scan(one_round, prepared, turns, unroll=UNROLL)[0]
+    return lax.scan(one_round, prepared, phase_factors, unroll=UNROLL)[0]
 
 
-def amplified_probability(probability: Float[Array, "*batch"], turns: Any) -> Float[Array, "*batch"]:
+def amplified_probability(probability: Float[Array, "*batch"], phase_factors: Any) -> Float[Array, "*batch"]:
     """Returns the probability of a label state after the rounds of `amplify`, from its probability p before them.
 
     With P the projector on the label state, a round maps a P|psi> + b (1 - P)|psi> to a state of the same form
@@ -94,16 +94,16 @@ def amplified_probability(probability: Float[Array, "*batch"], turns: Any) -> Fl
 
     Args:
       probability: p, in [0, 1].
-      turns: numbers e^(i varphi), e^(i phi) of each round, `[rounds, 2]`.
+      phase_factors: numbers e^(i varphi), e^(i phi) of each round, `[rounds, 2]`.
     """
-    one = jnp.ones(probability.shape, jnp.result_type(probability, turns))
+    one = jnp.ones(probability.shape, jnp.result_type(probability, phase_factors))
 
-    def one_round(factors: tuple[Array, Array], turn: Array) -> tuple[tuple[Array, Array], None]:
-        inside, outside = turn[0] * factors[0], factors[1]
-        lost = (1 - turn[1]) * (inside * probability + outside * (1 - probability))
+    def one_round(factors: tuple[Array, Array], phase_pair: Array) -> tuple[tuple[Array, Array], None]:
+        inside, outside = phase_pair[0] * factors[0], factors[1]
+        lost = (1 - phase_pair[1]) * (inside * probability + outside * (1 - probability))
         return (inside - lost, outside - lost), None
 
-    inside, _ = lax.scan(one_round, (one, one), turns, unroll=UNROLL)[0]
+    inside, _ = lax.scan(one_round, (one, one), phase_factors, unroll=UNROLL)[0]
     return (inside.real**2 + inside.imag**2) * probability
 
 
@@ -133,7 +133,7 @@ class AmplifiedProbabilities(nn.Module):
         if self.phases == "trainable" and self.num_iterations:
             self.angles = self.param(PHASES_NAME, _init_phases, (self.num_iterations, 2))
 
-    def turns(self) -> Float[Array, "rounds 2"] | Complex[Array, "rounds 2"]:
+    def phase_factors(self) -> Float[Array, "rounds 2"] | Complex[Array, "rounds 2"]:
         """Returns e^(i angle) of the two reflections of each round."""
         if self.phases == "trainable" and self.num_iterations:
             return jnp.exp(1j * self.angles)
@@ -152,15 +152,15 @@ class AmplifiedProbabilities(nn.Module):
         else:
             qubits = tuple(range(self.num_label_qubits))
             before = quantum.probabilities(self.circuit, self.params, flat, qubits)
-            scores = amplified_probability(before[:, : self.num_classes], self.turns())
+            scores = amplified_probability(before[:, : self.num_classes], self.phase_factors())
         return scores.reshape((*inputs.shape[:-1], self.num_classes))
 
     def scores_of_states(self, inputs: Float[Array, "batch num_inputs"]) -> Float[Array, "batch classes"]:
         """Returns the scores by the rounds on the whole states."""
-        prepared, turns = self.prepare(inputs), self.turns()
+        prepared, phase_factors = self.prepare(inputs), self.phase_factors()
 
         def score(label: Array) -> Array:
-            final = lax.dynamic_index_in_dim(amplify(prepared, label, turns), label, axis=1, keepdims=False)
+            final = lax.dynamic_index_in_dim(amplify(prepared, label, phase_factors), label, axis=1, keepdims=False)
             return (final.real**2 + final.imag**2).sum(axis=-1)
 
         # One class after the other, and again in the reverse pass: the states of all classes together would leave the
@@ -169,8 +169,8 @@ class AmplifiedProbabilities(nn.Module):
 
     def states(self, inputs: Float[Array, "batch num_inputs"]) -> Complex[Array, "batch classes amplitudes"]:
         """Returns each class's amplified state."""
-        prepared, turns = self.prepare(inputs), self.turns()
-        every = lax.map(lambda label: amplify(prepared, label, turns), jnp.arange(self.num_classes))
+        prepared, phase_factors = self.prepare(inputs), self.phase_factors()
+        every = lax.map(lambda label: amplify(prepared, label, phase_factors), jnp.arange(self.num_classes))
         return jnp.moveaxis(every, 0, 1).reshape((len(inputs), self.num_classes, -1))
 
 

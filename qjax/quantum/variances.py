@@ -33,7 +33,7 @@ def variance(
     [1. 0.]
 
     Args:
-      circuit: see `simulate.py`.
+      circuit: what to run; see `simulate.py`.
       params: see `simulate.py`.
       inputs: see `simulate.py`.
       observables: at least one, of any kinds, as for `expectation`.
@@ -65,7 +65,7 @@ def covariance(
      [1. 1.]]
 
     Args:
-      circuit: see `simulate.py`.
+      circuit: what to run; see `simulate.py`.
       params: see `simulate.py`.
       inputs: see `simulate.py`.
       observables: at least one, of any kinds, as for `expectation`.

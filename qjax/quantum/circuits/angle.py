@@ -57,7 +57,7 @@ class Angle:
     exactly but for multiples of 4 pi, and rounds it once to the references' dtype: so large angles are right, and the
     same in every batch, with and without jit. For products of three references and more it has twice the digits of
     the dtype (44 bits of float32, 100 of float64). A product beyond the largest number of that dtype is infinite, and
-    what is turned by an infinite angle is NaN.
+    what is rotated by an infinite angle is NaN.
 
     Terms are kept sorted and merged, so that equal expressions are equal and hash alike. A term whose scale
     has become 0 stays: the shapes of a circuit's parameters do not depend on values.

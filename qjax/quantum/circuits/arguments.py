@@ -1,4 +1,4 @@
-"""Arguments of public functions as arrays, with one clear error for what is none."""
+"""Arguments of public functions as arrays, with one clear error for a value that is not an array."""
 
 from collections.abc import Callable
 from functools import wraps

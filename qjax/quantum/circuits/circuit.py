@@ -270,7 +270,7 @@ class Circuit:
     def __repr__(self) -> str:
         return f"Circuit({self.num_qubits} qubits: {', '.join(map(repr, self.operations)) or 'empty'})"
 
-    def __reduce__(self) -> tuple[Any, ...]:  # without what is cached: the hash is another in another process
+    def __reduce__(self) -> tuple[Any, ...]:  # without cached values: hashes differ between processes
         return Circuit, (self.num_qubits, self.operations)
 
     def __hash__(self) -> int:
@@ -293,7 +293,7 @@ class Circuit:
 
     @cached_property
     def _sliced(self) -> Shapes:
-        """Shapes of the parameters that some Repeat takes apart; `_shapes` has checked that each has one."""
+        """Shapes of the parameters that some Repeat slices; `_shapes` has checked that each has one shape."""
         return {name: shape for op in self.operations for name, shape in _sliced_shapes(op).items()}
 
 

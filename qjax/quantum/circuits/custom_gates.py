@@ -1,4 +1,4 @@
-"""Gates that are not in the gate table: they carry their content in `Gate.data`, which is part of what they are.
+"""Gates that are not in the gate table. Their content is in `Gate.data`, which is part of their identity.
 
     unitary_gate(matrix)        data: the matrix, complex128
     diagonal_gate(phases)       data: the phases, float64
@@ -6,7 +6,7 @@
     pauli_rotation_gate("XZ")   data: the letters
     barrier_gate(3)             data: the number of qubits, as text
 
-Two such gates are equal when their bytes are.
+Two such gates are equal if their bytes are equal.
 """
 
 import copyreg
@@ -26,7 +26,7 @@ from qjax.quantum.circuits.gates import GATES, gate
 
 # The dense matrix of a gate with a shorter form is built up to this many qubits: 12 take 256 MiB.
 MAX_MATRIX_QUBITS = 12
-# Largest entry of U U^dagger - 1 in what is taken for unitary: room for a matrix that was computed in float32.
+# Largest entry of U U^dagger - 1 for a matrix that counts as unitary; one computed in float32 does.
 UNITARY_TOLERANCE = 1e-6
 # A phase within this of -pi is taken for +pi, so that rounding does not choose the branch of the power of -1.
 _BRANCH_TOLERANCE = 1e-9
@@ -231,11 +231,11 @@ _FROM_JSON: dict[str, Callable[[Any], Gate]] = {
 }
 
 
-# From content that has been checked. ------------------------------------------------------------------------
+# Gates from content that has been checked. ------------------------------------------------------------------------
 
 
 def _unitary(matrix: np.ndarray) -> Gate:
-    fields = constant_fields(matrix + 0.0)  # no -0.0, whose bytes are others
+    fields = constant_fields(matrix + 0.0)  # no -0.0, which has other bytes
     if fields["structure"] == "permutation":  # its name says a matrix, and the matrix is here
         fields = {"matrix": fields["matrix"], "structure": "dense"}
     stored = fields["matrix"]()

@@ -154,7 +154,7 @@ def embedded(block: Any, *, start: int, step: int, dim: int) -> Any:
 
 
 def _numpy_of(angle: ArrayLike) -> Any:
-    """Returns NumPy for an angle of its own, else JAX's."""
+    """Returns NumPy for an angle of NumPy, else JAX's NumPy."""
     return np if isinstance(angle, np.ndarray | np.generic) else jnp
 
 
@@ -163,10 +163,10 @@ def _complex(real: Any, imag: Any) -> Any:
 
 
 def _cos_sin(angles: Any) -> tuple[Any, Any]:
-    """Returns cosine and sine; XLA would compute those of a batch for every entry of a matrix that they are in."""
+    """Returns cosine and sine. Without the barrier XLA would compute those of a batch again for each matrix entry."""
     numpy = _numpy_of(angles)
-    found = numpy.cos(angles), numpy.sin(angles)
-    return found if numpy is np or angles.shape[-1:] in ((), (1,)) else lax.optimization_barrier(found)  # type: ignore[no-untyped-call]
+    both = numpy.cos(angles), numpy.sin(angles)
+    return both if numpy is np or angles.shape[-1:] in ((), (1,)) else lax.optimization_barrier(both)  # type: ignore[no-untyped-call]
 
 
 def _spread(constant: np.ndarray, weight: Any) -> Any:

@@ -25,7 +25,7 @@ _QELIB1 = (
 )
 _MASLOV = "Maslov 2016, arXiv:1508.03273"
 
-# Exponents of one angle: of a rotation by half the angle, the same with a control, of a phase, and of a turned axis.
+# Exponents of one angle: a rotation by half the angle, the same under a control, a phase, and the angle of an axis.
 _HALF = (-0.5, 0.5)
 _CONTROLLED_HALF = (-0.5, 0.0, 0.5)
 _PHASE = (0.0, 1.0)
@@ -71,7 +71,7 @@ def _negate(*angles: Angle) -> tuple[Angle, ...]:
     return tuple(-angle for angle in angles)
 
 
-def _turned(
+def _parametric(
     name: str,
     num_qubits: int,
     matrix: MatrixFunction,
@@ -105,7 +105,7 @@ def _phase(name: str, weights: tuple[int | float, ...], qiskit: str) -> Gate:
     """The diagonal gate with the entries e^(i w angle), a weight w for each basis state."""
     matrix, diagonal = partial(gm.diagonal_matrix, weights), partial(gm.phases, weights)
     exponents = tuple(sorted(set(weights)))
-    return _turned(name, len(weights).bit_length() - 1, matrix, qiskit, (exponents,), diagonal=diagonal)
+    return _parametric(name, len(weights).bit_length() - 1, matrix, qiskit, (exponents,), diagonal=diagonal)
 
 
 def _controlled(target: MatrixFunction) -> MatrixFunction:
@@ -147,14 +147,14 @@ _ROWS = (
     _fixed("sxdg", gm.SX.conj(), "SXdgGate", "sx"),
     # One qubit, with angles.
     _phase("p", (0.0, 1.0), "PhaseGate"),
-    _turned("rx", 1, _RX, "RXGate", (_HALF,)),
-    _turned("ry", 1, _RY, "RYGate", (_HALF,)),
+    _parametric("rx", 1, _RX, "RXGate", (_HALF,)),
+    _parametric("ry", 1, _RY, "RYGate", (_HALF,)),
     _phase("rz", (-0.5, 0.5), "RZGate"),
-    _turned("u", 1, gm.u_matrix, "UGate", _U_EXPONENTS, undo=_undo_u, power_angles=None),
+    _parametric("u", 1, gm.u_matrix, "UGate", _U_EXPONENTS, undo=_undo_u, power_angles=None),
     _phase("u1", (0.0, 1.0), "U1Gate"),
-    _turned("u2", 1, gm.u2_matrix, "U2Gate", (_PHASE, _PHASE), undo=_undo_u2, power_angles=None),
-    _turned("u3", 1, gm.u_matrix, "U3Gate", _U_EXPONENTS, undo=_undo_u, power_angles=None),
-    _turned("r", 1, gm.r_matrix, "RGate", (_HALF, _AXIS), undo=_undo_first),
+    _parametric("u2", 1, gm.u2_matrix, "U2Gate", (_PHASE, _PHASE), undo=_undo_u2, power_angles=None),
+    _parametric("u3", 1, gm.u_matrix, "U3Gate", _U_EXPONENTS, undo=_undo_u, power_angles=None),
+    _parametric("r", 1, gm.r_matrix, "RGate", (_HALF, _AXIS), undo=_undo_first),
     # Two qubits, no angle.
     _fixed("cx", gm.controlled(gm.X), "CXGate"),
     _fixed("cy", gm.controlled(gm.Y), "CYGate"),
@@ -169,20 +169,22 @@ _ROWS = (
     _fixed("ecr", gm.ECR, "ECRGate"),
     # Two qubits, with angles.
     _phase("cp", (0.0, 0.0, 0.0, 1.0), "CPhaseGate"),
-    _turned("crx", 2, _controlled(_RX), "CRXGate", (_CONTROLLED_HALF,)),
-    _turned("cry", 2, _controlled(_RY), "CRYGate", (_CONTROLLED_HALF,)),
+    _parametric("crx", 2, _controlled(_RX), "CRXGate", (_CONTROLLED_HALF,)),
+    _parametric("cry", 2, _controlled(_RY), "CRYGate", (_CONTROLLED_HALF,)),
     _phase("crz", (0.0, 0.0, -0.5, 0.5), "CRZGate"),
-    _turned(
+    _parametric(
         "cu", 2, _controlled(gm.phased_u_matrix), "CUGate", (*_CU_EXPONENTS, _PHASE), undo=_undo_u, power_angles=None
     ),
     _phase("cu1", (0.0, 0.0, 0.0, 1.0), "CU1Gate"),
-    _turned("cu3", 2, _controlled(gm.u_matrix), "CU3Gate", _CU_EXPONENTS, undo=_undo_u, power_angles=None),
-    _turned("rxx", 2, partial(gm.rotation, gm.pauli_product("XX")), "RXXGate", (_HALF,)),
-    _turned("ryy", 2, partial(gm.rotation, gm.pauli_product("YY")), "RYYGate", (_HALF,)),
+    _parametric("cu3", 2, _controlled(gm.u_matrix), "CU3Gate", _CU_EXPONENTS, undo=_undo_u, power_angles=None),
+    _parametric("rxx", 2, partial(gm.rotation, gm.pauli_product("XX")), "RXXGate", (_HALF,)),
+    _parametric("ryy", 2, partial(gm.rotation, gm.pauli_product("YY")), "RYYGate", (_HALF,)),
     _phase("rzz", (-0.5, 0.5, 0.5, -0.5), "RZZGate"),
-    _turned("rzx", 2, partial(gm.rotation, gm.pauli_product("ZX")), "RZXGate", (_HALF,)),
-    _turned("xx_plus_yy", 2, gm.xx_plus_yy_matrix, "XXPlusYYGate", (_CONTROLLED_HALF, _AXIS), undo=_undo_first),
-    _turned("xx_minus_yy", 2, gm.xx_minus_yy_matrix, "XXMinusYYGate", (_CONTROLLED_HALF, _AXIS), undo=_undo_first),
+    _parametric("rzx", 2, partial(gm.rotation, gm.pauli_product("ZX")), "RZXGate", (_HALF,)),
+    _parametric("xx_plus_yy", 2, gm.xx_plus_yy_matrix, "XXPlusYYGate", (_CONTROLLED_HALF, _AXIS), undo=_undo_first),
+    _parametric(
+        "xx_minus_yy", 2, gm.xx_minus_yy_matrix, "XXMinusYYGate", (_CONTROLLED_HALF, _AXIS), undo=_undo_first
+    ),
     # Three qubits and more. rccx and rc3x are ccx and c3x up to the phases of single basis states.
     _fixed("ccx", gm.controlled(gm.X, 2), "CCXGate"),
     _fixed("ccz", gm.controlled(gm.Z, 2), "CCZGate"),

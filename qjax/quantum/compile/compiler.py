@@ -148,7 +148,7 @@ class _Draft:
         return inside and (narrow or self.blocks.fits(self.qubits, self.blocks.is_batched(op)))
 
     def can_take(self, op: Operation) -> bool:
-        """Whether the operation can join: another of the same kind, or a dense block with room for it."""
+        """Whether the operation can join: to the same kind, or to a dense block that is not full."""
         kind = _kind(op)
         if self.kind == "dense" and kind == "dense":
             return self.blocks.fits(self.qubits | set(op.all_qubits), self.batched or self.blocks.is_batched(op))
@@ -196,9 +196,9 @@ def _add_constant_phases(operations: Sequence[Operation]) -> tuple[Operation, ..
 
 def _phases_on(qubits: Sequence[int], op: Operation) -> np.ndarray:
     """Returns the phases of an operation of known angles, for its qubits in this order."""
-    known = constant_phases(op)
-    assert known is not None
-    return known.reshape((2,) * len(qubits)).transpose([op.all_qubits.index(q) for q in qubits]).reshape(-1)
+    phases = constant_phases(op)
+    assert phases is not None
+    return phases.reshape((2,) * len(qubits)).transpose([op.all_qubits.index(q) for q in qubits]).reshape(-1)
 
 
 def _is_sign(op: Operation) -> bool:

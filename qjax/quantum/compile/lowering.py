@@ -1,6 +1,6 @@
-"""Any gate as few kinds of gates: what an engine does for gates on one or two qubits serves the others, too.
+"""Lowers any gate to few kinds of gates, so that an engine needs code only for these.
 
-What is left are gates on one or two qubits under any number of controls, and diagonal gates, matrices and
+They are gates on one or two qubits under any number of controls, and diagonal gates, matrices and
 permutations that are data. X, CX and SWAP cost nothing where an engine relabels rows (`relabelling.py`).
 """
 
@@ -14,14 +14,14 @@ from qjax.quantum.circuits.operation import Operation
 from qjax.quantum.compile.conditions import conditional_flip
 from qjax.quantum.states.matrices import constant_phases, phase_weights
 
-# Gates that are others under controls, as (gate, number of its qubits that are controls).
+# Gates that are another gate under controls: (that gate, how many of the qubits are controls).
 _CONTROLLED = {"cswap": ("swap", 1), "c3sx": ("sx", 3), "ccz": ("z", 2)}
-# Strings of Z of a smaller part than this are what rounding left.
+# Strings of Z with a smaller coefficient than this are rounding errors.
 _ROUNDING = 1e-14
 
 
 def lowered(op: Operation) -> tuple[Operation, ...]:
-    """Returns operations that amount to one, in the order of application.
+    """Returns operations whose product is the given one, in the order of application.
 
     >>> from qjax.quantum import operation, pauli_rotation_gate
     >>> lowered(operation(pauli_rotation_gate("XXY"), (0, 1, 2), 0.3))
@@ -41,13 +41,14 @@ def lowered(op: Operation) -> tuple[Operation, ...]:
 
 
 def lowered_reflection(qubits: Sequence[int]) -> tuple[Operation, ...]:
-    """Returns operations that amount to 1 - 2 |s><s|, s the even superposition of some qubits."""
-    turns = tuple(Operation(gate("h"), (q,)) for q in qubits)
-    return (*turns, Operation(gate("gphase"), (), (as_angle(np.pi),), tuple(qubits), (0,) * len(qubits)), *turns)
+    """Returns operations whose product is 1 - 2 |s><s|, with s the even superposition of some qubits."""
+    hadamards = tuple(Operation(gate("h"), (q,)) for q in qubits)
+    sign = Operation(gate("gphase"), (), (as_angle(np.pi),), tuple(qubits), (0,) * len(qubits))
+    return (*hadamards, sign, *hadamards)
 
 
 def _phase(op: Operation) -> tuple[Operation, ...]:
-    """Returns a phase under controls as that of the last one, which is flipped where it must be 0."""
+    """Returns a phase under controls as a phase gate on the last control, which is flipped if its value is 0."""
     *controls, target = op.controls
     *values, value = op.control_values
     inner = Operation(gate("p"), (target,), op.angles, tuple(controls), tuple(values))
@@ -98,11 +99,11 @@ def z_strings(op: Operation) -> dict[tuple[int, ...], float]:
     >>> z_strings(operation("rzz", (0, 1), 3.0))
     {(0, 1): -1.5}
     """
-    known = constant_phases(op)
+    constants = constant_phases(op)
     if op.gate.name == "pauli_rotation" and not op.controls:
-        scale = -0.5 if known is None else float(known[0])
+        scale = -0.5 if constants is None else float(constants[0])
         return {tuple(q for q, letter in zip(op.qubits, op.gate.data.decode(), strict=True) if letter == "Z"): scale}
-    phases = phase_weights(op) if known is None else known
+    phases = phase_weights(op) if constants is None else constants
     count = len(op.all_qubits)
     parts = phases.reshape((2,) * count)
     for axis in range(count):

@@ -8,8 +8,8 @@ A simulation is fastest with the batch last and in one piece. `vmap` would put a
 - the JVP binds `Tangent` of the function, whose transpose binds its `Pullback`: the reverse pass by hand;
 - both are functions of the same kind, so that derivatives of any order take the same way.
 
-Operands are floating-point arrays `[..., 1]`, the same for all examples, or `[..., batch]`. An operand that all share
-is never broadcast by these rules.
+Operands are floating-point arrays `[..., 1]`, shared by all examples, or `[..., batch]`. These rules never broadcast
+a shared operand.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ MAX_KEPT_PROGRAMS = 128
 
 @dataclass(frozen=True)
 class BatchLast:
-    """A function of arrays `[..., 1 or batch]`; subclasses are frozen, hashable and say what it computes.
+    """A function of arrays `[..., 1 or batch]`; subclasses are frozen and hashable, and define what it computes.
 
     Attributes:
       per_example: whether every result has the full batch, also one that is otherwise summed over the examples (the
@@ -53,7 +53,7 @@ class BatchLast:
         raise NotImplementedError
 
     def saving(self, *operands: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        """Returns the results and what the reverse pass wants to find again, arrays `[..., 1 or batch]`."""
+        """Returns the results and the arrays `[..., 1 or batch]` that are saved for the reverse pass."""
         return self(*operands), ()
 
     def pull_back(
@@ -131,7 +131,7 @@ class _Saving(BatchLast):
 
 @dataclass(frozen=True)
 class _Linear(BatchLast):
-    """What `Tangent` and `Pullback` have in common: operands are those of the function, what it saved, and more.
+    """The base of `Tangent` and `Pullback`. Operands: the function's, what it saved, then tangents or cotangents.
 
     Attributes:
       function: what is differentiated.
@@ -198,14 +198,14 @@ class Pullback(_Linear):
 
     def natively(self, platform: str, *operands: Array) -> tuple[Array, ...]:
         primals, saved, cotangents = self.split(operands)
-        found = self.function.pull_back_natively(platform, primals, saved, cotangents, self.per_example)
-        return self.chosen(found)
+        results = self.function.pull_back_natively(platform, primals, saved, cotangents, self.per_example)
+        return self.chosen(results)
 
     def shapes(self, operands: Shapes) -> Shapes:
         primals, _, cotangents = self.split(operands)
         full = max((shape[-1] for shape, _ in (*primals, *cotangents)), default=1)
-        own = self.chosen(primals)
-        return tuple(((*shape[:-1], full), dtype) for shape, dtype in own) if self.per_example else own
+        chosen = self.chosen(primals)
+        return tuple(((*shape[:-1], full), dtype) for shape, dtype in chosen) if self.per_example else chosen
 
 
 def _like(outer: BatchLast, inner: BatchLast) -> BatchLast:
@@ -359,15 +359,15 @@ def _transpose(cotangents: Sequence[Any], *operands: Any, function: BatchLast) -
     assert isinstance(function, Tangent), "only tangents are linear"
     primals, saved, tangents = function.split(operands)
     assert all(map(ad.is_undefined_primal, tangents)), "all tangents are linear together"
-    known = [ad.instantiate_zeros(ct) for ct in cotangents]
+    filled = [ad.instantiate_zeros(ct) for ct in cotangents]
     shapes = [tuple(t.aval.shape) for t in tangents]
     # A tangent that differs between examples along which its primal is shared has a cotangent for each of them.
     each = any(shape[-1] > x.shape[-1] for shape, x in zip(shapes, function.chosen(primals), strict=True))
     inner = _like(function, function.function)
     pullback = Pullback(each, inner, function.wanted, function.num_saved)
-    found = _batch_last_p.bind(*primals, *saved, *known, function=pullback)
-    own = [ct if ct.shape == s else ct.sum(axis=-1, keepdims=True) for ct, s in zip(found, shapes, strict=True)]
-    return [None] * (len(primals) + len(saved)) + own
+    results = _batch_last_p.bind(*primals, *saved, *filled, function=pullback)
+    summed = [ct if ct.shape == s else ct.sum(axis=-1, keepdims=True) for ct, s in zip(results, shapes, strict=True)]
+    return [None] * (len(primals) + len(saved)) + summed
 
 
 _batch_last_p.def_impl(_run)

@@ -32,7 +32,7 @@ def state_bytes(num_qubits: int, batch: int, dtype: Any) -> int:
 
 @lru_cache(maxsize=1)
 def device_bytes() -> int:
-    """Returns the memory of this process's first device in bytes; of a CPU what the process may use of it."""
+    """Returns the memory of this process's first device in bytes; on a CPU the part that the process may use."""
     device = jax.local_devices()[0]  # of a process on several hosts, jax.devices() begins with another host's
     limit = (device.memory_stats() or {}).get("bytes_limit")
     if limit:
@@ -55,12 +55,12 @@ def check_matrix_fits(num_qubits: int, dtype: Any) -> None:
 
 
 def fits(num_qubits: int, batch: int, dtype: Any) -> bool:
-    """Returns whether so many states can be in the device's memory while they are worked on."""
+    """Returns whether a batch of states, and those that a stage makes of it, fit into the device's memory."""
     return STATES_IN_USE * state_bytes(num_qubits, batch, dtype) <= device_bytes()
 
 
 def check_fits(num_qubits: int, batch: int, dtype: Any) -> None:
-    """Raises a `UserError` where so many states cannot be in the device's memory while they are worked on."""
+    """Raises a `UserError` if a batch of states, and those that a stage makes of it, exceed the device's memory."""
     if not fits(num_qubits, batch, dtype):
         needed, available = STATES_IN_USE * state_bytes(num_qubits, batch, dtype), device_bytes()
         largest = max((available // (STATES_IN_USE * state_bytes(0, batch, dtype))).bit_length() - 1, 0)
@@ -72,14 +72,14 @@ def check_fits(num_qubits: int, batch: int, dtype: Any) -> None:
 
 
 def check_bytes(needed: int, num_qubits: int, batch: int, gradient: bool, before: str = "") -> None:
-    """Raises a `UserError` where the device's memory has not so many bytes.
+    """Raises a `UserError` if a run needs more bytes than the device's memory has.
 
     Args:
       needed: bytes that a run holds at its peak.
-      num_qubits: that it has.
+      num_qubits: of the circuit.
       batch: number of examples.
-      gradient: whether the reverse pass is part of it.
-      before: what takes less, to be said before the advice that always holds.
+      gradient: whether the reverse pass is part of the run.
+      before: advice on what takes less memory, said before the advice that always holds.
     """
     available = device_bytes()
     if needed > available:

@@ -46,9 +46,9 @@ class Simulation(BatchLast):
         """Returns the task for operands of these shapes; `batch` where cotangents have more examples."""
         names = (*self.circuit.parameter_shapes, "inputs")
         batched = frozenset(name for name, (shape, _) in zip(names, shapes, strict=False) if shape[-1] > 1)
-        found = max((shape[-1] for shape, _ in shapes), default=1)
+        examples = max((shape[-1] for shape, _ in shapes), default=1)
         dtype: Any = np.dtype(shapes[-1][1])
-        return Task(self.circuit, self.readout, self.given, batched, max(found, batch or 1), dtype, platform)
+        return Task(self.circuit, self.readout, self.given, batched, max(examples, batch or 1), dtype, platform)
 
     def settled(self, operands: Shapes) -> "Simulation":
         if self.engine:
@@ -125,8 +125,8 @@ class Simulation(BatchLast):
         kept = (
             with_batch(saved[0], task.batch) if engine.name == self.engine else nothing_saved(task.batch, task.dtype)
         )
-        known = tuple(with_batch(x, task.batch) for x in cotangents)
-        return engine.backward(task, operands, kept, known, per_example)
+        full = tuple(with_batch(x, task.batch) for x in cotangents)
+        return engine.backward(task, operands, kept, full, per_example)
 
     def shapes(self, operands: Shapes) -> Shapes:
         batch = max((shape[-1] for shape, _ in operands), default=1)

@@ -1,4 +1,4 @@
-"""What operations do to a state `[2**n, batch]`: matrices, diagonals, permutations, Pauli rotations, controls."""
+"""Applies operations to a state `[2**n, batch]`: matrices, diagonals, permutations, Pauli rotations, controls."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -51,10 +51,10 @@ def apply_matrix(state: Array, matrix: Any, qubits: Sequence[int]) -> Array:
     if entries > MAX_SLICED_ENTRIES:
         return _apply_product(state, matrix, qubits)
     cut, axes = split_axes(state, qubits)
-    pieces = [cut]
+    parts = [cut]
     for axis in axes:
-        pieces = [half for piece in pieces for half in lax.split(piece, (1, 1), axis=axis)]
-    rows = _multiply_add(matrix, pieces)
+        parts = [half for part in parts for half in lax.split(part, (1, 1), axis=axis)]
+    rows = _multiply_add(matrix, parts)
     for axis in reversed(axes):
         rows = [lax.concatenate(rows[i : i + 2], axis) for i in range(0, len(rows), 2)]
     return rows[0].reshape(state.shape[0], -1)
@@ -120,8 +120,8 @@ def _rotate_about_paulis(state: Array, op: Operation, values: Values) -> Array:
     cos, sin = (f(half).astype(state.dtype) for f in (jnp.cos, jnp.sin))
     factors = np.array([1, 1j, -1, -1j])[signs % 4].astype(state.dtype)[:, None] * np.asarray(-1j, state.dtype)
     moved = jnp.take(state, rows ^ flipped, axis=0, unique_indices=True, mode="clip")
-    turned: Array = state * barrier(cos) + moved * factors * barrier(sin)
-    return turned
+    rotated: Array = state * barrier(cos) + moved * factors * barrier(sin)
+    return rotated
 
 
 def _where_controls_hold(state: Array, op: Operation, act: Callable[[Array, Operation], Array]) -> Array:
@@ -141,28 +141,28 @@ def _where_controls_hold(state: Array, op: Operation, act: Callable[[Array, Oper
     return whole.reshape(state.shape[0], -1)
 
 
-def _multiply_add(matrix: Any, pieces: list[Array]) -> list[Array]:
-    """Returns row r = sum over c of matrix[r, c] * pieces[c], for every r."""
-    dim, rank = len(pieces), pieces[0].ndim
+def _multiply_add(matrix: Any, parts: list[Array]) -> list[Array]:
+    """Returns row r = sum over c of matrix[r, c] * parts[c], for every r."""
+    dim, rank = len(parts), parts[0].ndim
     if isinstance(matrix, np.ndarray) and matrix.ndim == 2:
-        return [_constant_row(matrix[r], pieces) for r in range(dim)]
+        return [_constant_row(matrix[r], parts) for r in range(dim)]
     flat = lax.split(barrier(jnp.asarray(matrix).reshape(dim * dim, -1)), [1] * (dim * dim), axis=0)
     entries = [entry.reshape((1,) * (rank - 1) + (-1,)) for entry in flat]
     rows = []
     for r in range(dim):
-        row = entries[r * dim] * pieces[0]
+        row = entries[r * dim] * parts[0]
         for c in range(1, dim):
-            row = row + entries[r * dim + c] * pieces[c]
+            row = row + entries[r * dim + c] * parts[c]
         rows.append(row)
     return rows
 
 
-def _constant_row(weights: np.ndarray, pieces: list[Array]) -> Array:
-    """Sum of constant weights times pieces, zeros left out; a unitary has no row of zeros."""
+def _constant_row(weights: np.ndarray, parts: list[Array]) -> Array:
+    """Sum of constant weights times parts, zeros left out; a unitary has no row of zeros."""
     total = None
-    for weight, piece in zip(weights, pieces, strict=True):
+    for weight, part in zip(weights, parts, strict=True):
         if weight == 0:
             continue
-        scaled = piece if weight == 1 else piece * np.asarray(weight, piece.dtype).reshape((1,) * piece.ndim)
+        scaled = part if weight == 1 else part * np.asarray(weight, part.dtype).reshape((1,) * part.ndim)
         total = scaled if total is None else total + scaled
-    return jnp.zeros_like(pieces[0]) if total is None else total
+    return jnp.zeros_like(parts[0]) if total is None else total

@@ -1,4 +1,4 @@
-"""What keeps XLA from computing an array anew in every kernel that reads it."""
+"""Barriers that keep XLA from computing an array again in every kernel that reads it."""
 
 from typing import TypeVar, cast
 
@@ -19,10 +19,10 @@ def barrier(arrays: Arrays) -> Arrays:
 
 
 def stored(array: Array) -> Array:
-    """Returns `[rows, ...]` as a `barrier` does, also where XLA drops that one before it fuses.
+    """Returns `[rows, ...]` as a `barrier` does, also in versions of XLA that drop a barrier before they fuse.
 
-    Then an update of a row by itself takes its place: XLA computes what is updated before it. For a single
-    state the copies that it makes are not worth it.
+    There a row is updated with its own value instead: XLA computes the array before the update. The copies that
+    this makes are not worth it for a single state.
     """
     if BARRIER_HOLDS or array.shape[-1] == 1:
         return barrier(array)

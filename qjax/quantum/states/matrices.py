@@ -1,6 +1,6 @@
-"""Small matrices of operations and of runs of them: multiplied before the state is touched.
+"""Small matrices of operations and of runs of operations, multiplied before they are applied to the state.
 
-A matrix is `[d, d, ...]`, its further axes those of the angles that it was made from: `[1 or batch]` where one
+A matrix is `[d, d, ...]`; its further axes are those of the angles that it was made from: `[1 or batch]` where one
 operation is applied by itself, `[count, 1 or batch]` where `count` blocks of one form are built together.
 """
 
@@ -89,14 +89,14 @@ def kron(left: Matrix, right: Matrix) -> Matrix:
 def run_matrix(run: Sequence[Operation], angles: Sequence[Sequence[Array]], dtype: Any, num_axes: int) -> Matrix:
     """Returns the 2 x 2 product of a run of operations on one qubit, or on none; the identity for an empty run."""
     matrix: Matrix = np.eye(2, dtype=dtype).reshape((2, 2) + (1,) * num_axes)
-    for i, (op, own) in enumerate(zip(run, angles, strict=True)):
-        factor = _operation_matrix(op, own, dtype, num_axes)
+    for i, (op, op_angles) in enumerate(zip(run, angles, strict=True)):
+        factor = _operation_matrix(op, op_angles, dtype, num_axes)
         is_global_phase = factor.shape[0] == 1
         matrix = factor * matrix if is_global_phase else product(factor, matrix) if i else factor
     return matrix
 
 
-# Blocks: built together where they differ in their angles alone. -------------------------------------------
+# Blocks: those that differ only in their angles are built together. -------------------------------------------
 
 Block = tuple[tuple[int, ...], tuple[Operation, ...]]
 # Part of a block, in order: operations on its qubits at some places, either a run on one or a single one on more.
@@ -111,19 +111,19 @@ def block_matrices(blocks: Sequence[Block], values: Values) -> list[Matrix]:
     are the products of blocks of one form. Built one by one they would cost more than small states do.
     """
     parts = [block_parts(*block) for block in blocks]
-    factors = _part_matrices([part for own in parts for part in own], values)
+    factors = _part_matrices([part for block in parts for part in block], values)
     groups: dict[Any, list[int]] = {}
     starts = np.cumsum([0, *map(len, parts)])
-    for i, (own, (qubits, _)) in enumerate(zip(parts, blocks, strict=True)):
-        batched = tuple(factors[starts[i] + j].matrices.shape[3] > 1 for j in range(len(own)))
-        form = tuple((places, ops[0].gate if len(places) > 1 else None) for places, ops in own)
-        controls = tuple((len(ops[0].controls), ops[0].control_values) for _, ops in own if ops)
-        groups.setdefault((len(qubits), form, controls if len(own) else (), batched), []).append(i)
+    for i, (block, (qubits, _)) in enumerate(zip(parts, blocks, strict=True)):
+        batched = tuple(factors[starts[i] + j].matrices.shape[3] > 1 for j in range(len(block)))
+        form = tuple((places, ops[0].gate if len(places) > 1 else None) for places, ops in block)
+        controls = tuple((len(ops[0].controls), ops[0].control_values) for _, ops in block if ops)
+        groups.setdefault((len(qubits), form, controls if len(block) else (), batched), []).append(i)
     matrices: list[Any] = [None] * len(blocks)
     for members in groups.values():
-        own = parts[members[0]]
-        stacked = [_side_by_side([factors[starts[m] + j] for m in members]) for j in range(len(own))]
-        whole = _block_matrix(own, stacked, len(blocks[members[0]][0]), values.complex_dtype, 2)
+        first = parts[members[0]]
+        stacked = [_side_by_side([factors[starts[m] + j] for m in members]) for j in range(len(first))]
+        whole = _block_matrix(first, stacked, len(blocks[members[0]][0]), values.complex_dtype, 2)
         for i, m in enumerate(members):
             matrices[m] = whole[:, :, i] if whole.shape[2] > 1 else whole[:, :, 0]
     return matrices
@@ -145,10 +145,10 @@ def block_matrix(
     return _block_matrix(parts, factors, len(qubits), dtype, 2)
 
 
-# A gate at angles that are numbers, as (gate, control values, angles, whether entries within 1e-15 of an integer
-# become that): pi is not exact, but cosine and sine of its multiples are.
+# A gate whose angles are numbers: (gate, control values, angles, whether entries within 1e-15 of an integer are
+# rounded to it). Multiples of pi are not exact in floating point, but this makes their cosines and sines exact.
 FixedGate = tuple[Gate, tuple[int, ...], tuple[float, ...], bool]
-# Such gates in order, each with the places of its qubits in a block of so many qubits.
+# A block: its number of qubits, and such gates in order, each with the places of its qubits in the block.
 FixedBlock = tuple[int, Sequence[tuple[tuple[int, ...], FixedGate]]]
 _ROUNDING = 1e-15
 
@@ -194,7 +194,7 @@ def _fixed_matrices(gates: Iterable[FixedGate]) -> dict[FixedGate, np.ndarray]:
     alike: dict[Any, list[FixedGate]] = {}
     for one in gates:
         alike.setdefault((one[0], one[1], one[3]), []).append(one)
-    found: dict[FixedGate, np.ndarray] = {}
+    matrix_of: dict[FixedGate, np.ndarray] = {}
     for (gate, control_values, rounded), members in alike.items():
         angles = np.array([one[2] for one in members]).T
         matrices = np.asarray(gate.matrix(*angles), np.complex128).reshape(2**gate.num_qubits, 2**gate.num_qubits, -1)
@@ -203,12 +203,12 @@ def _fixed_matrices(gates: Iterable[FixedGate]) -> dict[FixedGate, np.ndarray]:
             near = np.abs(parts - np.round(parts)) < _ROUNDING
             matrices = np.where(near, np.round(parts), parts).view(np.complex128)
         whole = _under_controls(matrices, control_values)
-        found |= {one: whole[:, :, k] for k, one in enumerate(members)}
-    return found
+        matrix_of |= {one: whole[:, :, k] for k, one in enumerate(members)}
+    return matrix_of
 
 
 def block_parts(qubits: tuple[int, ...], operations: Sequence[Operation]) -> list[Part]:
-    """Returns the parts of a block: a run on each qubit first, then in order what follows."""
+    """Returns the parts of a block: first a run on each qubit, then the other operations in order."""
     runs: dict[int, list[Operation]] = {q: [] for q in qubits}
     parts: list[Part] = []
 
@@ -276,15 +276,15 @@ def _by_form(
             batched = tuple(map(values.is_batched, op.angles))
             form.append((op.gate, len(op.controls), op.control_values, batched))
         groups.setdefault((width, tuple(form)), []).append(i)
-    found = []
+    groups_of_runs = []
     for members in groups.values():
         ops = runs[members[0]]
         angles = [
             alike_angles([values.stacked([runs[m][place].angles[j] for m in members]) for j in range(len(op.angles))])
             for place, op in enumerate(ops)
         ]
-        found.append((members, ops, angles))
-    return found
+        groups_of_runs.append((members, ops, angles))
+    return groups_of_runs
 
 
 def start_columns(runs: Sequence[tuple[Operation, ...]], values: Values) -> list[Any]:
@@ -309,7 +309,7 @@ def run_column(run: Sequence[Operation], angles: Sequence[Sequence[Array]], dtyp
     """
     column: Matrix = np.eye(2, dtype=dtype)[:, :1, None]
     is_first, start = True, 0
-    batched = [any(angle.shape[-1] > 1 for angle in own) for own in angles]
+    batched = [any(angle.shape[-1] > 1 for angle in op_angles) for op_angles in angles]
     for end in range(1, len(run) + 1):
         if end < len(run) and not batched[end] and not batched[end - 1]:
             continue
@@ -328,9 +328,9 @@ def _side_by_side(entries: Sequence[_Entry]) -> Matrix:
             return whole[:, :, first : first + 1]
         if len(steps) == 1 and min(steps) > 0:
             return whole[:, :, first : entries[-1].index + 1 : steps.pop()]
-    own = [entry.matrices[:, :, entry.index : entry.index + 1] for entry in entries]
-    module = np if all(isinstance(m, np.ndarray) for m in own) else jnp
-    return module.concatenate(own, axis=2)
+    matrices = [entry.matrices[:, :, entry.index : entry.index + 1] for entry in entries]
+    module = np if all(isinstance(m, np.ndarray) for m in matrices) else jnp
+    return module.concatenate(matrices, axis=2)
 
 
 def _on_rows(factor: Matrix, matrix: Matrix, places: tuple[int, ...]) -> Matrix:

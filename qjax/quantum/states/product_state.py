@@ -1,8 +1,8 @@
 """The first state, a product of one column for each qubit, in real arithmetic.
 
-The columns are joined in two halves, arrays `[2, rows, 1 or batch]`: all real parts, then all imaginary parts, which
-a real state has not, `[1, rows, 1 or batch]`. The state is the outer product of the halves, the one pass over the
-state that it costs.
+The columns are joined in two halves, arrays `[2, rows, 1 or batch]`: all real parts, then all imaginary parts. The
+halves of a real state have real parts only, `[1, rows, 1 or batch]`. The state is the outer product of the halves,
+which is the only pass over the state.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ def halves(runs: Runs, values: Values) -> tuple[Array, Array]:
     columns = start_columns(runs, values)
     if all(op.gate.is_real for run in runs for op in run):
         columns = [column.real for column in columns]
-    one = np.ones((1, 1), columns[0].dtype)  # what a product of no columns is
+    one = np.ones((1, 1), columns[0].dtype)  # the product of no columns
     # Equal halves are quicker backwards (n = 8); up to 4 qubits either way takes the same time.
     middle = len(columns) // 2 if len(columns) > 4 else (len(columns) - 1) // 2
     return _join([one, *columns[:middle]]), _join(columns[middle:])
@@ -42,7 +42,7 @@ def product_state(parts: Sequence[Array]) -> Array:
         left = rows[..., 0].swapaxes(1, 2).reshape(-1, len(low))
         product = jnp.matmul(left, low[..., 0], precision=lax.Precision.HIGHEST)
         return stored(product.reshape(len(high), -1, 1))
-    # Each half is stored: what reads the state computes it.
+    # Each half is stored; XLA computes the product where the state is read.
     rows, low = stored(rows)[:, :, :, None], stored(low)[None, :, None]
     product = rows[:, 0] * low[:, 0] if len(high) == 1 else rows[:, 0] * low[:, 0] + rows[:, 1] * low[:, 1]
     return stored(product.reshape(len(high), -1, product.shape[-1]))

@@ -32,8 +32,8 @@ def cos_sin(phases: Array) -> tuple[Array, Array]:
     z = y * y
     sine = y + y * z * _polynomial(z, SINE)
     cosine = 1 - z / 2 + z * z * _polynomial(z, COSINE)
-    turn = quarters.astype(jnp.int32)
-    swapped, cosine_negative, sine_negative = turn & 1 == 1, (turn + 1) & 2 == 2, turn & 2 == 2
+    quadrant = quarters.astype(jnp.int32)
+    swapped, cosine_negative, sine_negative = quadrant & 1 == 1, (quadrant + 1) & 2 == 2, quadrant & 2 == 2
     cosine, sine = jnp.where(swapped, sine, cosine), jnp.where(swapped, cosine, sine)
     return jnp.where(cosine_negative, -cosine, cosine), jnp.where(sine_negative, -sine, sine)
 

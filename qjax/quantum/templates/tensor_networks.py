@@ -56,7 +56,7 @@ def su4_block(name: str = "theta") -> Circuit:
 def pooling_block(name: str = "pool") -> Circuit:
     """Returns 'rz' of qubit 1 where qubit 0 is 1, then 'rx' of it where qubit 0 is 0; `name` has shape `[2]`.
 
-    It is what measuring qubit 0 and turning qubit 1 by the outcome does to qubit 1.
+    It does to qubit 1 what a measurement of qubit 0 and a rotation of qubit 1 by the outcome do.
 
     Source: Hur, Kim and Park 2022, Quantum Machine Intelligence 4, 3 (arXiv:2108.00661), pooling layer.
 

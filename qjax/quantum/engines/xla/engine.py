@@ -28,7 +28,7 @@ from qjax.quantum.states.batch import batch_of, with_batch
 from qjax.quantum.states.product_state import halves, product_state, pull_back_product
 from qjax.types import Array
 
-# States that are alive at once: one before a stage, one after it and one in work; backwards with their cotangents.
+# States in memory at once: one before a stage, one after it and one in work; in reverse with their cotangents.
 STATES_FORWARD, STATES_BACKWARD = 3, 6
 States = tuple[Array, Array]
 
@@ -48,7 +48,7 @@ class XlaEngine(Engine):
     def describe(self, task: Task) -> Description:
         program = _program(task)
         one = sum((_work(stage, task) for stage in program.stages), _work(program.start, task))
-        # State and costate are taken back, and compared for the cotangents of what is in the stage.
+        # The reverse pass undoes a stage on state and costate, and contracts the two: three times the work.
         return Description(tuple(map(str, (program.start or "the given state", *program.stages))), one, one.times(3))
 
     def rows_saved(self, task: Task) -> int:
@@ -173,22 +173,22 @@ def _run_all(program: Program, numbers: Sequence[Numbers], state: Array, keep: b
 def _run(
     stages: Sequence[Stage], numbers: Sequence[Numbers], state: Array, keep: bool
 ) -> tuple[Array, tuple[Any, ...]]:
-    """Returns the final state, and of each stage what `_run_back` has to be given; nothing unless `keep`."""
+    """Returns the final state, and what each stage saves for `_run_back`; nothing unless `keep`."""
     kept: list[Any] = []
-    for stage, own in zip(stages, numbers, strict=True):
+    for stage, stage_numbers in zip(stages, numbers, strict=True):
         if isinstance(stage, Loop) and not is_search(stage, num_qubits_of(state)):
-            state = with_batch(_as_complex(state), batch_of((state, *jax.tree.leaves(own))))
-            state, inner = _scan(stage, _forward_step(stage, keep), state, own, None, backwards=False)
+            state = with_batch(_as_complex(state), batch_of((state, *jax.tree.leaves(stage_numbers))))
+            state, inner = _scan(stage, _forward_step(stage, keep), state, stage_numbers, None, backwards=False)
             kept.append(inner)
         else:
             state = state if keeps_real(stage) else _as_complex(state)
             kept.append(state if keep and not stage.is_unitary else None)
-            state = barrier(apply(stage, own, state))
+            state = barrier(apply(stage, stage_numbers, state))
     return state, tuple(kept)
 
 
 def _forward_step(loop: Loop, keep: bool) -> Any:
-    return lambda state, own, _: _run(loop.body, own, state, keep)
+    return lambda state, numbers, _: _run(loop.body, numbers, state, keep)
 
 
 def _run_back(
@@ -202,28 +202,28 @@ def _run_back(
       states: the final state and its costate, the conjugate of its cotangent, `[2**n, batch]`.
       kept: see `_run`.
     """
-    found: list[Numbers] = []
-    for stage, own, known in zip(reversed(stages), reversed(numbers), reversed(kept), strict=True):
+    all_slopes: list[Numbers] = []
+    for stage, stage_numbers, saved in zip(reversed(stages), reversed(numbers), reversed(kept), strict=True):
         if isinstance(stage, Loop) and not is_search(stage, num_qubits_of(states[0])):
-            states, slopes = _loop_back(stage, own, states, known)
-        elif known is None:
-            before, costate = barrier([undo(stage, own, x) for x in states])
-            slopes = cotangents(stage, own, before, states[1])
+            states, slopes = _loop_back(stage, stage_numbers, states, saved)
+        elif saved is None:
+            before, costate = barrier([undo(stage, stage_numbers, x) for x in states])
+            slopes = cotangents(stage, stage_numbers, before, states[1])
             states = before, costate
         else:
-            _, pull = jax.vjp(partial(apply, stage), own, known)
+            _, pull = jax.vjp(partial(apply, stage), stage_numbers, saved)
             slopes, cotangent = pull(states[1].conj())
-            states = known, cotangent.conj()
-        found.append(slopes)
-    return states, tuple(reversed(found))
+            states = saved, cotangent.conj()
+        all_slopes.append(slopes)
+    return states, tuple(reversed(all_slopes))
 
 
 def _loop_back(loop: Loop, numbers: Numbers, states: States, kept: Any) -> tuple[States, Numbers]:
     """Returns what `_run_back` does, for one loop; the cotangents of shared numbers are added up on the way."""
 
-    def step(carry: Any, own: Any, known: Any) -> Any:
+    def step(carry: Any, body_numbers: Any, saved: Any) -> Any:
         states, totals = carry
-        states, slopes = _run_back(loop.body, own, states, known)
+        states, slopes = _run_back(loop.body, body_numbers, states, saved)
         return ((states, None), slopes) if loop.names else ((states, jax.tree.map(jnp.add, totals, slopes)), None)
 
     totals = None if loop.names else jax.tree.map(jnp.zeros_like, numbers)
@@ -235,8 +235,8 @@ def _scan(loop: Loop, function: Any, carry: Any, numbers: Numbers, kept: Any, ba
     """Scans function(carry, numbers of the repetition, what it kept) -> (carry, result) over the repetitions."""
 
     def step(carry: Any, slices: Any) -> Any:
-        own, known = slices
-        return function(carry, own if loop.names else numbers, known)
+        sliced, saved = slices
+        return function(carry, sliced if loop.names else numbers, saved)
 
     slices = (numbers if loop.names else None, kept)
     return lax.scan(step, carry, slices, length=loop.reps, reverse=loop.reverse != backwards)

@@ -1,7 +1,7 @@
-"""What each stage does to states `[2**n, 1 or batch]`, forwards and backwards, in complex arithmetic.
+"""Applies each stage to states `[2**n, 1 or batch]`, and undoes it, in complex arithmetic.
 
-A stage is given its numbers: arrays `[..., 1 or batch]` that follow from parameters and inputs. Those of a dense
-block are its matrix, those of a phase or of a single operation its angles. Without angles there are none.
+A stage has numbers, arrays `[..., 1 or batch]` that follow from parameters and inputs. Those of a dense block are its
+matrix, those of a phase or of a single operation its angles. A stage without angles has none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,26 +34,26 @@ MIN_ROW = 64
 
 def numbers_of(stages: Sequence[Stage], values: Values) -> tuple[Numbers, ...]:
     """Returns the numbers of each stage, those of each repetition of a loop stacked; blocks are built together."""
-    found: list[Numbers] = [()] * len(stages)
+    numbers: list[Numbers] = [()] * len(stages)
     blocks = []
     for i, stage in enumerate(stages):
         if isinstance(stage, Dense) and _constant(stage) is None:
             blocks.append(i)
         elif isinstance(stage, Phase):
-            found[i] = tuple(values.small_angles([op.angles[0] for op in stage.operations if op.angles]))
+            numbers[i] = tuple(values.small_angles([op.angles[0] for op in stage.operations if op.angles]))
         elif isinstance(stage, Single):
-            found[i] = tuple(values.each(stage.operation.angles))
+            numbers[i] = tuple(values.each(stage.operation.angles))
         elif isinstance(stage, Loop) and stage.names:
             body = stage.body
-            found[i] = jax.vmap(lambda own, body=body: numbers_of(body, values.inside_loop(own)))(
+            numbers[i] = jax.vmap(lambda slices, body=body: numbers_of(body, values.inside_loop(slices)))(
                 values.slices(stage.names)
             )
         elif isinstance(stage, Loop):
-            found[i] = numbers_of(stage.body, values)
+            numbers[i] = numbers_of(stage.body, values)
     matrices = block_matrices([(stages[i].qubits, stages[i].operations) for i in blocks], values)  # type: ignore[union-attr]
     for i, matrix in zip(blocks, matrices, strict=True):
-        found[i] = (jnp.asarray(matrix),)
-    return tuple(found)
+        numbers[i] = (jnp.asarray(matrix),)
+    return tuple(numbers)
 
 
 def keeps_real(stage: Stage) -> bool:
@@ -72,8 +72,8 @@ def apply(stage: Stage, numbers: Numbers, state: Array) -> Array:
     if isinstance(stage, Flip):
         return _flip(state, stage.operations)
     if isinstance(stage, Reflection):
-        pieces = split_qubits(state, stage.qubits)
-        return join_qubits(pieces - 2 * pieces.mean(axis=0, keepdims=True), stage.qubits)
+        split = split_qubits(state, stage.qubits)
+        return join_qubits(split - 2 * split.mean(axis=0, keepdims=True), stage.qubits)
     if isinstance(stage, Loop):
         return repeat_search(stage, state, back=False)
     angles = dict(zip(stage.operation.angles, numbers, strict=True))
@@ -155,13 +155,13 @@ def _total_phase(stage: Phase, numbers: Numbers, n: int, dtype: Any) -> Array:
         phase_weights(op).astype(dtype)[:, None] * (next(angles)[None] if op.angles else 1) for op in stage.operations
     ]
     pairs = zip(stage.operations, local, strict=True)
-    for op, phases in sorted(pairs, key=lambda pair: pair[1].shape[-1]):  # those that all examples share first
+    for op, phases in sorted(pairs, key=lambda pair: pair[1].shape[-1]):  # shared ones first
         total = total + spread_qubits(jnp.asarray(phases), op.all_qubits, n)
     return total
 
 
 def _flip(state: Array, operations: Sequence[Operation]) -> Array:
-    """Changes the signs of the amplitudes that diagonal operations of phases 0 and pi name."""
+    """Applies diagonal operations whose phases are 0 and pi: changes the signs of some amplitudes."""
     n = num_qubits_of(state)
     conditional = [op for op in operations if conditional_sign(op) is not None]
     for op in operations:
