@@ -26,7 +26,7 @@ from qjax.quantum.engines.native.table.layout import (
     PLACES,
     START,
     VECTOR_BYTES,
-    Facts,
+    Job,
     Launch,
     room_bytes,
     scratch_bytes,
@@ -192,14 +192,14 @@ class Native:
 
     def _plan(self, backward: bool, gates: np.ndarray) -> np.ndarray:
         """Returns what the native code of a CPU is told; see `whole_driver.py`."""
-        table, facts = self.table, np.zeros(len(Facts), np.int32)
-        facts[Facts.QUBITS], facts[Facts.BATCH] = table.num_qubits, self.batch
-        facts[Facts.TILES], facts[Facts.WORKERS] = self._num_tiles, self._num_workers
-        facts[Facts.ROOM], facts[Facts.STATE] = self._room(backward), self._strings is None
-        facts[Facts.NUM_MADE], facts[Facts.NUM_COMPOSED] = table.num_made, table.counts.composed
+        table, facts = self.table, np.zeros(Job.SHARED, np.int32)
+        facts[Job.QUBITS], facts[Job.BATCH] = table.num_qubits, self.batch
+        facts[Job.TILES], facts[Job.WORKERS] = self._num_tiles, self._num_workers
+        facts[Job.ROOM], facts[Job.STATE] = self._room(backward), self._strings is None
+        facts[Job.NUM_MADE], facts[Job.NUM_COMPOSED] = table.num_made, table.counts.composed
         recipes = np.concatenate([np.zeros(0, np.int32), *table.operands.recipes])
         constants, givens = table.operands.constants, self._givens
-        facts[Facts.NUM_TABLES] = givens.num_tables
+        facts[Job.NUM_TABLES] = givens.num_tables
         lists = givens.rotations, givens.factors, table.records.astype(np.int32), table.content
         parts = [gates, givens.gates_back, self._rows, recipes, constants.view(np.int32), *lists]
         counts = [

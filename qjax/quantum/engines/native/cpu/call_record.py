@@ -1,57 +1,11 @@
 """What the threads share that work on one call of the native code of a CPU."""
 
-from enum import IntEnum, auto
+from enum import IntEnum
 
 from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT64, POINTER, VOID, Code, Value, int64
 from qjax.quantum.engines.native.ir.xla_call import API_SCHEDULE, FRAME_API, FRAME_CONTEXT
-
-
-class Job(IntEnum):
-    """What the workers of a call share, in words of 8 bytes."""
-
-    GATES = 0
-    NUM_GATES = auto()
-    GATES_BACK = auto()
-    NUM_GATES_BACK = auto()
-    READ = auto()
-    NUM_READ = auto()
-    RECIPES = auto()
-    NUM_RECIPES = auto()
-    CONSTANTS = auto()
-    NUM_CONSTANTS = auto()
-    ROTATIONS = auto()
-    NUM_ROTATIONS = auto()
-    FACTORS = auto()
-    NUM_FACTORS = auto()
-    RECORDS = auto()
-    NUM_RECORDS = auto()
-    CONTENT = auto()
-    NUM_CONTENT = auto()
-    NUM_TABLES = auto()
-    SHARED = auto()
-    NUM_SHARED = auto()
-    OWN = auto()
-    NUM_OWN = auto()
-    VALUES = auto()  # results of the forward pass, or their cotangents
-    SHARED_SUMS = auto()
-    OWN_SUMS = auto()
-    BEGIN = auto()  # states that come before the gates
-    NUM_BEGIN = auto()  # rows of it, 0 where they are |0...0>
-    END = auto()  # states that come last; of the reverse pass, cotangents of the first ones
-    NUM_END = auto()  # rows of it, 0 where they are not wanted
-    SCRATCH = auto()
-    ROOM = auto()
-    QUBITS = auto()
-    BATCH = auto()
-    TILES = auto()
-    STATE = auto()
-    NUM_MADE = auto()
-    NUM_COMPOSED = auto()
-    WORKERS = auto()  # as many as there are shares of the tiles
-    NEXT = auto()  # share to be taken next
-    DONE = auto()  # shares that are done
-    REFERENCES = auto()  # workers that may still look here
+from qjax.quantum.engines.native.table.layout import Job
 
 
 def schedule_workers(

@@ -6,8 +6,8 @@ of the places in a vector, `[passes, .]`; records of strings of Z, `[., RECORD_W
 `[.]`; constants of float64 and then recipes of gates, in int32; what all examples share, from which the recipes make
 the other coefficients (`recipe_code.py`); then the two halves whose product the first state is, `[parts, rows]`, or
 the first states, `[batch, parts * 2**n]`, and nothing; for the reverse pass the states after all gates, an array like
-that, and their cotangents; the `LargeFacts`. Results: the states, of the reverse pass as they were before all gates,
-with their cotangents and the sums of the coefficients; and room to work in.
+that, and their cotangents; the first words of `LargeJob`. Results: the states, of the reverse pass as they were
+before all gates, with their cotangents and the sums of the coefficients; and room to work in.
 
 A share is cosets at equal distances, with room and sums of its own, whichever thread does it: no result depends on
 which thread was quicker.
@@ -15,7 +15,6 @@ which thread was quicker.
 
 import sys
 from collections.abc import Callable, Sequence
-from enum import IntEnum, auto
 from functools import partial
 from typing import Any
 
@@ -34,50 +33,13 @@ from qjax.quantum.engines.native.table.layout import (
     START,
     TURN,
     VECTOR_SHIFT,
-    LargeFacts,
+    LargeJob,
 )
 
 _OPERANDS = ("ENTRIES", "COUNTS", "PIVOTS", "ROWS", "RECORDS", "CONTENT", "NUMBERS", "SHARED")
 # Of Linux: madvise takes addresses that are multiples of a page, and what follows is its word for large ones.
 _PAGE, _LARGE_PAGE, _MADV_HUGEPAGE = 4096, 2**21, 14
 _FORWARD, _BACKWARD = ("HIGH", "LOW"), ("STATE", "COTANGENT")
-
-
-class LargeJob(IntEnum):
-    """What the threads of a call share, in words of 8 bytes; counters of each pass follow."""
-
-    ENTRIES = 0
-    COUNTS = auto()
-    TARGETS = auto()
-    PLACES = auto()
-    STEPS = auto()
-    COLUMNS = auto()
-    PIVOTS = auto()
-    ROWS = auto()
-    RECORDS = auto()
-    CONTENT = auto()
-    NUMBERS = auto()  # constants and recipes
-    SHARED = auto()
-    HIGH = auto()
-    LOW = auto()
-    STATE = auto()
-    COTANGENT = auto()
-    NEW_STATE = auto()
-    NEW_COTANGENT = auto()
-    SUMS = auto()
-    SCRATCH = auto()
-    TOTAL = auto()
-    BITS = auto()
-    LOW_QUBITS = auto()
-    BATCH = auto()
-    PASSES = auto()
-    SHARES = auto()
-    ROOM = auto()
-    NUM_COEFFICIENTS = auto()
-    NUM_SHARED = auto()
-    NUM_CONSTANTS = auto()
-    NUM_RECIPES = auto()
-    REFERENCES = auto()
 
 
 class LargeDriver:
@@ -123,17 +85,16 @@ class LargeDriver:
             return code.load_int64(code.load_pointer(array, index), BUFFER_DATA)
 
         facts = b.inttoptr(data(arguments, len(self.operands)), POINTER)
-        passes = b.sext(code.load_int32(facts, LargeFacts.PASSES), INT64)
+        passes = b.sext(code.load_int32(facts, LargeJob.PASSES), INT64)
         words = b.add(int64(len(LargeJob)), b.shl(passes, int64(1)))
         job = b.call(code.external("calloc", POINTER, [INT64, INT64]), [words, int64(8)])
         for index, name in enumerate(self.operands):
             code.store_int64(data(arguments, index), job, LargeJob[name])
         for index, name in enumerate(self.results):
             code.store_int64(data(results, index), job, LargeJob[name])
-        for fact in LargeFacts:
-            if fact.name in LargeJob.__members__:
-                code.store_int64(b.sext(code.load_int32(facts, fact), INT64), job, LargeJob[fact.name])
-        workers = b.sext(code.load_int32(facts, LargeFacts.WORKERS), INT64)
+        for fact in range(LargeJob.ENTRIES):
+            code.store_int64(b.sext(code.load_int32(facts, fact), INT64), job, fact)
+        workers = b.sext(code.load_int32(facts, LargeJob.WORKERS), INT64)
         code.store_int64(b.add(workers, int64(1)), job, LargeJob.REFERENCES)  # one is the caller's own
         if sys.platform == "linux":
             _want_large_pages(code, job, self.results)

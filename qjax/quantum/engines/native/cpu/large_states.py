@@ -14,7 +14,7 @@ from qjax.quantum.engines.native.cpu.permute import LinearMap, moves_of, to_indi
 from qjax.quantum.engines.native.large_states import Large
 from qjax.quantum.engines.native.load import permute_target, target
 from qjax.quantum.engines.native.table.entries import pair_neighbours
-from qjax.quantum.engines.native.table.layout import VECTOR_BYTES, LargeFacts, scratch_bytes
+from qjax.quantum.engines.native.table.layout import VECTOR_BYTES, LargeJob, scratch_bytes
 from qjax.quantum.engines.native.table.lists import with_records_at
 from qjax.quantum.engines.native.table.passes import Pass, passes_of
 from qjax.types import Array
@@ -96,19 +96,19 @@ class LargeOnCpu(Large):
 
     def _call(self, backward: bool, results: Sequence[Any], operands: Sequence[Any], *states: Array) -> list[Array]:
         facts, found = self._facts(len(self.passes), self.table.num_shared, backward), self.table.operands
-        facts[LargeFacts.NUM_SHARED], facts[LargeFacts.NUM_CONSTANTS] = found.counts.shared, found.counts.constants
-        facts[LargeFacts.NUM_RECIPES] = len(found.recipes)
-        facts[LargeFacts.LOW_QUBITS] = 0 if backward else states[1].shape[-1].bit_length() - 1  # -1 without halves
+        facts[LargeJob.NUM_SHARED], facts[LargeJob.NUM_CONSTANTS] = found.counts.shared, found.counts.constants
+        facts[LargeJob.NUM_RECIPES] = len(found.recipes)
+        facts[LargeJob.LOW_QUBITS] = 0 if backward else states[1].shape[-1].bit_length() - 1  # -1 without halves
         name = target(self.dtype, backward, self.table.is_complex, "cpu", large=True, lists=self.table.has_lists)
         return list(jax.ffi.ffi_call(name, results)(*operands, *states, facts))
 
     def _facts(self, num_passes: int, num_coefficients: int, backward: bool = False) -> np.ndarray:
-        facts = np.zeros(len(LargeFacts), np.int32)
-        facts[LargeFacts.TOTAL], facts[LargeFacts.BITS] = self.num_qubits, self.num_coset_bits
-        facts[LargeFacts.BATCH], facts[LargeFacts.PASSES] = self.batch, num_passes
-        facts[LargeFacts.SHARES], facts[LargeFacts.WORKERS] = self._num_shares, self._num_workers
-        facts[LargeFacts.NUM_COEFFICIENTS] = num_coefficients
-        facts[LargeFacts.ROOM] = self._share_bytes(backward, num_coefficients)
+        facts = np.zeros(LargeJob.ENTRIES, np.int32)
+        facts[LargeJob.TOTAL], facts[LargeJob.BITS] = self.num_qubits, self.num_coset_bits
+        facts[LargeJob.BATCH], facts[LargeJob.PASSES] = self.batch, num_passes
+        facts[LargeJob.SHARES], facts[LargeJob.WORKERS] = self._num_shares, self._num_workers
+        facts[LargeJob.NUM_COEFFICIENTS] = num_coefficients
+        facts[LargeJob.ROOM] = self._share_bytes(backward, num_coefficients)
         return facts
 
     @property

@@ -1,13 +1,14 @@
 """The function that XLA calls on a CPU to permute the amplitudes of large states; see `permute.py`.
 
 Operands: the arrays of `Moves`; the columns of A and then b, int32 `[n + 1]`; the states `[batch, parts * 2**n]`; the
-`LargeFacts`. Results: the states, and a workspace.
+first words of `LargeJob`. Results: the states, and a workspace.
 """
 
-from qjax.quantum.engines.native.cpu.large_driver import LargeDriver, LargeJob, Room, Worker
+from qjax.quantum.engines.native.cpu.large_driver import LargeDriver, Room, Worker
 from qjax.quantum.engines.native.cpu.large_writer import LargeCode
 from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT32, INT64, Arithmetic, Value, int32, int64
+from qjax.quantum.engines.native.table.layout import LargeJob
 
 OPERANDS = ("PIVOTS", "ROWS", "TARGETS", "PLACES", "STEPS", "COLUMNS", "STATE")
 

@@ -11,11 +11,11 @@ kept; and room to work in. For the reverse pass the cotangents of the values fol
 the cotangents of what is shared, of what each example has, and of the first states, or `[0, batch]` where these are
 not wanted; and room to work in.
 
-The plan is one array, as XLA spends time on each: the `Facts`; the table of the gates, `[gates, ENTRY]`; the table
-for the way back; the rows to read; the recipes of the gates that all examples share; constants of float64, from
-which those of each example are made; and what is said of rotations and of their phases (`shared_layers.py`). Where
-the final states were kept, the reverse pass has them in place of the first ones, and its first table has those
-entries alone that make coefficients.
+The plan is one array, as XLA spends time on each: the words of a `Job` before SHARED; the table of the gates,
+`[gates, ENTRY]`; the table for the way back; the rows to read; the recipes of the gates that all examples share;
+constants of float64, from which those of each example are made; and what is said of rotations and of their phases
+(`shared_layers.py`). Where the final states were kept, the reverse pass has them in place of the first ones, and its
+first table has those entries alone that make coefficients.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from qjax.quantum.engines.native.cpu.call_record import Job, change, release, schedule_workers
+from qjax.quantum.engines.native.cpu.call_record import change, release, schedule_workers
 from qjax.quantum.engines.native.cpu.kernel_list import kernels, kernels_back, listed_kernels
 from qjax.quantum.engines.native.cpu.recipe_code import exact_function, write_compose, write_compose_back
 from qjax.quantum.engines.native.cpu.shared_layers_code import (
@@ -59,7 +59,7 @@ from qjax.quantum.engines.native.table.layout import (
     PLACES,
     RECORD_SHIFT,
     VECTOR_SHIFT,
-    Facts,
+    Job,
 )
 
 # Operands behind the plan, and their lengths.
@@ -138,11 +138,11 @@ class Driver:
             code.store_int64(data(arguments, index), job, place)
             code.store_int64(length(index), job, count)
         plan = code.load_pointer(code.load_pointer(arguments, 0), BUFFER_DATA)
-        for fact in Facts:
+        for fact in range(Job.SHARED):
             value = code.builder.sext(code.load_int32(plan, fact), INT64)
             if fact in PLACES:
                 value = code.builder.add(data(arguments, 0), code.builder.shl(value, int64(2)))
-            code.store_int64(value, job, Job[fact.name])
+            code.store_int64(value, job, fact)
         names = (Job.SHARED_SUMS, Job.OWN_SUMS) if self.backward else (Job.VALUES,)
         for index, place in enumerate((*names, Job.END, Job.SCRATCH)):
             code.store_int64(data(results, index), job, place)

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Iterable
 
-from qjax.quantum.engines.native.cpu.call_record import Job
 from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT32, POINTER, VOID, Code, Value, int32, int64
-from qjax.quantum.engines.native.table.layout import ENTRY, KIND, RECORD_SHIFT, VECTOR_BYTES, VECTOR_SHIFT
+from qjax.quantum.engines.native.table.layout import ENTRY, KIND, RECORD_SHIFT, VECTOR_BYTES, VECTOR_SHIFT, Job
 
 
 class Room:

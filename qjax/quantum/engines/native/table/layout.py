@@ -140,13 +140,16 @@ def form_of(kind: SupportsInt) -> Form:
     return FORMS[number] if number < len(FORMS) else next(f for f, own in CPU_FORMS.items() if own == number)
 
 
-class Facts(IntEnum):
-    """What the first integers of a plan for a CPU say: facts, and where what follows begins."""
+class Job(IntEnum):
+    """What the workers of a call on a CPU share, in words of 8 bytes.
+
+    Those before SHARED are the first integers of its plan: facts, and where what follows begins.
+    """
 
     QUBITS = 0
     BATCH = auto()
     TILES = auto()
-    WORKERS = auto()
+    WORKERS = auto()  # as many as there are shares of the tiles
     ROOM = auto()  # bytes for each worker
     NUM_MADE = auto()  # coefficients that are made of others, of each example
     NUM_COMPOSED = auto()  # those that all examples share
@@ -170,19 +173,34 @@ class Facts(IntEnum):
     CONTENT = auto()  # of matrices and permutations
     NUM_CONTENT = auto()
     NUM_TABLES = auto()
+    SHARED = auto()
+    NUM_SHARED = auto()
+    OWN = auto()
+    NUM_OWN = auto()
+    VALUES = auto()  # results of the forward pass, or their cotangents
+    SHARED_SUMS = auto()
+    OWN_SUMS = auto()
+    BEGIN = auto()  # states that come before the gates
+    NUM_BEGIN = auto()  # rows of it, 0 where they are |0...0>
+    END = auto()  # states that come last; of the reverse pass, cotangents of the first ones
+    NUM_END = auto()  # rows of it, 0 where they are not wanted
+    SCRATCH = auto()
+    NEXT = auto()  # share to be taken next
+    DONE = auto()  # shares that are done
+    REFERENCES = auto()  # workers that may still look here
 
 
-# Facts that are places, each before the number of what lies there.
+# Words that are places, each before the number of what lies there.
 PLACES = (
-    Facts.GATES,
-    Facts.GATES_BACK,
-    Facts.READ,
-    Facts.RECIPES,
-    Facts.CONSTANTS,
-    Facts.ROTATIONS,
-    Facts.FACTORS,
-    Facts.RECORDS,
-    Facts.CONTENT,
+    Job.GATES,
+    Job.GATES_BACK,
+    Job.READ,
+    Job.RECIPES,
+    Job.CONSTANTS,
+    Job.ROTATIONS,
+    Job.FACTORS,
+    Job.RECORDS,
+    Job.CONTENT,
 )
 
 
@@ -208,8 +226,11 @@ class Recipe(IntEnum):
 MAX_NUMBERS = 16
 
 
-class LargeFacts(IntEnum):
-    """What the operand of facts says of a call for large states, in 32-bit integers."""
+class LargeJob(IntEnum):
+    """The same of a call for large states, whose counters of each pass follow.
+
+    Those before ENTRIES are an operand, in 32-bit integers.
+    """
 
     TOTAL = 0  # qubits
     BITS = auto()  # of the rows of a coset
@@ -223,6 +244,27 @@ class LargeFacts(IntEnum):
     NUM_SHARED = auto()  # of these, what is handed over
     NUM_CONSTANTS = auto()
     NUM_RECIPES = auto()
+    ENTRIES = auto()
+    COUNTS = auto()
+    TARGETS = auto()
+    PLACES = auto()
+    STEPS = auto()
+    COLUMNS = auto()
+    PIVOTS = auto()
+    ROWS = auto()
+    RECORDS = auto()
+    CONTENT = auto()
+    NUMBERS = auto()  # constants and recipes
+    SHARED = auto()
+    HIGH = auto()
+    LOW = auto()
+    STATE = auto()
+    COTANGENT = auto()
+    NEW_STATE = auto()
+    NEW_COTANGENT = auto()
+    SUMS = auto()
+    SCRATCH = auto()
+    REFERENCES = auto()
 
 
 class Launch(IntEnum):
