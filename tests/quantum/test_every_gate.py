@@ -31,7 +31,7 @@ from qjax.quantum.circuits.gates import GATES, Gate
 from qjax.quantum.circuits.operation import Operation
 from qjax.quantum.compile.lowering import lowered, z_strings
 from qjax.quantum.engines.native.table.entries import Table, table_of
-from qjax.quantum.engines.native.table.layout import KIND, form_of
+from qjax.quantum.engines.native.table.layout import Entry, form_of
 
 WHOLE, LARGE = "native, whole states", "native, large states"
 ATOL = {"float32": 2e-5, "float64": 1e-11}
@@ -199,7 +199,7 @@ ANGLES = {
 )
 def test_many_diagonal_gates_are_one_sum_of_phases(kind: str, n: int, batch: int, dtype: str) -> None:
     circuit = dense_diagonals(n, ANGLES[kind])
-    assert [form_of(k)[0] for k in found_table(circuit, batch).gates_back[:, KIND]].count("strings") == 1
+    assert [form_of(k)[0] for k in found_table(circuit, batch).gates_back[:, Entry.KIND]].count("strings") == 1
     check(circuit, batch, dtype, LARGE if n == 9 else WHOLE)
 
 
@@ -209,7 +209,7 @@ def test_marks_and_reflections_of_a_search(n: int, batch: int) -> None:
     hadamards, flips = (Circuit(n, tuple(operation(name, q) for q in range(n))) for name in ("h", "x"))
     diffuser = hadamards + flips + Circuit(n).append("h", 0).append("x", 0, controls=range(1, n)).append("h", 0)
     circuit = mixed(n) + (mark + diffuser + flips + hadamards).power(3) + mixed(n)
-    kinds = [form_of(k)[0] for k in found_table(circuit, batch).gates_back[:, KIND]]
+    kinds = [form_of(k)[0] for k in found_table(circuit, batch).gates_back[:, Entry.KIND]]
     assert kinds.count("reflection") == 3
     check(circuit, batch, "float64")
 

@@ -28,27 +28,15 @@ from qjax.quantum.engines.native.cpu.shared_layers import Givens, givens_of
 from qjax.quantum.engines.native.table.entries import Table, table_of
 from qjax.quantum.engines.native.table.fresh_columns import turned_starts
 from qjax.quantum.engines.native.table.layout import (
-    BEFORE,
-    ENTRY,
-    FACTOR_FLIPS,
-    FACTOR_WEIGHTS,
-    FACTORS,
-    FIRST,
-    FLIP,
     FORMS,
-    GATE,
     GIVENS,
-    KIND,
-    LEFT,
-    MASK,
     MAX_QUBITS,
-    PHASES,
-    RIGHT,
-    ROTATION,
-    SCALED,
-    SCALED_END,
     SUMS,
-    WEIGHTS,
+    Entry,
+    FactorWord,
+    LayerEntry,
+    MadeEntry,
+    RotationWord,
 )
 from qjax.quantum.engines.native.whole_states import native_of
 from qjax.quantum.engines.readouts import StateReadout
@@ -236,8 +224,8 @@ def numbers_for(table: Table, seed: int) -> dict[int, np.ndarray]:
     """Random unitary numbers for each gate of a table, by the place of its coefficients; signs as they are."""
     rng, found = np.random.default_rng(seed), {}
     for entry in table.gates_back:
-        kind, qubits, _ = FORMS[entry[KIND]]
-        first, dim = int(entry[FIRST]), 2**qubits
+        kind, qubits, _ = FORMS[entry[Entry.KIND]]
+        first, dim = int(entry[Entry.FIRST]), 2**qubits
         if kind == "dense":
             found[first] = np.linalg.qr(rng.normal(size=(dim, dim)) + 1j * rng.normal(size=(dim, dim)))[0]
         elif kind == "diagonal":
@@ -254,14 +242,16 @@ def parity(rows: np.ndarray, weights: Any, flip: Any) -> np.ndarray:
 def applied(state: np.ndarray, matrix: np.ndarray, entry: np.ndarray, num_targets: int, num_controls: int) -> Any:
     """A gate by what its entry says of each qubit, row by row."""
     rows = np.arange(len(state))
-    bits = [parity(rows, entry[WEIGHTS + k], entry[FLIP + k] & 1) for k in range(num_targets + num_controls)]
+    bits = [
+        parity(rows, entry[Entry.WEIGHTS + k], entry[Entry.FLIP + k] & 1) for k in range(num_targets + num_controls)
+    ]
     own = sum(bit << (num_targets - 1 - k) for k, bit in enumerate(bits[:num_targets]))
     new = np.zeros_like(state)
     for column in range(2**num_targets):
         other = rows.copy()
         for k in range(num_targets):
             turn = (own ^ column) >> (num_targets - 1 - k) & 1
-            other = np.where(turn == 1, other ^ int(entry[MASK + k]), other)
+            other = np.where(turn == 1, other ^ int(entry[Entry.MASK + k]), other)
         new += matrix[own, column] * state[other]
     controlled = np.all([bit == 0 for bit in bits[num_targets:]], axis=0) if num_controls else True
     return np.where(controlled, new, state)
@@ -277,10 +267,10 @@ def turned(gate: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def parts_of(one: np.ndarray, numbers: dict[int, np.ndarray]) -> tuple[Any, Any, Any]:
     """The same of what is said of a rotation, or of a number of a diagonal gate."""
-    if one[SCALED] >= 0:
-        return turned(numbers[int(one[GATE])])
-    (first,) = (first for first, own in numbers.items() if first <= one[GATE] < first + 2 * len(own))
-    return (), (), (1, numbers[first].diagonal()[(one[GATE] - first) // 2])
+    if one[RotationWord.SCALED] >= 0:
+        return turned(numbers[int(one[RotationWord.GATE])])
+    (first,) = (first for first, own in numbers.items() if first <= one[RotationWord.GATE] < first + 2 * len(own))
+    return (), (), (1, numbers[first].diagonal()[(one[RotationWord.GATE] - first) // 2])
 
 
 def followed(state: np.ndarray, found: Givens, gates: np.ndarray, numbers: dict[int, np.ndarray]) -> np.ndarray:
@@ -289,28 +279,35 @@ def followed(state: np.ndarray, found: Givens, gates: np.ndarray, numbers: dict[
     parts = [parts_of(one, numbers) for one in found.rotations]
     rows, starts = np.arange(len(state)), [0]
     while starts[-1] < len(found.factors):
-        starts.append(starts[-1] + int(found.factors[starts[-1], FACTORS]))
+        starts.append(starts[-1] + int(found.factors[starts[-1], FactorWord.COUNT]))
     assert len(starts) == found.num_tables + 1
     for entry in gates:
-        kind = int(entry[KIND])
+        kind = int(entry[Entry.KIND])
         if kind in SUMS.values():  # changes nothing
             continue
         if kind not in by_kind:
             form = FORMS[kind]
             if form[0] in ("dense", "diagonal"):
-                state = applied(state, numbers[int(entry[FIRST])], entry, form[1], form[2])
+                state = applied(state, numbers[int(entry[Entry.FIRST])], entry, form[1], form[2])
             continue
         count, phases = by_kind[kind]
         for k in range(count):
-            own = np.zeros(ENTRY, np.int64)
-            own[[MASK, WEIGHTS, FLIP]] = entry[[MASK + k, WEIGHTS + k, FLIP + k]]
-            state = applied(state, parts[int(entry[FIRST]) + k][1], own, 1, 0)
+            own = np.zeros(Entry.SIZE, np.int64)
+            own[[Entry.MASK, Entry.WEIGHTS, Entry.FLIP]] = entry[[Entry.MASK + k, Entry.WEIGHTS + k, Entry.FLIP + k]]
+            state = applied(state, parts[int(entry[Entry.FIRST]) + k][1], own, 1, 0)
         if phases:
-            place = int(entry[PHASES])
+            place = int(entry[LayerEntry.PHASES])
             for factor in found.factors[starts[place] : starts[place + 1]]:
-                bits = [parity(rows, factor[FACTOR_WEIGHTS + k], factor[FACTOR_FLIPS + k]) for k in range(MAX_QUBITS)]
+                bits = [
+                    parity(rows, factor[FactorWord.WEIGHTS + k], factor[FactorWord.FLIPS + k])
+                    for k in range(MAX_QUBITS)
+                ]
                 odd = np.all(np.array(bits) == 1, axis=0)
-                own = parts[factor[ROTATION]][2 if factor[BEFORE] else 0] if factor[ROTATION] >= 0 else (1, -1)
+                own = (
+                    parts[factor[FactorWord.ROTATION]][2 if factor[FactorWord.BEFORE] else 0]
+                    if factor[FactorWord.ROTATION] >= 0
+                    else (1, -1)
+                )
                 state = state * np.where(odd, own[1], own[0])
     return state
 
@@ -330,7 +327,9 @@ def test_rotations_and_phases_are_the_gates(seed: int) -> None:
     for gates in (found.gates, found.gates_back):
         np.testing.assert_allclose(followed(psi, found, gates, numbers), expected, atol=1e-12)
     for k, one in enumerate(found.rotations):
-        assert one[SCALED] < 0 or one[SCALED] <= k < one[SCALED_END] <= len(found.rotations)
+        assert one[RotationWord.SCALED] < 0 or one[RotationWord.SCALED] <= k < one[RotationWord.SCALED_END] <= len(
+            found.rotations
+        )
 
 
 def test_a_layer_is_rotations_and_one_table() -> None:
@@ -338,11 +337,11 @@ def test_a_layer_is_rotations_and_one_table() -> None:
     assert table is not None
     found = givens_of(table.gates_back, 8, table.num_shared, table.operands.signs)
     by_kind = {kind: key for key, kind in GIVENS.items()}
-    kinds = [by_kind[kind] for kind in found.gates[:, KIND] if kind in by_kind]
+    kinds = [by_kind[kind] for kind in found.gates[:, Entry.KIND] if kind in by_kind]
     assert kinds == [(0, True), *[(3, False), (3, False), (2, True)] * 2]
     assert len(found.rotations) == 16
-    assert list(found.factors[:, FACTORS]) == [8] * 8 + [16] * 16 + [8] * 8
-    back = [by_kind[kind] for kind in found.gates_back[:, KIND] if kind in by_kind]
+    assert list(found.factors[:, FactorWord.COUNT]) == [8] * 8 + [16] * 16 + [8] * 8
+    back = [by_kind[kind] for kind in found.gates_back[:, Entry.KIND] if kind in by_kind]
     assert back == [(0, True), *[(2, False)] * 3, (2, True), *[(2, False)] * 3, (2, True)]
 
 
@@ -359,15 +358,17 @@ def test_signs_are_sums_of_products(count: int) -> None:
     rng = np.random.default_rng(count)
     rows = np.arange(2**4)
     for _ in range(20):
-        entry = np.zeros(ENTRY, np.int64)
-        entry[WEIGHTS : WEIGHTS + count] = rng.permutation(2**4 - 1)[:count] + 1
-        entry[FLIP : FLIP + count] = rng.integers(0, 2, count)
+        entry = np.zeros(Entry.SIZE, np.int64)
+        entry[Entry.WEIGHTS : Entry.WEIGHTS + count] = rng.permutation(2**4 - 1)[:count] + 1
+        entry[Entry.FLIP : Entry.FLIP + count] = rng.integers(0, 2, count)
         signs = rng.integers(0, 2, 2**count).astype(bool)
-        bits = [parity(rows, entry[WEIGHTS + k], entry[FLIP + k]) for k in range(count)]
+        bits = [parity(rows, entry[Entry.WEIGHTS + k], entry[Entry.FLIP + k]) for k in range(count)]
         expected = 1 - 2 * signs[sum(bit << (count - 1 - k) for k, bit in enumerate(bits))].astype(int)
         found = np.ones(len(rows))
         for factor in shared_layers._sign_factors(entry, signs):
-            own = [parity(rows, factor[FACTOR_WEIGHTS + k], factor[FACTOR_FLIPS + k]) for k in range(MAX_QUBITS)]
+            own = [
+                parity(rows, factor[FactorWord.WEIGHTS + k], factor[FactorWord.FLIPS + k]) for k in range(MAX_QUBITS)
+            ]
             found = np.where(np.all(np.array(own) == 1, axis=0), -found, found)
         np.testing.assert_array_equal(found, expected)
 
@@ -378,17 +379,23 @@ def test_signs_are_sums_of_products(count: int) -> None:
 def test_the_first_gates_of_a_loop_make_columns() -> None:
     table = table_of(angle_encoding(3) + hardware_efficient(3, 3, rotations=("rx", "ry", "rz")), INPUTS)
     assert table is not None
-    kinds = [FORMS[kind][0] for kind in table.gates_back[:, KIND]]
+    kinds = [FORMS[kind][0] for kind in table.gates_back[:, Entry.KIND]]
     assert kinds == ["rotation"] * 3 + ["column"] * 3 + ["start"] * 3 + ["dense"] * 6
     columns = table.gates_back[3:6]
-    assert len({*columns[:, LEFT], *columns[:, RIGHT], *columns[:, FIRST]}) == 9
+    assert len({*columns[:, MadeEntry.LEFT], *columns[:, MadeEntry.RIGHT], *columns[:, Entry.FIRST]}) == 9
     assert table.num_made == table.counts.made + 12
 
 
 def test_other_gates_do_not() -> None:
     def entry(kind: tuple[str, int, int], first: int, mask: int, weights: int = 0, flip: int = 0) -> Any:
-        found = np.zeros(ENTRY, np.int64)
-        found[[KIND, FIRST, MASK, WEIGHTS, FLIP]] = FORMS.index(kind), first, mask, weights, flip
+        found = np.zeros(Entry.SIZE, np.int64)
+        found[[Entry.KIND, Entry.FIRST, Entry.MASK, Entry.WEIGHTS, Entry.FLIP]] = (
+            FORMS.index(kind),
+            first,
+            mask,
+            weights,
+            flip,
+        )
         return found.tolist()
 
     start, dense = ("start", 1, 0), ("dense", 1, 0)
@@ -403,7 +410,7 @@ def test_other_gates_do_not() -> None:
         entry(("dense", 2, 0), 8, 2, 2),
     ):
         found = turned_starts([*(one.copy() for one in starts), fits, other, entry(dense, 16, 2, 2)], 48, 200)
-        assert [FORMS[one[KIND]][0] for one in found] == ["column", "start", "start", "dense", "dense"]
-        assert [int(one[FIRST]) for one in found[:3]] == [200, 200, 104]
-        assert (found[0][LEFT], found[0][RIGHT]) == (0, 100)
+        assert [FORMS[one[Entry.KIND]][0] for one in found] == ["column", "start", "start", "dense", "dense"]
+        assert [int(one[Entry.FIRST]) for one in found[:3]] == [200, 200, 104]
+        assert (found[0][MadeEntry.LEFT], found[0][MadeEntry.RIGHT]) == (0, 100)
         assert found[3] == other

@@ -31,7 +31,7 @@ from qjax.quantum.engines.native.cpu import large_states as large_cpu
 from qjax.quantum.engines.native.cpu.permute import moves_of, to_indices, to_rows
 from qjax.quantum.engines.native.large import large_of
 from qjax.quantum.engines.native.table.entries import large_table_of
-from qjax.quantum.engines.native.table.layout import FORMS, KIND, LANES, MASK, TURN, WEIGHTS
+from qjax.quantum.engines.native.table.layout import FORMS, TURN, Entry
 from qjax.quantum.engines.native.table.passes import Pass, Space, passes_of, span
 
 NONE: frozenset[str] = frozenset()
@@ -104,23 +104,23 @@ def test_each_pass_has_whole_cosets_and_all_gates_are_in_one(
     table = large_table_of(circuit, NONE, not lanes)
     assert table is not None
     found = passes(circuit, size, low, lanes)
-    gates = [kind for one in found for kind in one.entries[:, KIND] if kind != TURN]
-    assert sorted(gates) == sorted(table.gates_back[:, KIND].tolist())
+    gates = [kind for one in found for kind in one.entries[:, Entry.KIND] if kind != TURN]
+    assert sorted(gates) == sorted(table.gates_back[:, Entry.KIND].tolist())
     assert len(found) < len(table.gates_back)
     for one in found:
         rows = {int(row) | number for row in one.rows(low) for number in range(2**low)}
         assert len(rows) == 2**size
         assert rows == set(span(one.basis).tolist())
-        assert [*one.entries[:, KIND]].count(TURN) % 2 == 0
+        assert [*one.entries[:, Entry.KIND]].count(TURN) % 2 == 0
 
 
 def test_gates_on_rows_of_vectors_reach_into_none() -> None:
     for one in passes(chain(11), 10, 4, True):
         for entry in one.entries:
-            count = sum(FORMS[entry[KIND]][1:]) if entry[KIND] != TURN else 0
-            assert all(0 < mask < 2**6 for mask in entry[MASK : MASK + count])
-            assert all(0 <= weights < 2**6 for weights in entry[WEIGHTS : WEIGHTS + count])
-            assert 0 <= entry[LANES] < 2 ** (4 * max(count, 1))
+            count = sum(FORMS[entry[Entry.KIND]][1:]) if entry[Entry.KIND] != TURN else 0
+            assert all(0 < mask < 2**6 for mask in entry[Entry.MASK : Entry.MASK + count])
+            assert all(0 <= weights < 2**6 for weights in entry[Entry.WEIGHTS : Entry.WEIGHTS + count])
+            assert 0 <= entry[Entry.LANES] < 2 ** (4 * max(count, 1))
 
 
 def test_a_pass_fetches_runs_of_rows() -> None:

@@ -36,7 +36,7 @@ from qjax.quantum.engines.choices import native_keeps
 from qjax.quantum.engines.native import engine as native_engine
 from qjax.quantum.engines.native import load, whole_states
 from qjax.quantum.engines.native.table.entries import Table, pair_neighbours, table_of
-from qjax.quantum.engines.native.table.layout import FIRST, FORMS, KIND, NUM_SCALES, RIGHT
+from qjax.quantum.engines.native.table.layout import FORMS, NUM_SCALES, Entry, MadeEntry
 from qjax.quantum.engines.native.table.native_gates import Item, rotation_constants
 from qjax.quantum.explain import Explanation
 
@@ -125,7 +125,7 @@ def table(circuit: Circuit, batched: frozenset[str] = INPUTS) -> Table:
 
 
 def kinds(entries: np.ndarray) -> list[str]:
-    return [FORMS[k][0] for k in entries[:, KIND]]
+    return [FORMS[k][0] for k in entries[:, Entry.KIND]]
 
 
 def test_permutations_of_bits_are_no_gates_and_neighbours_make_pairs() -> None:
@@ -143,9 +143,9 @@ def test_an_angle_in_use_twice_is_handed_over_once() -> None:
         angle_encoding(3, axis="rx") + hardware_efficient(3, 1, rotations=("ry",)) + angle_encoding(3, axis="rx")
     )
     found = table(circuit)
-    rotations = [entry for entry in found.gates_back if FORMS[entry[KIND]][0] == "rotation"]
+    rotations = [entry for entry in found.gates_back if FORMS[entry[Entry.KIND]][0] == "rotation"]
     assert len(rotations) == 6
-    assert len({entry[RIGHT] for entry in rotations}) == found.counts.own == 3
+    assert len({entry[MadeEntry.RIGHT] for entry in rotations}) == found.counts.own == 3
 
 
 def test_a_repeat_has_an_entry_for_each_repetition_and_its_own_coefficients() -> None:
@@ -153,9 +153,9 @@ def test_a_repeat_has_an_entry_for_each_repetition_and_its_own_coefficients() ->
     for shared in (False, True):
         start = Circuit(2).append("h", 0).append("h", 1).append("cx", (1, 0))
         found = table(start + Circuit(2, (Repeat(body, 20, shared=shared),)))
-        gates = [e for e in found.gates_back if FORMS[e[KIND]][0] == "dense"]
+        gates = [e for e in found.gates_back if FORMS[e[Entry.KIND]][0] == "dense"]
         assert len(gates) == 40
-        assert len({int(e[FIRST]) for e in gates}) == (2 if shared else 40)
+        assert len({int(e[Entry.FIRST]) for e in gates}) == (2 if shared else 40)
 
 
 @pytest.mark.parametrize("name", ["c3x", "rccx", "rc3x", "c4x"])
@@ -465,10 +465,10 @@ def test_places_of_coefficients_do_not_overlap() -> None:
     found = table(angle_encoding(3) + Circuit(3, (Repeat(body, 5, reverse=True),)))
     starts: dict[int, int] = {}
     for entry in found.gates_back:
-        form = FORMS[entry[KIND]]
+        form = FORMS[entry[Entry.KIND]]
         size = {"start": 4, "column": 4, "rotation": 2 * int(entry[2]) + 2, "dense": 8, "diagonal": 2 * 2 ** form[1]}
-        starts.setdefault(int(entry[FIRST]), 0)
-        starts[int(entry[FIRST])] = max(starts[int(entry[FIRST])], size[form[0]])
+        starts.setdefault(int(entry[Entry.FIRST]), 0)
+        starts[int(entry[Entry.FIRST])] = max(starts[int(entry[Entry.FIRST])], size[form[0]])
     taken = sorted((first, first + size) for first, size in starts.items())
     assert all(end <= begin for (_, end), (begin, _) in pairwise(taken))
     assert taken[-1][1] <= found.num_coefficients

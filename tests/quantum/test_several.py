@@ -17,26 +17,14 @@ from qjax.quantum.engines.native.cuda.grouping import group_gates, pieces_of
 from qjax.quantum.engines.native.cuda.memory_banks import Lists, dealt_out, place_of
 from qjax.quantum.engines.native.table.entries import has_real_rows
 from qjax.quantum.engines.native.table.layout import (
-    COUNT,
-    ENTRY,
-    FIRST,
-    FIRSTS,
-    FLIP,
     FORMS,
-    KIND,
-    LISTED,
-    LOW,
-    LOWS,
-    MASK,
-    MASKS,
     MAX_LISTED,
     MAX_SEVERAL,
     MAX_SEVERAL_BACK,
-    MEMBERS,
-    MOVES,
-    REAL_ROWS,
     SEVERAL,
-    WEIGHTS,
+    Entry,
+    GroupEntry,
+    GroupMembers,
 )
 
 _SINGLE, _ROTATION = FORMS.index(("dense", 1, 0)), FORMS.index(("rotation", 1, 0))
@@ -53,23 +41,27 @@ def random_entries(seed: int, num_qubits: int, count: int) -> np.ndarray:
             frame.cx(*qubits[:2])
             continue
         form = ("dense", 1, 0) if rng.random() < 0.8 else _OTHERS[rng.integers(len(_OTHERS))]
-        entry = np.zeros(ENTRY, np.int64)
-        entry[KIND], entry[FIRST] = FORMS.index(form), 100 * len(found)
+        entry = np.zeros(Entry.SIZE, np.int64)
+        entry[Entry.KIND], entry[Entry.FIRST] = FORMS.index(form), 100 * len(found)
         for k, q in enumerate(qubits[: form[1] + form[2]]):
-            entry[MASK + k], entry[WEIGHTS + k], entry[FLIP + k] = frame.masks[q], frame.weights[q], frame.flips[q]
+            entry[Entry.MASK + k], entry[Entry.WEIGHTS + k], entry[Entry.FLIP + k] = (
+                frame.masks[q],
+                frame.weights[q],
+                frame.flips[q],
+            )
         found.append(entry)
     return np.stack(found)
 
 
 def matrix_of(entry: np.ndarray, num_qubits: int) -> np.ndarray:
     """The dense matrix of an entry, with numbers that its place alone decides on."""
-    kind, targets, controls = FORMS[entry[KIND]]
-    numbers = np.random.default_rng(int(entry[FIRST])).normal(size=(2**targets, 2**targets))
+    kind, targets, controls = FORMS[entry[Entry.KIND]]
+    numbers = np.random.default_rng(int(entry[Entry.FIRST])).normal(size=(2**targets, 2**targets))
     small = np.diag(numbers[0]) if kind == "diagonal" else numbers
     whole = np.zeros((2**num_qubits, 2**num_qubits))
     for row in range(2**num_qubits):
         bits = [
-            ((row & int(entry[WEIGHTS + k])).bit_count() + int(entry[FLIP + k])) % 2
+            ((row & int(entry[Entry.WEIGHTS + k])).bit_count() + int(entry[Entry.FLIP + k])) % 2
             for k in range(targets + controls)
         ]
         if any(bit == 0 for bit in bits[targets:]):
@@ -78,7 +70,7 @@ def matrix_of(entry: np.ndarray, num_qubits: int) -> np.ndarray:
         index = int("".join(map(str, bits[:targets])), 2)
         for other in range(2**targets):
             turned = [k for k in range(targets) if (index ^ other) >> (targets - 1 - k) & 1]
-            column = reduce(lambda x, k: x ^ int(entry[MASK + k]), turned, row)
+            column = reduce(lambda x, k: x ^ int(entry[Entry.MASK + k]), turned, row)
             whole[row, column] += small[index, other]
     return whole
 
@@ -93,67 +85,79 @@ def test_pieces_are_the_same_circuit(seed: int, num_qubits: int, most: int) -> N
     entries = random_entries(seed, num_qubits, 14)
     pieces = group_gates(entries, num_qubits, 700, (most, 3))  # the first seven are shared
     gates = [entry for piece in pieces for entry in (piece[1:] if len(piece) > 1 else piece)]
-    assert sorted(int(gate[FIRST]) for gate in gates) == sorted(entries[:, FIRST])
+    assert sorted(int(gate[Entry.FIRST]) for gate in gates) == sorted(entries[:, Entry.FIRST])
     expected = product(list(entries), num_qubits)
     np.testing.assert_allclose(product(gates, num_qubits), expected, atol=1e-9 * np.abs(expected).max())
     for head, *gates in pieces:
-        shared = [int(gate[FIRST]) < 700 for gate in gates]
+        shared = [int(gate[Entry.FIRST]) < 700 for gate in gates]
         assert not gates or 2 <= len(gates) <= (most if all(shared) else 3)
-        assert not gates or head[KIND] == SEVERAL["scaled" if shared[0] else "several", len(gates)]
+        assert not gates or head[Entry.KIND] == SEVERAL["scaled" if shared[0] else "several", len(gates)]
         assert len(set(shared)) <= 1
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_the_entry_before_gates_says_how_many_they_are_and_where_their_cosets_begin(count: int) -> None:
     frame = Frame(5)
-    entries = np.zeros((count, ENTRY), np.int64)
+    entries = np.zeros((count, Entry.SIZE), np.int64)
     for k, entry in enumerate(entries):
-        entry[KIND], entry[FIRST] = _SINGLE, 8 * k
-        entry[MASK], entry[WEIGHTS] = frame.masks[k], frame.weights[k]
+        entry[Entry.KIND], entry[Entry.FIRST] = _SINGLE, 8 * k
+        entry[Entry.MASK], entry[Entry.WEIGHTS] = frame.masks[k], frame.weights[k]
     (piece,) = group_gates(entries, 5, 0, (4, 4))
     head = piece[0]
-    assert (head[KIND], head[MEMBERS], head[COUNT]) == (SEVERAL["several", count], 1, 2 ** (5 - count))
-    assert list(head[LOW : LOW + count]) == [2**k - 1 for k in range(count)]
+    assert (head[Entry.KIND], head[GroupEntry.MEMBERS], head[Entry.COUNT]) == (
+        SEVERAL["several", count],
+        1,
+        2 ** (5 - count),
+    )
+    assert list(head[Entry.LOW : Entry.LOW + count]) == [2**k - 1 for k in range(count)]
     np.testing.assert_array_equal(piece[1:], entries)
     found = pieces_of(entries, 5, 0, False)
     assert (found.count, len(found.entries), len(found.firsts)) == (1, 2, 0)
-    assert list(found.entries[0, FIRSTS : FIRSTS + count]) == [8 * k for k in range(count)]
-    assert list(found.entries[1, MASKS : MASKS + count]) == [frame.masks[k] for k in range(count)]
-    assert list(found.entries[1, LOWS : LOWS + count]) == [2**k - 1 for k in range(count)]
+    assert list(found.entries[0, GroupEntry.FIRSTS : GroupEntry.FIRSTS + count]) == [8 * k for k in range(count)]
+    assert list(found.entries[1, GroupMembers.MASKS : GroupMembers.MASKS + count]) == [
+        frame.masks[k] for k in range(count)
+    ]
+    assert list(found.entries[1, GroupMembers.LOWS : GroupMembers.LOWS + count]) == [2**k - 1 for k in range(count)]
 
 
 def test_gates_with_the_same_numbers_are_not_done_at_once() -> None:
     """Their sums would be added to one place by several threads."""
-    entries = np.zeros((2, ENTRY), np.int64)
+    entries = np.zeros((2, Entry.SIZE), np.int64)
     for k, entry in enumerate(entries):
-        entry[KIND], entry[MASK], entry[WEIGHTS] = _SINGLE, 1 << k, 1 << k
+        entry[Entry.KIND], entry[Entry.MASK], entry[Entry.WEIGHTS] = _SINGLE, 1 << k, 1 << k
     assert [len(piece) for piece in group_gates(entries, 4, 0, (4, 4))] == [1, 1]
 
 
 def test_what_makes_numbers_comes_before_the_gates_that_need_them_and_after_them_on_the_way_back() -> None:
-    entries = np.zeros((6, ENTRY), np.int64)
+    entries = np.zeros((6, Entry.SIZE), np.int64)
     for k in range(3):
-        entries[2 * k, KIND], entries[2 * k, FIRST] = _ROTATION, 10 * k
-        entries[2 * k + 1, [KIND, FIRST]] = _SINGLE, 10 * k
-        entries[2 * k + 1, [MASK, WEIGHTS]] = 1 << k, 1 << k
+        entries[2 * k, Entry.KIND], entries[2 * k, Entry.FIRST] = _ROTATION, 10 * k
+        entries[2 * k + 1, [Entry.KIND, Entry.FIRST]] = _SINGLE, 10 * k
+        entries[2 * k + 1, [Entry.MASK, Entry.WEIGHTS]] = 1 << k, 1 << k
     for backward, kinds in (
         (False, [_ROTATION, _ROTATION, _ROTATION, SEVERAL["several", 3], 1]),
         (True, [SEVERAL["several", 3], 1, _ROTATION, _ROTATION, _ROTATION]),
     ):
         found = pieces_of(entries, 4, 0, backward)  # 1: the first mask, where the entry before says what there is
-        assert (found.entries[:, KIND].tolist(), found.count, found.entries.dtype) == (kinds, 4, np.int32)
+        assert (found.entries[:, Entry.KIND].tolist(), found.count, found.entries.dtype) == (kinds, 4, np.int32)
 
 
 def singles(count: int) -> np.ndarray:
-    entries = np.zeros((count, ENTRY), np.int64)
+    entries = np.zeros((count, Entry.SIZE), np.int64)
     for k, entry in enumerate(entries):
-        entry[[KIND, FIRST, MASK, WEIGHTS, REAL_ROWS]] = _SINGLE, 8 * k, 1 << k, 1 << k, k != 4
+        entry[[Entry.KIND, Entry.FIRST, Entry.MASK, Entry.WEIGHTS, Entry.REAL_ROWS]] = (
+            _SINGLE,
+            8 * k,
+            1 << k,
+            1 << k,
+            k != 4,
+        )
     return entries
 
 
 def test_fewer_gates_go_back_at_once() -> None:
     entries = singles(4)
-    assert [pieces_of(entries, 4, 0, backward).entries[0, KIND] for backward in (False, True)] == [
+    assert [pieces_of(entries, 4, 0, backward).entries[0, Entry.KIND] for backward in (False, True)] == [
         SEVERAL["several", MAX_SEVERAL],
         _SINGLE,  # the last gate alone comes first
     ]
@@ -165,19 +169,22 @@ def test_pieces_of_shared_gates_are_numbered_and_say_where_their_numbers_are() -
     lists = Lists(8)
     before = pieces_of(entries[:4], 8, 56, True, 0, lists)
     found = pieces_of(entries, 8, 56, False, len(before.firsts), lists)
-    assert found.entries[::2, [KIND, FIRST]].tolist() == [
+    assert found.entries[::2, [Entry.KIND, Entry.FIRST]].tolist() == [
         [SEVERAL["scaled", MAX_LISTED], 1],  # the fifth gate has no real rows
         [SEVERAL["scaled_real", 2], 2],
     ]
     assert found.firsts.tolist() == [[0, 8, 16, 24, 32], [40, 48, -1, -1, -1]]
-    assert found.entries[::2, LISTED].tolist() == [16, 16 + 8]  # behind the 16 cosets of the piece before
+    assert found.entries[::2, GroupEntry.COSETS].tolist() == [16, 16 + 8]  # behind the 16 cosets of the piece before
     assert len(lists.places) == 16 + 8 + 64
-    assert pieces_of(entries, 8, 56, False, 0, lists).entries[0, LISTED] == 16  # the same list
+    assert pieces_of(entries, 8, 56, False, 0, lists).entries[0, GroupEntry.COSETS] == 16  # the same list
     assert len(lists.places) == 16 + 8 + 64
-    assert found.entries[3, MOVES : MOVES + 2].tolist() == (4 * place_of(np.array([1 << 5, 1 << 6]))).tolist()
+    assert (
+        found.entries[3, GroupMembers.MOVES : GroupMembers.MOVES + 2].tolist()
+        == (4 * place_of(np.array([1 << 5, 1 << 6]))).tolist()
+    )
     alone = pieces_of(entries[:1], 8, 56, True, 0, Lists(8))
-    assert alone.entries[0, KIND] == SEVERAL["scaled_real", 1]
-    assert pieces_of(entries[:1], 8, 56, True).entries[:, KIND].tolist() == [_SINGLE]
+    assert alone.entries[0, Entry.KIND] == SEVERAL["scaled_real", 1]
+    assert pieces_of(entries[:1], 8, 56, True).entries[:, Entry.KIND].tolist() == [_SINGLE]
 
 
 @pytest.mark.parametrize("num_bits", [8, 11, 12, 13])

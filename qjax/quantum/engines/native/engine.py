@@ -31,7 +31,7 @@ from qjax.quantum.engines.native.large import large_of
 from qjax.quantum.engines.native.large_states import Large
 from qjax.quantum.engines.native.table.coefficients import coefficients
 from qjax.quantum.engines.native.table.entries import Table
-from qjax.quantum.engines.native.table.layout import KIND, form_of
+from qjax.quantum.engines.native.table.layout import Entry, form_of
 from qjax.quantum.engines.native.whole_states import Native, native_of
 from qjax.quantum.states.batch import with_batch
 from qjax.types import Array
@@ -72,7 +72,7 @@ def _description(words: str, table: Table, task: Task, passes: int) -> Descripti
 
     The way back undoes each gate on state and cotangent and takes the sums for its numbers: three times the work.
     """
-    counts, size = Counter(table.gates_back[:, KIND].tolist()), task.batch << task.num_qubits
+    counts, size = Counter(table.gates_back[:, Entry.KIND].tolist()), task.batch << task.num_qubits
     made = {
         "rotation": "matrices made from an angle of each example",
         "column": "columns made of such a matrix and what all examples share",

@@ -28,11 +28,11 @@ from qjax.quantum.engines.native.ir.writer import INT32, INT64, POINTER, VOID, A
 from qjax.quantum.engines.native.ir.xla_call import BUFFER_DATA, FRAME_ARGUMENTS, FRAME_RESULTS, answer_version
 from qjax.quantum.engines.native.table.layout import (
     CPU_FORMS,
-    ENTRY,
     MAKER_KINDS,
     START,
     TURN,
     VECTOR_SHIFT,
+    Entry,
     LargeJob,
 )
 
@@ -235,7 +235,7 @@ class Worker:
             b.sext(b.load(code.at(counts, b.add(b.shl(number, int64(3)), int64(4 * k)), INT32)), INT64)
             for k in (0, 1)
         )
-        entries = b.gep(code.load_pointer(self.job, LargeJob.ENTRIES), [b.mul(first, int64(4 * ENTRY))])
+        entries = b.gep(code.load_pointer(self.job, LargeJob.ENTRIES), [b.mul(first, int64(4 * Entry.SIZE))])
         self._do_tiles(share, shares, lambda example, coset: self._do_coset(example, coset, entries, count))
 
     def _do_tiles(self, share: Value, shares: Value, do: Callable[[Value, Value], None]) -> None:

@@ -16,7 +16,7 @@ from qjax.quantum.engines.native.ir.writer import (
     int32,
     int64,
 )
-from qjax.quantum.engines.native.table.layout import LANES, VECTOR_BYTES, Form
+from qjax.quantum.engines.native.table.layout import VECTOR_BYTES, Entry, Form
 
 
 class LargeCode(Code):
@@ -52,7 +52,7 @@ class LargeCode(Code):
     def _turned(self, entry: Value, qubit: int) -> Value:
         """Returns where in a vector a qubit is turned over."""
         b = self.builder
-        weights = b.and_(b.lshr(self.load_int32(entry, LANES), int32(4 * qubit)), int32(15))
+        weights = b.and_(b.lshr(self.load_int32(entry, Entry.LANES), int32(4 * qubit)), int32(15))
         return self.odd_lanes(int32(0), weights)
 
     @property

@@ -15,32 +15,19 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from qjax.quantum.engines.native.table.layout import (
-    BEFORE,
     DIAGONALS,
-    ENTRY,
-    FACTOR_FLIPS,
-    FACTOR_WEIGHTS,
-    FACTOR_WORDS,
-    FACTORS,
-    FIRST,
-    FLIP,
     FORMS,
-    GATE,
     GIVENS,
-    GIVENS_WORDS,
-    KIND,
     MAKER_KINDS,
-    MASK,
     MAX_GIVENS,
     MAX_GIVENS_BACK,
     MAX_QUBITS,
-    PHASES,
-    ROTATION,
-    SCALED,
-    SCALED_END,
     SINGLE,
     SUMS,
-    WEIGHTS,
+    Entry,
+    FactorWord,
+    LayerEntry,
+    RotationWord,
 )
 from qjax.quantum.engines.native.table.passes import are_apart, with_cosets
 
@@ -81,21 +68,21 @@ def givens_of(
     """
     layers = _Layers(num_qubits, num_shared, signs or {})
     for entry in entries:
-        if entry[KIND] == SINGLE and entry[FIRST] < num_shared:
+        if entry[Entry.KIND] == SINGLE and entry[Entry.FIRST] < num_shared:
             layers.add(entry)
-        elif entry[KIND] in MAKER_KINDS:  # changes no amplitude
+        elif entry[Entry.KIND] in MAKER_KINDS:  # changes no amplitude
             layers.emit(entry)
-        elif entry[KIND] in DIAGONALS:
+        elif entry[Entry.KIND] in DIAGONALS:
             layers.add_diagonal(entry)
         else:
             layers.add_other(entry)
     layers.finish()
-    gates, gates_back = (np.array(one, np.int32).reshape(-1, ENTRY) for one in layers.entries.values())
+    gates, gates_back = (np.array(one, np.int32).reshape(-1, Entry.SIZE) for one in layers.entries.values())
     return Givens(
         gates,
         gates_back,
-        np.array(layers.rotations, np.int32).reshape(-1, GIVENS_WORDS),
-        np.array(layers.factors, np.int32).reshape(-1, FACTOR_WORDS),
+        np.array(layers.rotations, np.int32).reshape(-1, RotationWord.SIZE),
+        np.array(layers.factors, np.int32).reshape(-1, FactorWord.SIZE),
         layers.num_tables,
     )
 
@@ -143,9 +130,9 @@ class _Layers:
     def add_diagonal(self, entry: np.ndarray) -> None:
         """Adds a diagonal gate: a shared one becomes phases, a per-example one lets other phases pass."""
         self._close()
-        if int(entry[FIRST]) in self.signs:
-            self.phases += _sign_factors(entry, self.signs[int(entry[FIRST])])
-        elif entry[FIRST] < self.num_shared and FORMS[entry[KIND]][1] in SUMS:
+        if int(entry[Entry.FIRST]) in self.signs:
+            self.phases += _sign_factors(entry, self.signs[int(entry[Entry.FIRST])])
+        elif entry[Entry.FIRST] < self.num_shared and FORMS[entry[Entry.KIND]][1] in SUMS:
             self.diagonals.append(entry)
         elif self.pending:
             self.after_pending.append(entry)
@@ -178,8 +165,12 @@ class _Layers:
         self.phases += _factors(gates, first, False)
         self.pending, self.first = gates, first
         for k, gate in enumerate(gates):
-            words, done = [0] * GIVENS_WORDS, k - k % MAX_GIVENS_BACK + MAX_GIVENS_BACK
-            words[GATE], words[SCALED], words[SCALED_END] = int(gate[FIRST]), first, first + min(done, len(gates))
+            words, done = [0] * RotationWord.SIZE, k - k % MAX_GIVENS_BACK + MAX_GIVENS_BACK
+            words[RotationWord.GATE], words[RotationWord.SCALED], words[RotationWord.SCALED_END] = (
+                int(gate[Entry.FIRST]),
+                first,
+                first + min(done, len(gates)),
+            )
             self.rotations.append(words)
 
     def _emit_pending(self) -> None:
@@ -191,7 +182,7 @@ class _Layers:
                     gates, is_last = self.pending[start : start + at_once], start + at_once >= len(self.pending)
                     entries.append(self._entry(gates, self.first + start, is_last))
             for words in self.phases:
-                words[FACTORS] = len(self.phases)
+                words[FactorWord.COUNT] = len(self.phases)
             self.factors += self.phases
             self.num_tables += 1
             self.entries[MAX_GIVENS_BACK] += self.sums
@@ -207,30 +198,34 @@ class _Layers:
         for gate in gates:
             self.phases += self._number_factors(gate)
             self.sums.append(gate.copy())
-            self.sums[-1][KIND] = SUMS[FORMS[gate[KIND]][1]]
+            self.sums[-1][Entry.KIND] = SUMS[FORMS[gate[Entry.KIND]][1]]
 
     def _number_factors(self, gate: np.ndarray) -> Iterator[list[int]]:
         """Yields a factor for each number of a diagonal gate, on the rows that the number belongs to."""
-        count = FORMS[gate[KIND]][1]
+        count = FORMS[gate[Entry.KIND]][1]
         for k in range(2**count):
             bits = k >> np.arange(count)[::-1] & 1
-            weights, flips = gate[WEIGHTS : WEIGHTS + count], gate[FLIP : FLIP + count]
+            weights, flips = gate[Entry.WEIGHTS : Entry.WEIGHTS + count], gate[Entry.FLIP : Entry.FLIP + count]
             yield _factor(len(self.rotations), True, weights, flips ^ bits ^ 1)
-            self.rotations.append([int(gate[FIRST]) + 2 * k, -1, 0, 0])
+            self.rotations.append([int(gate[Entry.FIRST]) + 2 * k, -1, 0, 0])
 
     def _entry(self, gates: Sequence[np.ndarray], first: int, phases: bool) -> np.ndarray:
         """Returns the entry of rotations that are applied at once."""
-        entry, count = np.zeros(ENTRY, np.int64), len(gates)
-        entry[KIND], entry[FIRST], entry[PHASES] = GIVENS[count, phases], first, self.num_tables
-        for word in (MASK, WEIGHTS, FLIP):
+        entry, count = np.zeros(Entry.SIZE, np.int64), len(gates)
+        entry[Entry.KIND], entry[Entry.FIRST], entry[LayerEntry.PHASES] = (
+            GIVENS[count, phases],
+            first,
+            self.num_tables,
+        )
+        for word in (Entry.MASK, Entry.WEIGHTS, Entry.FLIP):
             entry[word : word + count] = [gate[word] for gate in gates]
-        return with_cosets(entry, [int(gate[MASK]) for gate in gates], self.num_qubits)
+        return with_cosets(entry, [int(gate[Entry.MASK]) for gate in gates], self.num_qubits)
 
 
 def _factors(gates: Sequence[np.ndarray], first: int, before: bool) -> Iterator[list[int]]:
     """Yields the diagonals before, or after, the rotations of a layer whose first one has number `first`."""
     for k, gate in enumerate(gates):
-        yield _factor(first + k, before, gate[[WEIGHTS]], gate[[FLIP]])
+        yield _factor(first + k, before, gate[[Entry.WEIGHTS]], gate[[Entry.FLIP]])
 
 
 def _sign_factors(entry: np.ndarray, signs: np.ndarray) -> Iterator[list[int]]:
@@ -242,15 +237,15 @@ def _sign_factors(entry: np.ndarray, signs: np.ndarray) -> Iterator[list[int]]:
         sums = np.concatenate([low, low ^ high], axis=axis)
     for chosen in np.argwhere(sums):
         qubits = np.flatnonzero(chosen)
-        yield _factor(-1, False, entry[WEIGHTS + qubits], entry[FLIP + qubits])
+        yield _factor(-1, False, entry[Entry.WEIGHTS + qubits], entry[Entry.FLIP + qubits])
 
 
 def _factor(rotation: int, before: bool, weights: np.ndarray, flips: np.ndarray) -> list[int]:
     """Returns the words of a factor, except FACTORS, which is known later."""
-    words = [0] * FACTOR_WORDS
-    words[ROTATION], words[BEFORE] = rotation, int(before)
+    words = [0] * FactorWord.SIZE
+    words[FactorWord.ROTATION], words[FactorWord.BEFORE] = rotation, int(before)
     for k in range(MAX_QUBITS):
         exists = k < len(weights)
-        words[FACTOR_WEIGHTS + k] = int(weights[k]) if exists else 0
-        words[FACTOR_FLIPS + k] = int(flips[k]) & 1 if exists else 1
+        words[FactorWord.WEIGHTS + k] = int(weights[k]) if exists else 0
+        words[FactorWord.FLIPS + k] = int(flips[k]) & 1 if exists else 1
     return words

@@ -14,22 +14,13 @@ from qjax.quantum.engines.native.ir.kernels import Rows, add_skew_sums, mix
 from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT32, INT64, POINTER, Code, Complex, Value, int32, int64
 from qjax.quantum.engines.native.table.layout import (
-    BEFORE,
-    COUNT,
-    FACTOR_FLIPS,
-    FACTOR_WEIGHTS,
-    FACTOR_WORDS,
-    FACTORS,
-    FIRST,
-    GATE,
-    GIVENS_WORDS,
     MAX_QUBITS,
-    PHASES,
     RECORD_SHIFT,
-    ROTATION,
-    SCALED,
-    SCALED_END,
     VECTOR_BYTES,
+    Entry,
+    FactorWord,
+    LayerEntry,
+    RotationWord,
 )
 
 # Where the parts of a record begin, in bytes.
@@ -60,9 +51,9 @@ def write_rotations(code: Code, element: Any, *arguments: Value) -> None:
     b = code.builder
     root = code.intrinsic("sqrt", code.real, [code.real])
     with code.loop(count) as loop:
-        words = b.gep(rotations, [b.mul(loop.index, int64(4 * GIVENS_WORDS))])
+        words = b.gep(rotations, [b.mul(loop.index, int64(4 * RotationWord.SIZE))])
         record = b.gep(records, [b.shl(loop.index, int64(RECORD_SHIFT))])
-        numbers = _numbers(code, element, code.of_entry(words, GATE, coefficients))
+        numbers = _numbers(code, element, code.of_entry(words, RotationWord.GATE, coefficients))
         sizes = [b.call(root, [code.multiply_add(x, x, b.fmul(y, y))]) for x, y in numbers]
         cosine, sine = sizes[0], sizes[2]
         swapped = b.fcmp_ordered(">", sine, cosine)
@@ -73,7 +64,7 @@ def write_rotations(code: Code, element: Any, *arguments: Value) -> None:
         first = [b.select(swapped, x, y) for x, y in zip(*after, strict=True)]
         size = b.select(swapped, sizes[1], sizes[3])
         before = _phase(code, code.multiply(code.conjugate((first[0], first[1])), (last[0], last[1])), size)
-        is_number = b.icmp_signed("<", code.load_int32(words, SCALED), int32(0))
+        is_number = b.icmp_signed("<", code.load_int32(words, RotationWord.SCALED), int32(0))
         before = tuple(b.select(is_number, x, y) for x, y in zip(numbers[0], before, strict=True))
         signed = b.select(swapped, b.fneg(scale), scale)
         after = [(b.fmul(x, by), b.fmul(y, by)) for (x, y), by in zip(after, (signed, scale), strict=True)]
@@ -132,23 +123,25 @@ def write_tables(code: Code, element: Any, is_complex: bool, *arguments: Value) 
     signs = b.bitcast(signs, POINTER)
     with code.loop(num_tables, [factors]) as table:
         first = table.values[0]
-        count = b.sext(code.load_int32(first, FACTORS), INT64)
+        count = b.sext(code.load_int32(first, FactorWord.COUNT), INT64)
         base = b.gep(tables, [b.mul(b.mul(table.index, num_rows), int64(size * itemsize))])
         with code.loop(b.sdiv(num_rows, int64(lanes))) as block:
             start = b.mul(block.index, int64(lanes))
             rows = b.add(code.splat(start), numbers)
             with code.loop(count, [code.one, code.zero]) as loop:
-                words = b.gep(first, [b.mul(loop.index, int64(4 * FACTOR_WORDS))])
+                words = b.gep(first, [b.mul(loop.index, int64(4 * FactorWord.SIZE))])
                 all_ones: Value = None
                 for k in range(MAX_QUBITS):
                     weights, flip = (
                         code.splat(b.zext(code.load_int32(words, word + k), INT64))
-                        for word in (FACTOR_WEIGHTS, FACTOR_FLIPS)
+                        for word in (FactorWord.WEIGHTS, FactorWord.FLIPS)
                     )
                     parity = b.add(b.call(ones, [b.and_(rows, weights)]), flip)
                     is_one = b.trunc(parity, ir.VectorType(ir.IntType(1), lanes))
                     all_ones = is_one if all_ones is None else b.and_(all_ones, is_one)
-                rotation, before = (b.sext(code.load_int32(words, word), INT64) for word in (ROTATION, BEFORE))
+                rotation, before = (
+                    b.sext(code.load_int32(words, word), INT64) for word in (FactorWord.ROTATION, FactorWord.BEFORE)
+                )
                 place = b.add(b.shl(rotation, int64(RECORD_SHIFT)), b.shl(before, int64(5)))
                 is_sign = b.icmp_signed("<", rotation, int64(0))
                 numbers_at = b.select(is_sign, signs, b.gep(records, [b.add(place, int64(_DIAGONALS))]))
@@ -164,7 +157,7 @@ def write_tables(code: Code, element: Any, is_complex: bool, *arguments: Value) 
                 real = b.shuffle_vector(real, imag, mask)
             address = code.at(base, b.mul(start, int64(size * itemsize)), real.type)
             b.store(real, address, align=lanes * itemsize)
-        table.next = [b.gep(first, [b.mul(count, int64(4 * FACTOR_WORDS))])]
+        table.next = [b.gep(first, [b.mul(count, int64(4 * FactorWord.SIZE))])]
 
 
 def write_cotangents(code: Code, element: Any, *arguments: Value) -> None:
@@ -183,8 +176,8 @@ def write_cotangents(code: Code, element: Any, *arguments: Value) -> None:
     rotations, *others, count = arguments
     b = code.builder
     with code.loop(count) as loop:
-        words = b.gep(rotations, [b.mul(loop.index, int64(4 * GIVENS_WORDS))])
-        with b.if_then(b.icmp_signed(">=", code.load_int32(words, SCALED), int32(0))):
+        words = b.gep(rotations, [b.mul(loop.index, int64(4 * RotationWord.SIZE))])
+        with b.if_then(b.icmp_signed(">=", code.load_int32(words, RotationWord.SCALED), int32(0))):
             _add_cotangent(code, element, words, b.shl(loop.index, int64(RECORD_SHIFT)), *others)
 
 
@@ -201,7 +194,9 @@ def _add_cotangent(
     """Writes the code that adds the cotangent of one gate's numbers; see `write_cotangents`."""
     b = code.builder
     record, gate_sums = b.gep(records, [offset]), b.gep(rotation_sums, [offset])
-    scaled, end = (b.sext(code.load_int32(words, word), INT64) for word in (SCALED, SCALED_END))
+    scaled, end = (
+        b.sext(code.load_int32(words, word), INT64) for word in (RotationWord.SCALED, RotationWord.SCALED_END)
+    )
     with code.loop(b.sub(end, scaled), [code.one]) as inner:
         place = b.add(b.shl(b.add(scaled, inner.index), int64(RECORD_SHIFT)), int64(_SCALE))
         inner.next = [b.fmul(inner.values[0], code.load(records, place))]
@@ -213,8 +208,8 @@ def _add_cotangent(
     weight = b.fdiv(code.constant(0.5), b.fmul(scale, scale))
     between = code.multiply(phase, (b.fmul(real, weight), b.fmul(imag, weight)))
     skew = [[(code.zero, first), between], [(b.fneg(between[0]), between[1]), (code.zero, last)]]
-    numbers = _numbers(code, element, code.of_entry(words, GATE, coefficients))
-    total = code.of_entry(words, GATE, sums)
+    numbers = _numbers(code, element, code.of_entry(words, RotationWord.GATE, coefficients))
+    total = code.of_entry(words, RotationWord.GATE, sums)
     for row in (0, 1):
         for column in (0, 1):
             (value,) = code.apply([skew[row]], [numbers[column], numbers[2 + column]])
@@ -299,8 +294,8 @@ class _Rotations(Rows):
     def __init__(self, code: Code, count: int, entry: Value, records: Value, tables: Value) -> None:
         super().__init__(code, count, 0, entry)
         b, self.count = code.builder, count
-        self.num_cosets = code.load_int32(entry, COUNT)
-        self.first = b.shl(b.sext(code.load_int32(entry, FIRST), INT64), int64(RECORD_SHIFT))
+        self.num_cosets = code.load_int32(entry, Entry.COUNT)
+        self.first = b.shl(b.sext(code.load_int32(entry, Entry.FIRST), INT64), int64(RECORD_SHIFT))
         addresses = [b.gep(records, [b.add(self.first, int64(k << RECORD_SHIFT))]) for k in range(count)]
         self.tangents = [code.load(record, int64(0)) for record in addresses]
         self.swap: Value = int32(0)
@@ -309,7 +304,7 @@ class _Rotations(Rows):
             self.swap = b.xor(self.swap, b.and_(flag, mask))
         self._row_bytes = code.itemsize * (1 + code.is_complex)
         size = b.shl(b.zext(self.num_cosets, INT64), int64(count))
-        table = b.mul(b.sext(code.load_int32(entry, PHASES), INT64), size)
+        table = b.mul(b.sext(code.load_int32(entry, LayerEntry.PHASES), INT64), size)
         self.table = b.gep(tables, [b.mul(table, int64(self._row_bytes))])
 
     def swapped(self, rows: Sequence[Value]) -> list[Value]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT32, POINTER, VOID, Code, Value, int32, int64
-from qjax.quantum.engines.native.table.layout import ENTRY, KIND, RECORD_SHIFT, VECTOR_BYTES, VECTOR_SHIFT, Job
+from qjax.quantum.engines.native.table.layout import RECORD_SHIFT, VECTOR_BYTES, VECTOR_SHIFT, Entry, Job
 
 
 class Room:
@@ -55,9 +55,9 @@ def follow(
     b = code.builder
     with code.loop(count) as loop:
         index = b.sub(b.sub(count, int64(1)), loop.index) if reverse else loop.index
-        entry = b.gep(table, [b.mul(index, int64(4 * ENTRY))])
+        entry = b.gep(table, [b.mul(index, int64(4 * Entry.SIZE))])
         done = b.append_basic_block("gate_done")
-        switch = b.switch(code.load_int32(entry, KIND), done)
+        switch = b.switch(code.load_int32(entry, Entry.KIND), done)
         for kind in kinds:
             block = b.append_basic_block(f"form_{kind}")
             switch.add_case(int32(kind), block)

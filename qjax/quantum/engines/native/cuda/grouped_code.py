@@ -10,19 +10,7 @@ from qjax.quantum.engines.native.cuda.writer import CudaCode, Segment
 from qjax.quantum.engines.native.ir.kernels import add_skew_sums, mix, paired
 from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT32, INT64, Complex, Value, int32, int64
-from qjax.quantum.engines.native.table.layout import (
-    ALL_WEIGHTS,
-    COUNT,
-    ENTRY,
-    FIRST,
-    FIRSTS,
-    FLIPS,
-    LISTED,
-    LISTED_FLIPS,
-    LOWS,
-    MASKS,
-    MOVES,
-)
+from qjax.quantum.engines.native.table.layout import Entry, GroupEntry, GroupMembers
 
 
 class _Group:
@@ -38,22 +26,23 @@ class _Group:
         """
         self.code, self.count, self.entry = code, count, entry
         b = code.builder
-        packed = b.gep(entry, [int64(4 * ENTRY)])
+        packed = b.gep(entry, [int64(4 * Entry.SIZE)])
         self.listed = code.listed_places
         if self.listed is None:
             masks, self.weights, flips, self.lows = (
-                self._four(packed, word)[:count] for word in (MASKS, ALL_WEIGHTS, FLIPS, LOWS)
+                self._four(packed, word)[:count]
+                for word in (GroupMembers.MASKS, GroupMembers.WEIGHTS, GroupMembers.FLIPS, GroupMembers.LOWS)
             )
             self.moves = [code.place(mask) for mask in masks]
             self.flips = [code.count_ones(b.and_(flip, code.coset)) for flip in flips]
             return
         flips, moves = (
             [x for k in range(0, count, 4) for x in self._four(packed, word + k)][:count]
-            for word in (LISTED_FLIPS, MOVES)
+            for word in (GroupMembers.COSET_FLIPS, GroupMembers.MOVES)
         )
         self.flips = [code.count_ones(b.and_(flip, code.coset)) for flip in flips]
         self.moves = [b.zext(move, INT64) for move in moves]
-        self.listed = b.gep(self.listed, [code.bytes_of(code.load_int32(entry, LISTED))])
+        self.listed = b.gep(self.listed, [code.bytes_of(code.load_int32(entry, GroupEntry.COSETS))])
         self.flip_move: Value = int64(0)  # what the flips add to the places in the list
         for flip, move in zip(self.flips, self.moves, strict=True):
             self.flip_move = b.xor(self.flip_move, self._if_odd(flip, move))
@@ -67,7 +56,7 @@ class _Group:
         """Number of cosets; a constant where the size of a tile is constant."""
         code, b = self.code, self.code.builder
         if self.listed is None:
-            return code.load_int32(self.entry, COUNT)
+            return code.load_int32(self.entry, Entry.COUNT)
         return b.trunc(b.lshr(code.rows, int64(self.count)), INT32)
 
     def places(self, coset: Value) -> list[Value]:
@@ -114,7 +103,9 @@ class DenseGroup(_Group):
           coefficients: where the numbers of the gates are.
         """
         super().__init__(code, count, entry)
-        numbers = [code.load_numbers(code.of_entry(entry, FIRSTS + k, coefficients), 4) for k in range(count)]
+        numbers = [
+            code.load_numbers(code.of_entry(entry, GroupEntry.FIRSTS + k, coefficients), 4) for k in range(count)
+        ]
         self.matrices = [[entries[:2], entries[2:]] for entries in numbers]
 
     def apply(self, rows: Sequence[Complex]) -> list[Complex]:
@@ -158,7 +149,7 @@ class DenseGroup(_Group):
             code.store_rows(cotangent, places, cotangents)
             loop.next = [part for number in of_matrices for part in number[:parts]]
         of_matrices = paired(loop.values, parts)
-        numbers = [code.of_entry(self.entry, FIRSTS + k, sums) for k in range(self.count)]
+        numbers = [code.of_entry(self.entry, GroupEntry.FIRSTS + k, sums) for k in range(self.count)]
         code.add_all_sums(numbers, [of_matrices[4 * k : 4 * k + 4] for k in range(self.count)])
 
 
@@ -177,7 +168,7 @@ class ScaledGroup(_Group):
         """
         super().__init__(code, count, entry)
         b = code.builder
-        self.number = b.sext(code.load_int32(entry, FIRST), INT64)
+        self.number = b.sext(code.load_int32(entry, Entry.FIRST), INT64)
         self.table = b.gep(tables, [b.mul(self.number, int64(4 * TABLE))])
         self.off_diagonals: list[tuple[Complex, Complex]] = []
         for k in range(count):

@@ -10,28 +10,14 @@ import numpy as np
 
 from qjax.quantum.engines.native.cuda.memory_banks import Lists, place_of
 from qjax.quantum.engines.native.table.layout import (
-    ALL_WEIGHTS,
-    ENTRY,
-    FIRST,
-    FIRSTS,
-    FLIP,
-    FLIPS,
-    KIND,
-    LISTED,
-    LISTED_FLIPS,
-    LOW,
-    LOWS,
-    MASK,
-    MASKS,
     MAX_LISTED,
     MAX_SEVERAL,
     MAX_SEVERAL_BACK,
-    MEMBERS,
-    MOVES,
-    REAL_ROWS,
     SEVERAL,
     SINGLE,
-    WEIGHTS,
+    Entry,
+    GroupEntry,
+    GroupMembers,
     max_scaled,
 )
 from qjax.quantum.engines.native.table.passes import Group, Skipped, are_apart, groups_of, with_cosets
@@ -77,14 +63,14 @@ def pieces_of(
             grouped += group
             continue
         head, *gates = group
-        if head[KIND] != SEVERAL["several", len(gates)]:
-            head[FIRST] = before + len(firsts)
-            firsts.append([int(gate[FIRST]) for gate in gates] + [-1] * (MAX_LISTED - len(gates)))
+        if head[Entry.KIND] != SEVERAL["several", len(gates)]:
+            head[Entry.FIRST] = before + len(firsts)
+            firsts.append([int(gate[Entry.FIRST]) for gate in gates] + [-1] * (MAX_LISTED - len(gates)))
         if lists is not None:
-            head[LISTED] = lists.start(int(gate[WEIGHTS]) for gate in gates)
+            head[GroupEntry.COSETS] = lists.start(int(gate[Entry.WEIGHTS]) for gate in gates)
         grouped += [head, _packed(head, gates, lists is not None)]
     of_scaled = np.array(firsts, np.int64).reshape(-1, MAX_LISTED)
-    return Pieces(np.array(grouped, np.int32).reshape(-1, ENTRY), len(groups), of_scaled)
+    return Pieces(np.array(grouped, np.int32).reshape(-1, Entry.SIZE), len(groups), of_scaled)
 
 
 def group_gates(
@@ -107,7 +93,7 @@ def group_gates(
         taken, waiting = _take(waiting, num_shared, most)
         groups += [[maker] for group in taken for maker in group.entries[:-1]]
         gates = [group.entries[-1] for group in taken]
-        is_scaled = gates[0][KIND] == SINGLE and gates[0][FIRST] < num_shared
+        is_scaled = gates[0][Entry.KIND] == SINGLE and gates[0][Entry.FIRST] < num_shared
         has_head = len(gates) >= (least if is_scaled else 2)
         groups.append([_head(gates, num_bits, num_shared), *gates] if has_head else gates)
     return groups
@@ -116,9 +102,9 @@ def group_gates(
 def _take(waiting: Sequence[Group], num_shared: int, most: tuple[int, int]) -> tuple[list[Group], list[Group]]:
     """Returns the first gate with those that can be applied together with it, and all others."""
     taken, skipped = [waiting[0]], Skipped()
-    is_shared = taken[0].entries[-1][FIRST] < num_shared
+    is_shared = taken[0].entries[-1][Entry.FIRST] < num_shared
     for group in waiting[1:]:
-        same_kind = (group.entries[-1][FIRST] < num_shared) == is_shared
+        same_kind = (group.entries[-1][Entry.FIRST] < num_shared) == is_shared
         fits = same_kind and len(taken) < most[not is_shared]
         if fits and all(_apart(group, other) for other in taken) and skipped.lets_pass(group):
             taken.append(group)
@@ -130,28 +116,37 @@ def _take(waiting: Sequence[Group], num_shared: int, most: tuple[int, int]) -> t
 def _apart(first: Group, second: Group) -> bool:
     """Whether two gates on one qubit each have different coefficients, and neither changes what the other reads."""
     gates = first.entries[-1], second.entries[-1]
-    if any(gate[KIND] != SINGLE for gate in gates) or any(gates[0][x] == gates[1][x] for x in (MASK, FIRST)):
+    if any(gate[Entry.KIND] != SINGLE for gate in gates) or any(
+        gates[0][x] == gates[1][x] for x in (Entry.MASK, Entry.FIRST)
+    ):
         return False
     return are_apart(*gates)
 
 
 def _head(gates: Sequence[np.ndarray], num_bits: int, num_shared: int) -> np.ndarray:
     """Returns the entry that comes before a group and describes it."""
-    head = np.zeros(ENTRY, gates[0].dtype)
-    kind = "scaled_real" if all(gate[REAL_ROWS] for gate in gates) else "scaled"
-    head[KIND] = SEVERAL[kind if gates[0][FIRST] < num_shared else "several", len(gates)]
-    head[MEMBERS] = 1
-    return with_cosets(head, [int(gate[MASK]) for gate in gates], num_bits)
+    head = np.zeros(Entry.SIZE, gates[0].dtype)
+    kind = "scaled_real" if all(gate[Entry.REAL_ROWS] for gate in gates) else "scaled"
+    head[Entry.KIND] = SEVERAL[kind if gates[0][Entry.FIRST] < num_shared else "several", len(gates)]
+    head[GroupEntry.MEMBERS] = 1
+    return with_cosets(head, [int(gate[Entry.MASK]) for gate in gates], num_bits)
 
 
 def _packed(head: np.ndarray, gates: Sequence[np.ndarray], listed: bool) -> np.ndarray:
     """Returns one entry for all gates of a group; writes the indices of their first coefficients into `head`."""
-    packed = np.zeros(ENTRY, head.dtype)
+    packed = np.zeros(Entry.SIZE, head.dtype)
     for k, gate in enumerate(gates):
         if listed:
-            packed[LISTED_FLIPS + k], packed[MOVES + k] = gate[FLIP], 4 * place_of(gate[MASK : MASK + 1])[0]
+            packed[GroupMembers.COSET_FLIPS + k], packed[GroupMembers.MOVES + k] = (
+                gate[Entry.FLIP],
+                4 * place_of(gate[Entry.MASK : Entry.MASK + 1])[0],
+            )
             continue
-        packed[MASKS + k], packed[ALL_WEIGHTS + k], packed[FLIPS + k] = gate[MASK], gate[WEIGHTS], gate[FLIP]
-        packed[LOWS + k] = head[LOW + k]
-    head[FIRSTS : FIRSTS + len(gates)] = [gate[FIRST] for gate in gates]
+        packed[GroupMembers.MASKS + k], packed[GroupMembers.WEIGHTS + k], packed[GroupMembers.FLIPS + k] = (
+            gate[Entry.MASK],
+            gate[Entry.WEIGHTS],
+            gate[Entry.FLIP],
+        )
+        packed[GroupMembers.LOWS + k] = head[Entry.LOW + k]
+    head[GroupEntry.FIRSTS : GroupEntry.FIRSTS + len(gates)] = [gate[Entry.FIRST] for gate in gates]
     return packed

@@ -26,7 +26,7 @@ from qjax.quantum.engines.native.cuda.writer import Segment
 from qjax.quantum.engines.native.ir.kernels import squares, walsh_hadamard, weighting
 from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT32, INT64, Arithmetic, Complex, Value, int32, int64
-from qjax.quantum.engines.native.table.layout import LOW_BITS, READ_MASK, READ_NUMBER, READ_ROW, READ_WORDS, Launch
+from qjax.quantum.engines.native.table.layout import LOW_BITS, Launch, ReadWord
 
 ENTRIES, PIVOTS, ROWS, SHARED, PER_EXAMPLE, TABLES, PLACES, READ = range(8)
 HIGH, LOW, NEW_STATE, VALUES, SCRATCH, NUM_FORWARD = range(8, 14)
@@ -319,7 +319,7 @@ class _PassKernel(TableKernel):
         stride = code.bytes_of(code.word(Launch.TILES))
         with code.each(code.word(Launch.NUM_READ)) as loop:
             string = self._string(loop.index)
-            value = code.load(self.tile, code.real_place(code.load_int32(string, READ_ROW)))
+            value = code.load(self.tile, code.real_place(code.load_int32(string, ReadWord.ROW)))
             code.store(self._signed(value, string), values, b.mul(loop.index, stride))
 
     def _read_back(self) -> None:
@@ -332,13 +332,13 @@ class _PassKernel(TableKernel):
         stride = code.bytes_of(code.word(Launch.BATCH))
         with code.each(code.word(Launch.NUM_READ)) as loop:
             # Strings that are the same in a coset are neighbours: the first one adds up the cotangents of all.
-            count = b.sext(code.load_int32(self._string(loop.index), READ_NUMBER), INT64)
+            count = b.sext(code.load_int32(self._string(loop.index), ReadWord.NUMBER), INT64)
             with code.loop(count, [code.zero]) as inner:
                 index = b.add(loop.index, inner.index)
                 value = self._signed(code.load(cotangents, b.mul(index, stride)), self._string(index))
                 inner.next = [b.fadd(inner.values[0], value)]
             with b.if_then(b.icmp_signed("!=", count, int64(0))):
-                place = code.real_place(code.load_int32(self._string(loop.index), READ_ROW))
+                place = code.real_place(code.load_int32(self._string(loop.index), ReadWord.ROW))
                 code.store(inner.values[0], self.cotangent, place)
         code.synchronize()
         walsh_hadamard(code, self.cotangent, code.rows, code.word(Launch.QUBITS))
@@ -347,12 +347,12 @@ class _PassKernel(TableKernel):
     def _string(self, index: Value) -> Value:
         """Returns the address of the words of a string."""
         b = self.code.builder
-        return b.gep(self.code.array(READ), [b.mul(index, int64(4 * READ_WORDS))])
+        return b.gep(self.code.array(READ), [b.mul(index, int64(4 * ReadWord.SIZE))])
 
     def _signed(self, value: Value, string: Value) -> Value:
         """Returns a value with the sign that a string has on the coset's first row."""
         code, b = self.code, self.code.builder
-        odd = code.is_odd(code.count_ones(b.and_(self.location.first, code.load_int32(string, READ_MASK))))
+        odd = code.is_odd(code.count_ones(b.and_(self.location.first, code.load_int32(string, ReadWord.MASK))))
         return b.select(odd, b.fneg(value), value)
 
     # Sums. ----------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from qjax.quantum.engines.native.cuda.launch_shape import Shape, coset_shape, de
 from qjax.quantum.engines.native.cuda.memory_banks import Lists
 from qjax.quantum.engines.native.large_states import Large
 from qjax.quantum.engines.native.load import target
-from qjax.quantum.engines.native.table.layout import LOW_BITS, READ_WORDS, Launch
+from qjax.quantum.engines.native.table.layout import LOW_BITS, Launch, ReadWord
 from qjax.quantum.engines.native.table.passes import Pass, passes_of
 from qjax.quantum.engines.native.table.z_strings import combined, in_coset, strings_of
 from qjax.quantum.engines.readouts import Readout
@@ -146,7 +146,7 @@ class LargeOnGpu(Large):
         entries, places, lows, rows = self.tables([(one.entries, one.count) for one in drawn.pieces], LOW_BITS)
         whole = self.table.with_constants(shared)
         name = target(self.dtype, backward, self.table.is_complex, "cuda", large=True, bits=self.num_coset_bits)
-        read = np.zeros((0, READ_WORDS), np.int32) if strings is None else strings
+        read = np.zeros((0, ReadWord.SIZE), np.int32) if strings is None else strings
         words |= {
             Launch.NUM_SHARED: whole.shape[0],
             Launch.NUM_OWN: own.shape[0],

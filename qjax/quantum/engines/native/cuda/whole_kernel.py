@@ -15,18 +15,17 @@ from qjax.quantum.engines.native.ir.kernels import backward, forward, squares, w
 from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT32, INT64, Arithmetic, Value, int32, int64
 from qjax.quantum.engines.native.table.layout import (
-    ENTRY,
     FORMS,
-    KIND,
     MAKER_KINDS,
     MAX_SEVERAL,
     MAX_SEVERAL_BACK,
-    MEMBERS,
-    RIGHT,
     SEVERAL,
     SEVERAL_KINDS,
+    Entry,
     Form,
+    GroupEntry,
     Launch,
+    MadeEntry,
     max_scaled,
 )
 
@@ -141,7 +140,7 @@ class TableKernel(ABC):
         with code.loop(number, [int32(0)]) as loop:
             index = loop.values[0]
             entry = self._entry(table, index)
-            kind = code.load_int32(entry, KIND)
+            kind = code.load_int32(entry, Entry.KIND)
             done = b.append_basic_block("gate_done")
             switch = b.switch(kind, done)
             for k, form in self._forms(reverse).items():
@@ -152,7 +151,7 @@ class TableKernel(ABC):
                 b.position_at_end(block)
                 if k in (_ROTATION, _COLUMN):  # one group makes these; all of one angle have the same group
                     groups = b.shl(int32(1), code.groups_shift)
-                    owner = b.and_(code.load_int32(entry, RIGHT), b.sub(groups, int32(1)))
+                    owner = b.and_(code.load_int32(entry, MadeEntry.RIGHT), b.sub(groups, int32(1)))
                     with b.if_then(b.icmp_signed("==", owner, code.group)):
                         do(form, entry)
                 else:
@@ -160,8 +159,8 @@ class TableKernel(ABC):
                 b.branch(done)
             b.position_at_end(done)
             beyond = b.icmp_signed("==", loop.index, last)
-            loop.next = [b.add(index, b.add(code.load_int32(entry, MEMBERS), int32(1)))]
-            following = code.load_int32(self._entry(table, b.select(beyond, index, loop.next[0])), KIND)
+            loop.next = [b.add(index, b.add(code.load_int32(entry, GroupEntry.MEMBERS), int32(1)))]
+            following = code.load_int32(self._entry(table, b.select(beyond, index, loop.next[0])), Entry.KIND)
             with b.if_then(b.or_(beyond, self._must_wait(kind, following, reverse))):
                 code.synchronize()
 
@@ -182,7 +181,7 @@ class TableKernel(ABC):
 
     def _entry(self, table: Value, index: Value) -> Value:
         b = self.code.builder
-        return b.gep(table, [b.mul(b.sext(index, INT64), int64(4 * ENTRY))])
+        return b.gep(table, [b.mul(b.sext(index, INT64), int64(4 * Entry.SIZE))])
 
     def _forward(self, form: Form, entry: Value) -> None:
         if form[0] == "several":

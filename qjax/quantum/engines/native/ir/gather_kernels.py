@@ -10,13 +10,7 @@ from contextlib import contextmanager
 from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.string_kernels import Record, chosen, where_all_odd
 from qjax.quantum.engines.native.ir.writer import INT32, INT64, Code, Complex, Value, int32, int64
-from qjax.quantum.engines.native.table.layout import (
-    CONTENT,
-    COUNT,
-    RECORD_WORDS,
-    RECORDS,
-    TARGETS,
-)
+from qjax.quantum.engines.native.table.layout import Entry, ListEntry, RecordWord
 
 
 class Gathered:
@@ -25,10 +19,12 @@ class Gathered:
     def __init__(self, code: Code, entry: Value, records: Value, content: Value, scratch: Value) -> None:
         b = code.builder
         self.code, self.entry, self.records = code, entry, records
-        first, place = (b.sext(code.load_int32(entry, word), INT64) for word in (RECORDS, CONTENT))
-        self.targets = b.sext(code.load_int32(entry, TARGETS), INT64)
+        first, place = (
+            b.sext(code.load_int32(entry, word), INT64) for word in (ListEntry.RECORDS, ListEntry.CONTENT)
+        )
+        self.targets = b.sext(code.load_int32(entry, ListEntry.TARGETS), INT64)
         self.content = b.gep(content, [b.shl(place, int64(2))])
-        self._strings = b.gep(records, [b.mul(first, int64(4 * RECORD_WORDS))])
+        self._strings = b.gep(records, [b.mul(first, int64(4 * RecordWord.SIZE))])
         self.count = b.shl(int64(1), self.targets)
         size = b.shl(self.count, code.row_shift)
         self.old, self.new = scratch, b.gep(scratch, [size])
@@ -37,7 +33,7 @@ class Gathered:
 
     def _target(self, index: Value) -> Record:
         b = self.code.builder
-        return Record(self.code, b.gep(self._strings, [b.mul(index, int64(4 * RECORD_WORDS))]))
+        return Record(self.code, b.gep(self._strings, [b.mul(index, int64(4 * RecordWord.SIZE))]))
 
     def _write_offsets(self) -> None:
         """Writes how the row of each index differs from that of index 0."""
@@ -62,7 +58,7 @@ class Gathered:
     def each_coset(self) -> Iterator[tuple[Value, Value]]:
         """Does the body for each coset, given the row of index 0, and where in a vector all controls are."""
         code, b = self.code, self.code.builder
-        with code.loop(code.load_int32(self.entry, COUNT)) as loop:
+        with code.loop(code.load_int32(self.entry, Entry.COUNT)) as loop:
             with code.loop(self.targets, [loop.index]) as inner:
                 row = inner.values[0]
                 inner.next = [b.sub(b.shl(row, int32(1)), b.and_(row, self._target(inner.index).low))]

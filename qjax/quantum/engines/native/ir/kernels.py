@@ -10,25 +10,14 @@ from typing import Any
 
 from qjax.quantum.engines.native.ir.sin_cos import write_rotation, write_rotation_back
 from qjax.quantum.engines.native.ir.writer import INT32, Code, Complex, Value, int32, int64
-from qjax.quantum.engines.native.table.layout import (
-    COUNT,
-    FIRST,
-    FLIP,
-    LEFT,
-    LOW,
-    MASK,
-    RIGHT,
-    WEIGHTS,
-    Form,
-    num_numbers,
-)
+from qjax.quantum.engines.native.table.layout import Entry, Form, MadeEntry, num_numbers
 
 
 def forward(code: Code, form: Form, tile: Value, entry: Value, coefficients: Any) -> None:
     """Writes what applies a gate to a tile."""
     if form[0] == "column":
         matrix, column = _factors(code, entry, coefficients)
-        code.store_numbers(code.of_entry(entry, FIRST, coefficients), code.apply(matrix, column))
+        code.store_numbers(code.of_entry(entry, Entry.FIRST, coefficients), code.apply(matrix, column))
         return
     if form[0] == "rotation":
         write_rotation(code, entry, coefficients)
@@ -43,7 +32,7 @@ def forward(code: Code, form: Form, tile: Value, entry: Value, coefficients: Any
             code.store_rows(tile, own, rows)
         return []
 
-    code.each_coset(code.load_int32(entry, COUNT), gate.first_row, 2 ** form[1], body)
+    code.each_coset(code.load_int32(entry, Entry.COUNT), gate.first_row, 2 ** form[1], body)
 
 
 def backward(
@@ -68,7 +57,7 @@ def backward(
         write_rotation_back(code, entry, coefficients, sums)
         return
     gate = Gate(code, form, entry, coefficients)
-    total, count = code.of_entry(entry, FIRST, sums), num_numbers(form)
+    total, count = code.of_entry(entry, Entry.FIRST, sums), num_numbers(form)
     kept, parts = count <= code.max_kept_sums, 2 if code.is_complex else 1
 
     def body(firsts: list[Value], values: list[Value]) -> list[Value]:
@@ -88,7 +77,7 @@ def backward(
         return [part for number in added for part in number[:parts]] if kept else []
 
     initial = [code.zero] * (parts * count) if kept else []
-    found = code.each_coset(code.load_int32(entry, COUNT), gate.first_row, 2 * 2 ** form[1], body, initial)
+    found = code.each_coset(code.load_int32(entry, Entry.COUNT), gate.first_row, 2 * 2 ** form[1], body, initial)
     if kept:
         code.add_sums(total, code.orient(form, entry, paired(found, parts)))
 
@@ -96,15 +85,15 @@ def backward(
 def _product_back(code: Code, entry: Value, coefficients: Any, sums: Any) -> None:
     """Writes what takes the cotangent of a column to those of its factors."""
     matrix, column = _factors(code, entry, coefficients)
-    known = code.load_numbers(code.of_entry(entry, FIRST, sums), 2)
+    known = code.load_numbers(code.of_entry(entry, Entry.FIRST, sums), 2)
     products = [code.multiply(code.conjugate(k), row) for row in known for k in column]
-    code.add_numbers(code.of_entry(entry, LEFT, sums), products)
-    code.add_numbers(code.of_entry(entry, RIGHT, sums), code.apply(code.adjoint(matrix), known))
+    code.add_numbers(code.of_entry(entry, MadeEntry.LEFT, sums), products)
+    code.add_numbers(code.of_entry(entry, MadeEntry.RIGHT, sums), code.apply(code.adjoint(matrix), known))
 
 
 def _factors(code: Code, entry: Value, coefficients: Any) -> tuple[list[list[Complex]], list[Complex]]:
-    numbers = code.load_numbers(code.of_entry(entry, LEFT, coefficients), 4)
-    return [numbers[:2], numbers[2:]], code.load_numbers(code.of_entry(entry, RIGHT, coefficients), 2)
+    numbers = code.load_numbers(code.of_entry(entry, MadeEntry.LEFT, coefficients), 4)
+    return [numbers[:2], numbers[2:]], code.load_numbers(code.of_entry(entry, MadeEntry.RIGHT, coefficients), 2)
 
 
 def paired(values: Sequence[Value], parts: int) -> list[Complex]:
@@ -119,7 +108,7 @@ class Rows:
         self.code, self.num_qubits = code, num_qubits
         self.lows, self.masks, self.weights, self.flips = (
             [code.load_int32(entry, first + k) for k in range(num_qubits + num_controls)]
-            for first in (LOW, MASK, WEIGHTS, FLIP)
+            for first in (Entry.LOW, Entry.MASK, Entry.WEIGHTS, Entry.FLIP)
         )
 
     def numbers_of(self, row: Value) -> list[Value]:
@@ -158,7 +147,7 @@ class Gate(Rows):
     def __init__(self, code: Code, form: Form, entry: Value, coefficients: Value) -> None:
         super().__init__(code, form[1], form[2], entry)
         self.kind = form[0]
-        numbers = code.load_numbers(code.of_entry(entry, FIRST, coefficients), num_numbers(form))
+        numbers = code.load_numbers(code.of_entry(entry, Entry.FIRST, coefficients), num_numbers(form))
         self.numbers = code.orient(form, entry, numbers)
 
     def first_row(self, coset: Value) -> Value:

@@ -12,7 +12,7 @@ import numpy as np
 
 from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT64, Code, Value, int32, int64
-from qjax.quantum.engines.native.table.layout import COUNT, FIRST, LEFT, NUM_SCALES, RIGHT
+from qjax.quantum.engines.native.table.layout import NUM_SCALES, Entry, MadeEntry
 from qjax.quantum.states.reduction import LIMIT
 from qjax.quantum.states.trigonometry import COSINE, HALF_PI, SINE
 
@@ -27,9 +27,11 @@ _PER_NUMBER = 6
 
 def write_rotation(code: Code, entry: Value, coefficients: Any) -> None:
     """Writes the code that makes the coefficients of a gate; cosine and sine of the angle are stored after them."""
-    made, constants, angle = (code.of_entry(entry, word, coefficients) for word in (FIRST, LEFT, RIGHT))
+    made, constants, angle = (
+        code.of_entry(entry, word, coefficients) for word in (Entry.FIRST, MadeEntry.LEFT, MadeEntry.RIGHT)
+    )
     cosine, sine = cos_sin(code, code.load_real(angle, int64(0)), _scales(code, constants))
-    count = code.builder.sext(code.load_int32(entry, COUNT), INT64)
+    count = code.builder.sext(code.load_int32(entry, Entry.COUNT), INT64)
     with code.loop(count) as loop:
         number = _Number(code, constants, loop.index)
         for part in (0, 1):
@@ -46,9 +48,9 @@ def write_rotation_back(code: Code, entry: Value, coefficients: Any, sums: Any) 
     The sums of the coefficients are set to 0, as a repeated gate uses them again.
     """
     b = code.builder
-    made, constants = (code.of_entry(entry, word, coefficients) for word in (FIRST, LEFT))
-    cotangents, angle = (code.of_entry(entry, word, sums) for word in (FIRST, RIGHT))
-    count = b.sext(code.load_int32(entry, COUNT), INT64)
+    made, constants = (code.of_entry(entry, word, coefficients) for word in (Entry.FIRST, MadeEntry.LEFT))
+    cotangents, angle = (code.of_entry(entry, word, sums) for word in (Entry.FIRST, MadeEntry.RIGHT))
+    count = b.sext(code.load_int32(entry, Entry.COUNT), INT64)
     end = b.shl(count, int64(1))
     cosine, sine = code.load_real(made, end), code.load_real(made, b.add(end, int64(1)))
     with code.loop(count, [code.zero]) as loop:

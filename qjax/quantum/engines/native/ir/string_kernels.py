@@ -15,20 +15,7 @@ from qjax.quantum.engines.native.ir.kernels import Gate, walsh_hadamard
 from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.sin_cos import HALF_PI_64, near_cos_sin
 from qjax.quantum.engines.native.ir.writer import INT32, INT64, Code, Complex, Loop, Value, int32, int64
-from qjax.quantum.engines.native.table.layout import (
-    COUNT,
-    FIRST,
-    NUM_RECORDS,
-    RECORD_ANGLE,
-    RECORD_FLIP,
-    RECORD_LANES,
-    RECORD_LOW,
-    RECORD_SCALE,
-    RECORD_WEIGHTS,
-    RECORD_WORDS,
-    RECORDS,
-    Form,
-)
+from qjax.quantum.engines.native.table.layout import Entry, Form, ListEntry, RecordWord
 from qjax.quantum.states.trigonometry import HALF_PI
 
 
@@ -37,14 +24,14 @@ class Record:
 
     def __init__(self, code: Code, address: Value) -> None:
         self.code, self._address = code, address
-        words = RECORD_WEIGHTS, RECORD_LANES, RECORD_ANGLE, RECORD_LOW
+        words = RecordWord.WEIGHTS, RecordWord.LANES, RecordWord.ANGLE, RecordWord.LOW
         self.weights, self.lanes, self.angle, self.low = (code.load_int32(address, word) for word in words)
         self.mask = self.angle  # of a qubit
 
     def parity(self, row: Value) -> Value:
         """Returns 1 where the string is odd on a row, in the first place of a vector, else 0."""
         code, b = self.code, self.code.builder
-        flip = b.and_(code.load_int32(self._address, RECORD_FLIP), code.coset)
+        flip = b.and_(code.load_int32(self._address, RecordWord.FLIP), code.coset)
         return b.xor(code.parity(flip), code.parity(b.and_(row, self.weights)))
 
     def odd(self, row: Value) -> Value:
@@ -59,7 +46,7 @@ class Record:
     def scale(self) -> Value:
         """Returns a vector of what the angle is multiplied by."""
         code = self.code
-        place = code.at(self._address, int64(4 * RECORD_SCALE), ir.DoubleType())
+        place = code.at(self._address, int64(4 * RecordWord.SCALE), ir.DoubleType())
         return code.splat(code.cast(code.builder.load(place, align=4), code.real))
 
 
@@ -69,10 +56,12 @@ def _each_record(
 ) -> Iterator[tuple[Loop, Record]]:
     """Does the body for each record of an entry's list, from number `start` on, given the loop and the record."""
     b, start = code.builder, int64(start) if isinstance(start, int) else start
-    first, count = (b.sext(code.load_int32(entry, word), INT64) for word in (RECORDS, NUM_RECORDS))
+    first, count = (
+        b.sext(code.load_int32(entry, word), INT64) for word in (ListEntry.RECORDS, ListEntry.NUM_RECORDS)
+    )
     with code.loop(b.sub(count, start), initial) as loop:
         place = b.add(b.add(first, start), loop.index)
-        yield loop, Record(code, b.gep(records, [b.mul(place, int64(4 * RECORD_WORDS))]))
+        yield loop, Record(code, b.gep(records, [b.mul(place, int64(4 * RecordWord.SIZE))]))
 
 
 # Any number of controls. --------------------------------------------------------------------------------------
@@ -90,7 +79,7 @@ def controlled(code: Code, form: Form, tile: Value, entry: Value, coefficients: 
                 code.store_rows(tile, places, chosen(code, where, gate.apply(old), old))
         return []
 
-    code.each_coset(code.load_int32(entry, COUNT), gate.first_row, 2 ** form[1], body)
+    code.each_coset(code.load_int32(entry, Entry.COUNT), gate.first_row, 2 ** form[1], body)
 
 
 def controlled_back(
@@ -98,7 +87,7 @@ def controlled_back(
 ) -> None:
     """Writes what takes a state and its cotangent back through that, and adds to the cotangents of the matrix."""
     gate = Gate(code, form, entry, coefficients)
-    total = code.of_entry(entry, FIRST, sums)
+    total = code.of_entry(entry, Entry.FIRST, sums)
     nothing = code.zero, code.zero if code.is_complex else None
 
     def body(firsts: list[Value], _: list[Value]) -> list[Value]:
@@ -114,7 +103,7 @@ def controlled_back(
                 code.store_rows(cotangent, places, chosen(code, where, back, known))
         return []
 
-    code.each_coset(code.load_int32(entry, COUNT), gate.first_row, 2 * 2 ** form[1], body)
+    code.each_coset(code.load_int32(entry, Entry.COUNT), gate.first_row, 2 * 2 ** form[1], body)
 
 
 @contextmanager
@@ -190,7 +179,7 @@ def sum_phases_back(
 def _write_phases(code: Code, entry: Value, coefficients: Any, records: Value, room: Value) -> Value:
     """Writes into the room the phase of each row; returns the number of rows."""
     b = code.builder
-    rows = b.sext(code.load_int32(entry, COUNT), INT64)
+    rows = b.sext(code.load_int32(entry, Entry.COUNT), INT64)
     with code.loop(rows) as loop:
         code.store_real(code.zero, room, loop.index)
     with _each_record(code, entry, records) as (_, record):

@@ -16,27 +16,17 @@ from qjax.quantum.compile.stages import ProductState
 from qjax.quantum.engines.native.table.fresh_columns import new_entry, turned_starts
 from qjax.quantum.engines.native.table.layout import (
     COLUMN,
-    COUNT,
     CPU_FORMS,
     DIAGONALS,
-    ENTRY,
-    FIRST,
-    FLIP,
     FORMS,
     GATHERS,
-    KIND,
-    LANES,
-    LEFT,
-    LOW,
     MAKER_KINDS,
-    MASK,
     MAX_QUBITS,
-    REAL_ROWS,
-    RECORD_WORDS,
-    RIGHT,
     SINGLE,
     START,
-    WEIGHTS,
+    Entry,
+    MadeEntry,
+    RecordWord,
     num_numbers,
 )
 from qjax.quantum.engines.native.table.lists import Lists
@@ -112,7 +102,7 @@ class Table:
     @property
     def num_made(self) -> int:
         """Number of coefficients of each example that the native code makes."""
-        return self.counts.made + 4 * int(np.sum(self.gates_back[:, KIND] == COLUMN))
+        return self.counts.made + 4 * int(np.sum(self.gates_back[:, Entry.KIND] == COLUMN))
 
     @property
     def num_coefficients(self) -> int:
@@ -122,17 +112,17 @@ class Table:
     @cached_property
     def gates_back(self) -> np.ndarray:
         """Returns one entry for each gate, int32 `[gates, ENTRY]`."""
-        return np.array(self._laid_out.entries, np.int32).reshape(-1, ENTRY)
+        return np.array(self._laid_out.entries, np.int32).reshape(-1, Entry.SIZE)
 
     @cached_property
     def has_lists(self) -> bool:
         """Whether there are gates with lists, for which a CPU has code of its own."""
-        return bool(np.isin(self.gates_back[:, KIND], [*CPU_FORMS.values()]).any())
+        return bool(np.isin(self.gates_back[:, Entry.KIND], [*CPU_FORMS.values()]).any())
 
     @property
     def records(self) -> np.ndarray:
         """What the entries with lists of strings of Z say of each, int64 `[records, RECORD_WORDS]`."""
-        return np.array(self._laid_out.lists.records, np.int64).reshape(-1, RECORD_WORDS)
+        return np.array(self._laid_out.lists.records, np.int64).reshape(-1, RecordWord.SIZE)
 
     @property
     def content(self) -> np.ndarray:
@@ -143,7 +133,7 @@ class Table:
     def work(self) -> float:
         """What the gates take forwards, in matrices on one qubit; what all examples share takes less:
         `shared_layers.py`."""
-        kinds, firsts = self.gates_back[:, KIND], self.gates_back[:, FIRST]
+        kinds, firsts = self.gates_back[:, Entry.KIND], self.gates_back[:, Entry.FIRST]
         of_layers = np.isin(kinds, [SINGLE, *DIAGONALS]) & (firsts < self.num_shared)
         none = np.isin(kinds, [*MAKER_KINDS, START])
         return float(np.where(none, 0.0, np.where(of_layers, 0.4, 1.0)).sum())
@@ -151,7 +141,7 @@ class Table:
     @cached_property
     def makers(self) -> np.ndarray:
         """Returns the entries that make coefficients, int32 `[entries, ENTRY]`."""
-        return self.gates_back[np.isin(self.gates_back[:, KIND], MAKER_KINDS)]
+        return self.gates_back[np.isin(self.gates_back[:, Entry.KIND], MAKER_KINDS)]
 
 
 @lru_cache(maxsize=MAX_KEPT_PLANS)
@@ -267,8 +257,8 @@ class _Entries:
         """Yields what makes the coefficients from an angle, where they are."""
         if first in self.operands.rotations:
             entry = new_entry("rotation", 1, first)
-            entry[LEFT], entry[RIGHT] = self.operands.rotations[first]
-            entry[COUNT] = item.size // 2
+            entry[MadeEntry.LEFT], entry[MadeEntry.RIGHT] = self.operands.rotations[first]
+            entry[Entry.COUNT] = item.size // 2
             yield entry
 
     def _gate(self, item: Item, number: int) -> list[int]:
@@ -282,18 +272,18 @@ class _Entries:
             entry = new_entry(item.form[0], item.form[1], first, item.form[2])
             qubits, wanted = (*qubits, *item.controls), (*wanted, *item.control_values)
         if item.form[0] == "start":  # the rows so far have no bit of this qubit's
-            entry[MASK] = entry[COUNT] = frame.masks[qubits[0]]
+            entry[Entry.MASK] = entry[Entry.COUNT] = frame.masks[qubits[0]]
             return entry
         if item.form == ("dense", 1, 0):
-            entry[REAL_ROWS] = has_real_rows(item.operations)
-        entry[COUNT] = 2 ** (frame.num_qubits - len(qubits))
-        if entry[KIND] in GATHERS:  # whose qubits are records
+            entry[Entry.REAL_ROWS] = has_real_rows(item.operations)
+        entry[Entry.COUNT] = 2 ** (frame.num_qubits - len(qubits))
+        if entry[Entry.KIND] in GATHERS:  # whose qubits are records
             return entry
         assert len(qubits) <= MAX_QUBITS
-        entry[LOW : LOW + len(qubits)] = [2**bit - 1 for bit in pivots([frame.masks[q] for q in qubits])]
+        entry[Entry.LOW : Entry.LOW + len(qubits)] = [2**bit - 1 for bit in pivots([frame.masks[q] for q in qubits])]
         for k, (q, value) in enumerate(zip(qubits, wanted, strict=True)):
-            entry[MASK + k], entry[WEIGHTS + k] = frame.masks[q], frame.weights[q]
-            entry[FLIP + k] = frame.flips[q] ^ value
+            entry[Entry.MASK + k], entry[Entry.WEIGHTS + k] = frame.masks[q], frame.weights[q]
+            entry[Entry.FLIP + k] = frame.flips[q] ^ value
         return entry
 
 
@@ -332,19 +322,24 @@ def pair_neighbours(entries: np.ndarray, num_qubits: int) -> np.ndarray:
             found.append(entry)
         else:
             found[-1] = paired
-    return np.array(found, np.int32).reshape(-1, ENTRY)
+    return np.array(found, np.int32).reshape(-1, Entry.SIZE)
 
 
 def _pair(first: np.ndarray, last: np.ndarray, num_qubits: int) -> np.ndarray | None:
     """Returns the entry of two gates on one qubit each, whose coefficients are neighbours; None where it can't be."""
-    if first[KIND] != SINGLE or last[KIND] != SINGLE or num_qubits < 2 or first[MASK] == last[MASK]:
+    if (
+        first[Entry.KIND] != SINGLE
+        or last[Entry.KIND] != SINGLE
+        or num_qubits < 2
+        or first[Entry.MASK] == last[Entry.MASK]
+    ):
         return None
-    if not are_apart(first, last) or last[FIRST] != first[FIRST] + 2 * num_numbers(FORMS[SINGLE]):
+    if not are_apart(first, last) or last[Entry.FIRST] != first[Entry.FIRST] + 2 * num_numbers(FORMS[SINGLE]):
         return None
     entry = first.copy()
-    entry[KIND], entry[COUNT] = _PAIR, 2 ** (num_qubits - 2)
-    entry[LOW : LOW + 2] = [2**bit - 1 for bit in pivots([int(first[MASK]), int(last[MASK])])]
-    for place in (MASK, WEIGHTS, FLIP):
+    entry[Entry.KIND], entry[Entry.COUNT] = _PAIR, 2 ** (num_qubits - 2)
+    entry[Entry.LOW : Entry.LOW + 2] = [2**bit - 1 for bit in pivots([int(first[Entry.MASK]), int(last[Entry.MASK])])]
+    for place in (Entry.MASK, Entry.WEIGHTS, Entry.FLIP):
         entry[place + 1] = last[place]
-    entry[LANES] |= last[LANES] << 4
+    entry[Entry.LANES] |= last[Entry.LANES] << 4
     return entry

@@ -2,26 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-from qjax.quantum.engines.native.table.layout import (
-    ENTRY,
-    FIRST,
-    FLIP,
-    FORMS,
-    KIND,
-    LEFT,
-    MAKER_KINDS,
-    MASK,
-    RIGHT,
-    SINGLE,
-    START,
-    WEIGHTS,
-)
+from qjax.quantum.engines.native.table.layout import FORMS, MAKER_KINDS, SINGLE, START, Entry, MadeEntry
 
 
 def new_entry(kind: str, num_qubits: int, first: int, num_controls: int = 0) -> list[int]:
     """Returns an entry that says no more than what it is, and where its coefficients begin, `ENTRY` integers."""
-    entry = [0] * ENTRY
-    entry[KIND], entry[FIRST] = FORMS.index((kind, num_qubits, num_controls)), first
+    entry = [0] * Entry.SIZE
+    entry[Entry.KIND], entry[Entry.FIRST] = FORMS.index((kind, num_qubits, num_controls)), first
     return entry
 
 
@@ -43,15 +30,19 @@ def turned_starts(entries: Sequence[list[int]], num_shared: int, first: int) -> 
     rest = list(entries)
     while rest:
         entry = rest[0]
-        if entry[KIND] == START:
+        if entry[Entry.KIND] == START:
             starts.append(entry)
-            fresh[entry[MASK]] = entry
-        elif entry[KIND] in MAKER_KINDS:
+            fresh[entry[Entry.MASK]] = entry
+        elif entry[Entry.KIND] in MAKER_KINDS:
             (later if columns else makers).append(entry)
-        elif entry[KIND] == SINGLE and entry[FIRST] < num_shared and _is_fresh(entry, fresh):
-            start = fresh.pop(entry[MASK])
+        elif entry[Entry.KIND] == SINGLE and entry[Entry.FIRST] < num_shared and _is_fresh(entry, fresh):
+            start = fresh.pop(entry[Entry.MASK])
             product = new_entry("column", 1, first + 4 * len(columns))
-            product[LEFT], product[RIGHT], start[FIRST] = entry[FIRST], start[FIRST], product[FIRST]
+            product[MadeEntry.LEFT], product[MadeEntry.RIGHT], start[Entry.FIRST] = (
+                entry[Entry.FIRST],
+                start[Entry.FIRST],
+                product[Entry.FIRST],
+            )
             columns.append(product)
         else:
             break
@@ -61,4 +52,4 @@ def turned_starts(entries: Sequence[list[int]], num_shared: int, first: int) -> 
 
 def _is_fresh(gate: list[int], fresh: Mapping[int, list[int]]) -> bool:
     """Whether a gate's qubit is still the bit of a row that its start made it."""
-    return gate[MASK] in fresh and gate[WEIGHTS] == gate[MASK] and not gate[FLIP]
+    return gate[Entry.MASK] in fresh and gate[Entry.WEIGHTS] == gate[Entry.MASK] and not gate[Entry.FLIP]

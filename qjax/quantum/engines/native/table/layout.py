@@ -9,11 +9,29 @@ import numpy as np
 VECTOR_SHIFT = 6
 VECTOR_BYTES = 2**VECTOR_SHIFT
 
-# What an entry of the table says of a gate, in 32-bit integers: its place in FORMS; that of its first coefficient;
-# how many cosets of rows it acts on. Then for each of its qubits: the bits below a pivot, the mask, the weights, and
-# what the parity must be for the row that comes first (`relabelling.py`).
-ENTRY = 16
-KIND, FIRST, COUNT, LOW, MASK, WEIGHTS, FLIP = 0, 1, 2, 3, 6, 9, 12
+
+class Entry(IntEnum):
+    """The words of an entry of the table, 32-bit integers; of LOW to FLIP there is one for each of up to 3 qubits."""
+
+    KIND = 0  # its place in FORMS, or one of the kinds below
+    FIRST = 1  # the place of its first coefficient
+    COUNT = 2  # how many cosets of rows it acts on
+    LOW = 3  # the bits below a pivot
+    REAL_ROWS = 5  # of a matrix on one qubit: 1 where each row is one of real numbers times a phase, as in RZ RY
+    MASK = 6  # the change of row that flips the qubit (`relabelling.py`)
+    WEIGHTS = 9  # the bits of the row whose parity the qubit is
+    FLIP = 12  # what that parity must be for the row that comes first
+    LANES = 15  # bits of a place in a vector whose parity a qubit depends on, four for each qubit
+    SIZE = 16
+
+
+class MadeEntry(IntEnum):
+    """The words of an entry that makes numbers from others: where those lie."""
+
+    LEFT = Entry.LOW
+    RIGHT = Entry.MASK
+
+
 # Forms of a gate: what it is, on how many qubits, under how many controls.
 #   start     makes the state of a fresh qubit: a column of two numbers
 #   column    makes such a column: a matrix that all examples share times a column that each example has
@@ -43,24 +61,13 @@ NUM_SCALES = 3
 START, COLUMN, SINGLE = (FORMS.index((kind, 1, 0)) for kind in ("start", "column", "dense"))
 DIAGONALS = tuple(place for place, form in enumerate(FORMS) if form[0] == "diagonal")
 MAKER_KINDS = tuple(FORMS.index((kind, 1, 0)) for kind in ("rotation", "column"))
-# The kind of an entry that exchanges the examples of a vector, or what else it holds, and rows: see `passes.py`.
+# The kind of an entry that transposes the lanes of a vector with as many rows: see `passes.py`.
 TURN = len(FORMS)
-# Where an entry has the bits of a place in a vector whose parity a qubit depends on, four for each qubit.
-LANES = 15
-# A word of a matrix on one qubit: 1 where each of its rows is one of real numbers times a phase, as in RZ RY.
-REAL_ROWS = LOW + 2
 # Kinds of an entry that says that so many gates on one qubit each are applied at once (`cuda/grouping.py`): a thread
 # of a GPU has registers for the rows of so many qubits.
 #   several      has the numbers of each gate
 #   scaled       has what all examples share: unit-diagonal matrices and one diagonal (`cuda/scaled_gates.py`)
 #   scaled_real  likewise, these matrices being real
-# FIRST of such an entry is its number among those that are scaled, MEMBERS says that one more entry belongs to it: of
-# each gate its mask, weights and flip, and the bits below each pivot. The places of the gates' numbers are at FIRSTS.
-MEMBERS, FIRSTS = 15, 8
-MASKS, ALL_WEIGHTS, FLIPS, LOWS = 0, 4, 8, 12
-# Of large states the cosets are listed, from a place that such an entry has; forwards more gates are scaled at once;
-# a single one is scaled, too; and that other entry has flips and where the masks lead (`cuda/memory_banks.py`).
-LISTED, LISTED_FLIPS, MOVES = 7, 0, 8
 MAX_SEVERAL, MAX_SEVERAL_BACK, MAX_LISTED = 4, 3, 5
 SEVERAL_KINDS = ("several", "scaled", "scaled_real")
 SEVERAL = {
@@ -68,6 +75,25 @@ SEVERAL = {
     for place, kind in enumerate(SEVERAL_KINDS)
     for count in range(1, MAX_LISTED + 1)
 }
+
+
+class GroupEntry(IntEnum):
+    """The words of such an entry; FIRST is its number among those that are scaled, and another entry follows it."""
+
+    COSETS = 7  # of large states: where the list of its cosets begins (`cuda/memory_banks.py`)
+    FIRSTS = 8  # the place of each gate's numbers
+    MEMBERS = 15  # 1: the next entry belongs to it
+
+
+class GroupMembers(IntEnum):
+    """The words of the entry that follows: one for each gate, four of each kind; the latter two of listed cosets."""
+
+    MASKS = 0
+    WEIGHTS = 4
+    FLIPS = 8
+    LOWS = 12
+    COSET_FLIPS = 0
+    MOVES = 8
 
 
 # Kinds of entries of a CPU that stand for gates which all examples share (`shared_layers.py`): how many rotations
@@ -81,7 +107,14 @@ GIVENS = {
     for phases in (False, True)
     if phases or count in (MAX_GIVENS, MAX_GIVENS_BACK)
 }
-PHASES = 15
+
+
+class LayerEntry(IntEnum):
+    """The word of such an entry beside those of gates: the place of its phases."""
+
+    PHASES = 15
+
+
 # Kinds of entries, by the number of qubits, of a diagonal gate on the way back that is undone with such phases: they
 # take the sums for its numbers, and change nothing.
 SUMS = {1: 81, 2: 82}
@@ -94,23 +127,52 @@ STRINGS: Form = ("strings", 0, 0)
 CPU_FORMS: dict[Form, int] = {("controlled", 1, 0): 90, ("controlled", 2, 0): 91, STRINGS: 92}
 GATHERS = {93: "matrix", 94: "permutation", 95: "reflection"}
 CPU_FORMS |= {(name, 0, 0): kind for kind, name in GATHERS.items()}
-# Words of such an entry: its first record, and their number. Of a gate on any number of qubits how many of them are
-# qubits, and where its numbers begin: pairs of float64 of a matrix, row by row, or the images of a permutation.
-RECORDS, NUM_RECORDS, TARGETS, CONTENT = MASK + 2, WEIGHTS + 2, LOW, FLIP + 2
-# A record, in 32-bit integers: the bits of the row and of the place in a vector whose parity a string is; whether it
-# is flipped, with the bits of the coset's first row, as entries have it; the place of an angle, or -1; and what that
-# angle, or 1, is multiplied by, a number of float64. A qubit has its mask and the bits below a pivot there.
-RECORD_WEIGHTS, RECORD_FLIP, RECORD_LANES, RECORD_ANGLE, RECORD_SCALE, RECORD_WORDS = 0, 1, 2, 3, 4, 6
-RECORD_MASK, RECORD_LOW = RECORD_ANGLE, RECORD_SCALE
-# Bytes of what there is of a rotation, and of its sums, as a binary logarithm (`shared_layers_code.py`).
+
+
+class ListEntry(IntEnum):
+    """The words of such an entry."""
+
+    TARGETS = Entry.LOW  # how many records are qubits that it acts on
+    RECORDS = Entry.MASK + 2  # its first record
+    NUM_RECORDS = Entry.WEIGHTS + 2
+    CONTENT = Entry.FLIP + 2  # where its numbers begin: pairs of float64, row by row, or images of a permutation
+
+
+class RecordWord(IntEnum):
+    """The words of a record: a string of Z, or a qubit, which has its mask and the bits below a pivot."""
+
+    WEIGHTS = 0  # the bits of the row whose parity the string is
+    FLIP = 1  # whether it is flipped, with the bits of the coset's first row, as entries have it
+    LANES = 2  # the bits of the place in a vector
+    ANGLE = 3  # the place of an angle, or -1
+    SCALE = 4  # what that angle, or 1, is multiplied by: a number of float64
+    SIZE = 6
+    MASK = 3
+    LOW = 4
+
+
+# log2 of the bytes of one rotation's record; its sums take as many (`shared_layers_code.py`).
 RECORD_SHIFT = VECTOR_SHIFT + 2
-# What is said of a rotation: where the numbers of its gate begin, and which rotations, of all, are scaled where its
-# sums are taken, as a range. Among them are numbers of diagonal gates: the first word says where, the second is -1.
-GATE, SCALED, SCALED_END, GIVENS_WORDS = 0, 1, 2, 4
-# What is said of a factor of a table of phases: its rotation, or -1 where it is 1 and -1; whether it is the diagonal
-# before that (1) or after it (0); how many factors the table has; and weights and flips of three qubits, all of which
-# must be 1 for its second number. Where there are fewer, the others are 1 always.
-ROTATION, BEFORE, FACTORS, FACTOR_WEIGHTS, FACTOR_FLIPS, FACTOR_WORDS = 0, 1, 2, 3, 6, 10
+
+
+class RotationWord(IntEnum):
+    """What is said of a rotation, or of the numbers of a diagonal gate among them, where SCALED is -1."""
+
+    GATE = 0  # where the numbers of its gate begin
+    SCALED = 1  # which rotations, of all, are scaled where its sums are taken: from this one
+    SCALED_END = 2  # to this one
+    SIZE = 4
+
+
+class FactorWord(IntEnum):
+    """What is said of a factor of a table of phases: its second number holds where all three qubits are 1."""
+
+    ROTATION = 0  # -1 where the factor is 1 and -1
+    BEFORE = 1  # 1: the diagonal before that rotation; 0: the one after it
+    COUNT = 2  # how many factors the table has
+    WEIGHTS = 3  # of three qubits; where there are fewer, the others are 1 always
+    FLIPS = 6
+    SIZE = 10
 
 
 def max_scaled(backward: bool, listed: bool) -> int:
@@ -120,10 +182,15 @@ def max_scaled(backward: bool, listed: bool) -> int:
 
 # On a GPU so many bits of a row's number in a coset are those of the row itself: a warp reads rows in one piece.
 LOW_BITS = 5
-# What a pass over large states is told of a string of I and Z; see `strings.in_coset`.
-READ_ROW, READ_MASK, READ_NUMBER, READ_WORDS = 0, 1, 2, 4
-# Where the entry of a product has the places of its factors.
-LEFT, RIGHT = LOW, MASK
+
+
+class ReadWord(IntEnum):
+    """What a pass over large states is told of a string of I and Z; see `z_strings.in_coset`."""
+
+    ROW = 0
+    MASK = 1
+    NUMBER = 2
+    SIZE = 4
 
 
 def num_numbers(form: Form) -> int:
@@ -315,8 +382,8 @@ def room_bytes(
 
 def scratch_bytes(entries: np.ndarray, num_rows: int, is_complex: bool) -> int:
     """Returns the bytes of scratch that entries need: a number for each row of a tile, or the rows of a coset."""
-    gathered = np.isin(entries[:, KIND], list(GATHERS))
-    count: int = 2 ** int(entries[gathered, TARGETS].max()) if gathered.any() else 0
-    numbers = num_rows * int((entries[:, KIND] == CPU_FORMS[STRINGS]).any())
+    gathered = np.isin(entries[:, Entry.KIND], list(GATHERS))
+    count: int = 2 ** int(entries[gathered, ListEntry.TARGETS].max()) if gathered.any() else 0
+    numbers = num_rows * int((entries[:, Entry.KIND] == CPU_FORMS[STRINGS]).any())
     # Before and after the gate, and where each row lies.
     return int(VECTOR_BYTES * max(numbers, 2 * (1 + is_complex) * count + -(-4 * count // VECTOR_BYTES)))

@@ -5,23 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from qjax.quantum.compile.relabelling import Frame, pivots
-from qjax.quantum.engines.native.table.layout import (
-    CONTENT,
-    CPU_FORMS,
-    ENTRY,
-    FIRST,
-    GATHERS,
-    KIND,
-    NUM_RECORDS,
-    RECORD_ANGLE,
-    RECORD_FLIP,
-    RECORD_LOW,
-    RECORD_SCALE,
-    RECORD_WEIGHTS,
-    RECORD_WORDS,
-    RECORDS,
-    TARGETS,
-)
+from qjax.quantum.engines.native.table.layout import CPU_FORMS, GATHERS, Entry, ListEntry, RecordWord
 from qjax.quantum.engines.native.table.native_gates import Item
 
 
@@ -52,28 +36,28 @@ class Lists:
           angles: places of the angles whose sums are phases.
         """
         assert item.form is not None
-        entry, kind = [0] * ENTRY, CPU_FORMS[item.form]
-        entry[KIND], entry[FIRST], entry[RECORDS] = kind, first, len(self.records)
+        entry, kind = [0] * Entry.SIZE, CPU_FORMS[item.form]
+        entry[Entry.KIND], entry[Entry.FIRST], entry[ListEntry.RECORDS] = kind, first, len(self.records)
         if kind in GATHERS:
-            entry[TARGETS], entry[CONTENT] = len(item.qubits), self._content_at(item)
+            entry[ListEntry.TARGETS], entry[ListEntry.CONTENT] = len(item.qubits), self._content_at(item)
             masks = [self._frame.masks[q] for q in item.qubits]
             for q, mask, bit in zip(item.qubits, masks, pivots(masks), strict=True):
-                self._record((q,), 0, mask)[RECORD_LOW] = 2**bit - 1
+                self._record((q,), 0, mask)[RecordWord.LOW] = 2**bit - 1
         for q, value in zip(item.controls, item.control_values, strict=True):
             self._record((q,), value ^ 1)
         for qubits, place, scale in item.strings:
             self._record(qubits, 0, (*angles, -1)[place], scale)
-        entry[NUM_RECORDS] = len(self.records) - entry[RECORDS]
+        entry[ListEntry.NUM_RECORDS] = len(self.records) - entry[ListEntry.RECORDS]
         return entry
 
     def _record(self, qubits: Sequence[int], flip: int, angle: int = -1, scale: float = 0.0) -> np.ndarray:
         """Adds the record of a string of Z, odd where so many of its qubits, and `flip`, are."""
-        record = np.zeros(RECORD_WORDS, np.int64)
+        record = np.zeros(RecordWord.SIZE, np.int64)
         for q in qubits:
-            record[RECORD_WEIGHTS] ^= self._frame.weights[q]
+            record[RecordWord.WEIGHTS] ^= self._frame.weights[q]
             flip ^= self._frame.flips[q]
-        record[RECORD_FLIP], record[RECORD_ANGLE] = flip, angle
-        record[RECORD_SCALE:] = np.array([scale]).view(np.int32)
+        record[RecordWord.FLIP], record[RecordWord.ANGLE] = flip, angle
+        record[RecordWord.SCALE :] = np.array([scale]).view(np.int32)
         self.records.append(record)
         return record
 
@@ -91,17 +75,21 @@ class Lists:
 
 def records_of(entry: np.ndarray, records: np.ndarray) -> np.ndarray:
     """Returns the records of an entry."""
-    first, count = (entry[RECORDS], entry[NUM_RECORDS]) if entry[KIND] in CPU_FORMS.values() else (0, 0)
+    first, count = (
+        (entry[ListEntry.RECORDS], entry[ListEntry.NUM_RECORDS])
+        if entry[Entry.KIND] in CPU_FORMS.values()
+        else (0, 0)
+    )
     return records[first : first + count]
 
 
 def num_targets(entry: np.ndarray) -> int:
     """Returns how many of an entry's records are qubits on which its gate acts."""
-    return int(entry[TARGETS]) if entry[KIND] in GATHERS else 0
+    return int(entry[ListEntry.TARGETS]) if entry[Entry.KIND] in GATHERS else 0
 
 
 def with_records_at(entries: np.ndarray, first: int) -> np.ndarray:
     """Returns entries whose records begin at this place."""
     moved = entries.copy()
-    moved[np.isin(entries[:, KIND], [*CPU_FORMS.values()]), RECORDS] += first
+    moved[np.isin(entries[:, Entry.KIND], [*CPU_FORMS.values()]), ListEntry.RECORDS] += first
     return moved

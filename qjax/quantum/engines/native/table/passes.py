@@ -15,26 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qjax.quantum.compile.relabelling import pivots
-from qjax.quantum.engines.native.table.layout import (
-    COUNT,
-    ENTRY,
-    FLIP,
-    KIND,
-    LANES,
-    LOW,
-    MAKER_KINDS,
-    MASK,
-    RECORD_FLIP,
-    RECORD_LANES,
-    RECORD_LOW,
-    RECORD_MASK,
-    RECORD_WEIGHTS,
-    RECORD_WORDS,
-    RECORDS,
-    TURN,
-    WEIGHTS,
-    form_of,
-)
+from qjax.quantum.engines.native.table.layout import MAKER_KINDS, TURN, Entry, ListEntry, RecordWord, form_of
 from qjax.quantum.engines.native.table.lists import num_targets, records_of
 from qjax.quantum.engines.native.table.native_gates import Unsupported
 
@@ -177,7 +158,7 @@ def _odd(mask: int, weights: int) -> bool:
     return (mask & weights).bit_count() % 2 == 1
 
 
-_NO_RECORDS = np.zeros((0, RECORD_WORDS), np.int64)
+_NO_RECORDS = np.zeros((0, RecordWord.SIZE), np.int64)
 
 
 def passes_of(
@@ -222,15 +203,15 @@ def groups_of(entries: np.ndarray, records: np.ndarray = _NO_RECORDS) -> list[Gr
     found: list[Group] = []
     makers: list[np.ndarray] = []
     for entry in entries:
-        if entry[KIND] in MAKER_KINDS:
+        if entry[Entry.KIND] in MAKER_KINDS:
             makers.append(entry)
             continue
-        kind, targets, controls = form_of(entry[KIND])
-        needed = tuple(int(mask) for mask in entry[MASK : MASK + targets + controls])
-        weights = tuple(int(x) for x in entry[WEIGHTS : WEIGHTS + targets + controls])
+        kind, targets, controls = form_of(entry[Entry.KIND])
+        needed = tuple(int(mask) for mask in entry[Entry.MASK : Entry.MASK + targets + controls])
+        weights = tuple(int(x) for x in entry[Entry.WEIGHTS : Entry.WEIGHTS + targets + controls])
         own = records_of(entry, records)
-        weights += tuple({int(x) for x in own[:, RECORD_WEIGHTS]})
-        needed += tuple(int(x) for x in own[: num_targets(entry), RECORD_MASK])
+        weights += tuple({int(x) for x in own[:, RecordWord.WEIGHTS]})
+        needed += tuple(int(x) for x in own[: num_targets(entry), RecordWord.MASK])
         moving = () if kind == "diagonal" else needed[:targets] if controls else needed
         found.append(Group((*makers, entry), needed, moving, weights))
         makers = []
@@ -271,7 +252,7 @@ class _Draft:
             turned = [place for place in order if place >= self.low and not self._used >> place & 1][-self.low :]
             order = [*order[: self.low], *turned, *(place for place in order[self.low :] if place not in turned)]
         local = [self._local(entry, order) for entry in self._in_order(turned)]
-        entries = np.array([entry for entry, _ in local], np.int32).reshape(-1, ENTRY)
+        entries = np.array([entry for entry, _ in local], np.int32).reshape(-1, Entry.SIZE)
         records = [own for _, own in local]
         if self.lanes:
             entries = _in_vectors(entries, records, self.low, self.size)
@@ -286,8 +267,8 @@ class _Draft:
         """Returns the entries; between those that want the lanes as they are, and the others, the lanes turn."""
         if not self.lanes:
             return [entry for group in self.groups for entry in group.entries]
-        away, turn = sum(1 << place for place in turned), np.zeros(ENTRY, np.int64)
-        turn[KIND] = TURN
+        away, turn = sum(1 << place for place in turned), np.zeros(Entry.SIZE, np.int64)
+        turn[Entry.KIND] = TURN
         waiting, is_turned = self.groups, False
         found: list[np.ndarray] = []
         while waiting or is_turned:
@@ -310,7 +291,7 @@ class _Draft:
         What a qubit is does not depend on the number alone: the bits of the coset's first row whose parity counts,
         too, stand behind the lowest bit of its flip.
         """
-        if entry[KIND] in MAKER_KINDS or entry[KIND] == TURN:
+        if entry[Entry.KIND] in MAKER_KINDS or entry[Entry.KIND] == TURN:
             return entry, _NO_RECORDS
 
         def seen(weights: int) -> int:
@@ -324,12 +305,12 @@ class _Draft:
 
         found = entry.copy()
         for k in range(len(_masks(entry))):
-            weights, found[MASK + k] = int(entry[WEIGHTS + k]), moved(int(entry[MASK + k]))
-            found[WEIGHTS + k], found[FLIP + k] = seen(weights), int(entry[FLIP + k]) | weights << 1
+            weights, found[Entry.MASK + k] = int(entry[Entry.WEIGHTS + k]), moved(int(entry[Entry.MASK + k]))
+            found[Entry.WEIGHTS + k], found[Entry.FLIP + k] = seen(weights), int(entry[Entry.FLIP + k]) | weights << 1
         records = records_of(entry, self.records).copy()
-        records[:, RECORD_FLIP] |= records[:, RECORD_WEIGHTS] << 1
-        records[:, RECORD_WEIGHTS] = [seen(int(weights)) for weights in records[:, RECORD_WEIGHTS]]
-        targets = records[: num_targets(entry), RECORD_MASK]
+        records[:, RecordWord.FLIP] |= records[:, RecordWord.WEIGHTS] << 1
+        records[:, RecordWord.WEIGHTS] = [seen(int(weights)) for weights in records[:, RecordWord.WEIGHTS]]
+        targets = records[: num_targets(entry), RecordWord.MASK]
         targets[:] = [moved(int(mask)) for mask in targets]
         return with_cosets(found, _masks(found), len(order)), records
 
@@ -343,14 +324,17 @@ def _places(space: Space, group: Group) -> int:
 
 
 def _masks(entry: np.ndarray) -> list[int]:
-    count = sum(form_of(entry[KIND])[1:])
-    return [int(mask) for mask in entry[MASK : MASK + count]]
+    count = sum(form_of(entry[Entry.KIND])[1:])
+    return [int(mask) for mask in entry[Entry.MASK : Entry.MASK + count]]
 
 
 def with_cosets(entry: np.ndarray, masks: Sequence[int], num_bits: int) -> np.ndarray:
     """Returns an entry with what says where the cosets of these masks begin among rows of so many bits."""
     lows = pivots(masks)
-    entry[LOW : LOW + len(masks)], entry[COUNT] = [2**bit - 1 for bit in lows], 2 ** (num_bits - len(masks))
+    entry[Entry.LOW : Entry.LOW + len(masks)], entry[Entry.COUNT] = (
+        [2**bit - 1 for bit in lows],
+        2 ** (num_bits - len(masks)),
+    )
     return entry
 
 
@@ -369,30 +353,30 @@ def _in_vectors(entries: np.ndarray, records: Sequence[np.ndarray], low: int, si
         return number >> low, number & below
 
     for entry, own in zip(entries, records, strict=True):
-        if entry[KIND] == TURN:
+        if entry[Entry.KIND] == TURN:
             is_turned = not is_turned
             found.append(entry)
             continue
         changed = entry.copy()
         for k in range(len(_masks(entry))):
-            changed[MASK + k], reached = places(int(entry[MASK + k]))
+            changed[Entry.MASK + k], reached = places(int(entry[Entry.MASK + k]))
             assert not reached
-            changed[WEIGHTS + k], lanes = places(int(entry[WEIGHTS + k]))
-            changed[LANES] |= lanes << 4 * k
+            changed[Entry.WEIGHTS + k], lanes = places(int(entry[Entry.WEIGHTS + k]))
+            changed[Entry.LANES] |= lanes << 4 * k
         if len(own):
-            seen = [places(weights) for weights in own[:, RECORD_WEIGHTS].tolist()]
-            own[:, [RECORD_WEIGHTS, RECORD_LANES]] = seen
-            changed[RECORDS] = num_records
+            seen = [places(weights) for weights in own[:, RecordWord.WEIGHTS].tolist()]
+            own[:, [RecordWord.WEIGHTS, RecordWord.LANES]] = seen
+            changed[ListEntry.RECORDS] = num_records
             num_records += len(own)
         targets = own[: num_targets(entry)]
         if len(targets):
-            targets[:, RECORD_MASK] = [places(int(mask))[0] for mask in targets[:, RECORD_MASK]]
-            targets[:, RECORD_LOW] = [2**bit - 1 for bit in pivots(targets[:, RECORD_MASK].tolist())]
-            changed[COUNT] = 2 ** (size - low - len(targets))
+            targets[:, RecordWord.MASK] = [places(int(mask))[0] for mask in targets[:, RecordWord.MASK]]
+            targets[:, RecordWord.LOW] = [2**bit - 1 for bit in pivots(targets[:, RecordWord.MASK].tolist())]
+            changed[Entry.COUNT] = 2 ** (size - low - len(targets))
         else:
             changed = with_cosets(changed, _masks(changed), size - low)
         found.append(changed)
-    return np.array(found, np.int32).reshape(-1, ENTRY)
+    return np.array(found, np.int32).reshape(-1, Entry.SIZE)
 
 
 def _exchanged(number: int, low: int) -> int:
@@ -404,4 +388,4 @@ def _exchanged(number: int, low: int) -> int:
 def are_apart(first: np.ndarray, second: np.ndarray) -> bool:
     """Whether neither of two gates on one qubit each changes what the other depends on."""
     gates = first, second
-    return all((int(a[WEIGHTS]) & int(b[MASK])).bit_count() % 2 == 0 for a, b in (gates, gates[::-1]))
+    return all((int(a[Entry.WEIGHTS]) & int(b[Entry.MASK])).bit_count() % 2 == 0 for a, b in (gates, gates[::-1]))

@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 
 from qjax.quantum.compile.relabelling import Frame
-from qjax.quantum.engines.native.table.layout import READ_MASK, READ_NUMBER, READ_ROW, READ_WORDS
+from qjax.quantum.engines.native.table.layout import ReadWord
 from qjax.quantum.engines.readouts import ExpectationReadout, Readout
 from qjax.types import Array
 
@@ -54,10 +54,10 @@ def in_coset(masks: np.ndarray, basis: Sequence[int]) -> tuple[np.ndarray, np.nd
     """
     rows = [sum(((int(mask) & own).bit_count() % 2) << j for j, own in enumerate(basis)) for mask in masks]
     order = np.argsort(rows, kind="stable")
-    table = np.zeros((len(masks), READ_WORDS), np.int32)
-    table[:, READ_ROW], table[:, READ_MASK] = np.array(rows, np.int64)[order], masks[order]
-    _, firsts, counts = np.unique(table[:, READ_ROW], return_index=True, return_counts=True)
-    table[firsts, READ_NUMBER] = counts
+    table = np.zeros((len(masks), ReadWord.SIZE), np.int32)
+    table[:, ReadWord.ROW], table[:, ReadWord.MASK] = np.array(rows, np.int64)[order], masks[order]
+    _, firsts, counts = np.unique(table[:, ReadWord.ROW], return_index=True, return_counts=True)
+    table[firsts, ReadWord.NUMBER] = counts
     return table, order
 
 
