@@ -26,7 +26,7 @@ from qjax.quantum import (
 from qjax.quantum.engines.native.cpu import shared_layers
 from qjax.quantum.engines.native.cpu.shared_layers import Givens, givens_of
 from qjax.quantum.engines.native.table.entries import Table, table_of
-from qjax.quantum.engines.native.table.fresh_columns import turned_starts
+from qjax.quantum.engines.native.table.fresh_columns import with_fresh_columns
 from qjax.quantum.engines.native.table.layout import (
     FORMS,
     GIVENS,
@@ -409,7 +409,7 @@ def test_other_gates_do_not() -> None:
         entry(dense, 8, 2, 2, 1),
         entry(("dense", 2, 0), 8, 2, 2),
     ):
-        found = turned_starts([*(one.copy() for one in starts), fits, other, entry(dense, 16, 2, 2)], 48, 200)
+        found = with_fresh_columns([*(one.copy() for one in starts), fits, other, entry(dense, 16, 2, 2)], 48, 200)
         assert [FORMS[one[Entry.KIND]][0] for one in found] == ["column", "start", "start", "dense", "dense"]
         assert [int(one[Entry.FIRST]) for one in found[:3]] == [200, 200, 104]
         assert (found[0][MadeEntry.LEFT], found[0][MadeEntry.RIGHT]) == (0, 100)

@@ -26,12 +26,12 @@ from qjax.quantum import (
     state,
     z_observables,
 )
-from qjax.quantum.compile.relabelling import Frame
+from qjax.quantum.compile.relabelling import Relabelling
 from qjax.quantum.engines.native.cpu import large_states as large_cpu
 from qjax.quantum.engines.native.cpu.permute import moves_of, to_indices, to_rows
 from qjax.quantum.engines.native.large import large_of
 from qjax.quantum.engines.native.table.entries import large_table_of
-from qjax.quantum.engines.native.table.layout import FORMS, TURN, Entry
+from qjax.quantum.engines.native.table.layout import FORMS, TRANSPOSE, Entry
 from qjax.quantum.engines.native.table.passes import Pass, Space, passes_of, span
 
 NONE: frozenset[str] = frozenset()
@@ -104,20 +104,20 @@ def test_each_pass_has_whole_cosets_and_all_gates_are_in_one(
     table = large_table_of(circuit, NONE, not lanes)
     assert table is not None
     found = passes(circuit, size, low, lanes)
-    gates = [kind for one in found for kind in one.entries[:, Entry.KIND] if kind != TURN]
+    gates = [kind for one in found for kind in one.entries[:, Entry.KIND] if kind != TRANSPOSE]
     assert sorted(gates) == sorted(table.gates_back[:, Entry.KIND].tolist())
     assert len(found) < len(table.gates_back)
     for one in found:
         rows = {int(row) | number for row in one.rows(low) for number in range(2**low)}
         assert len(rows) == 2**size
         assert rows == set(span(one.basis).tolist())
-        assert [*one.entries[:, Entry.KIND]].count(TURN) % 2 == 0
+        assert [*one.entries[:, Entry.KIND]].count(TRANSPOSE) % 2 == 0
 
 
 def test_gates_on_rows_of_vectors_reach_into_none() -> None:
     for one in passes(chain(11), 10, 4, True):
         for entry in one.entries:
-            count = sum(FORMS[entry[Entry.KIND]][1:]) if entry[Entry.KIND] != TURN else 0
+            count = sum(FORMS[entry[Entry.KIND]][1:]) if entry[Entry.KIND] != TRANSPOSE else 0
             assert all(0 < mask < 2**6 for mask in entry[Entry.MASK : Entry.MASK + count])
             assert all(0 <= weights < 2**6 for weights in entry[Entry.WEIGHTS : Entry.WEIGHTS + count])
             assert 0 <= entry[Entry.LANES] < 2 ** (4 * max(count, 1))
@@ -131,24 +131,24 @@ def test_a_pass_fetches_runs_of_rows() -> None:
 # Moving amplitudes. ---------------------------------------------------------------------------------------------
 
 
-def random_frame(n: int, seed: int) -> Frame:
-    rng, frame = np.random.default_rng(seed), Frame(n)
+def random_relabelling(n: int, seed: int) -> Relabelling:
+    rng, relabelling = np.random.default_rng(seed), Relabelling(n)
     for _ in range(4 * n):
         kind, (first, last) = rng.integers(3), rng.permutation(n)[:2].tolist()
         if kind == 0:
-            frame.x(first)
+            relabelling.x(first)
         elif kind == 1:
-            frame.cx(first, last)
+            relabelling.cx(first, last)
         else:
-            frame.swap(first, last)
-    return frame
+            relabelling.swap(first, last)
+    return relabelling
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_linear_map_and_its_inverse_are_the_frames(seed: int) -> None:
-    frame = random_frame(7, seed)
-    forth, back = to_rows(frame), to_indices(frame)
-    rows = frame.rows()
+    relabelling = random_relabelling(7, seed)
+    forth, back = to_rows(relabelling), to_indices(relabelling)
+    rows = relabelling.rows()
     for index in range(2**7):
         assert forth.linear(index) ^ forth.offset == rows[index]
         assert back.linear(int(rows[index])) ^ back.offset == index
@@ -157,8 +157,8 @@ def test_a_linear_map_and_its_inverse_are_the_frames(seed: int) -> None:
 @pytest.mark.parametrize(("size", "low"), [(4, 2), (6, 3), (8, 4)])
 def test_amplitudes_move_coset_by_coset(size: int, low: int) -> None:
     for seed in range(5):
-        frame = random_frame(8, seed)
-        forth, back = to_rows(frame), to_indices(frame)
+        relabelling = random_relabelling(8, seed)
+        forth, back = to_rows(relabelling), to_indices(relabelling)
         moves = moves_of(forth, back, size, low)
         old, new, below = np.arange(2**8), np.full(2**8, -1), 2**low - 1
         for coset in range(2 ** (8 - size)):
@@ -170,7 +170,7 @@ def test_amplitudes_move_coset_by_coset(size: int, low: int) -> None:
             for target, place in zip(moves.targets, moves.places, strict=True):
                 for lane in range(2**low):
                     new[(first ^ target) + lane] = tile[place ^ (source & below) ^ moves.steps[lane]]
-        np.testing.assert_array_equal(new, frame.rows())
+        np.testing.assert_array_equal(new, relabelling.rows())
 
 
 # Values and derivatives. ----------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from qjax.quantum import (
     z_observables,
 )
 from qjax.quantum.circuits.gates import GATES
-from qjax.quantum.compile.relabelling import Frame, pivots
+from qjax.quantum.compile.relabelling import Relabelling, pivots
 from qjax.quantum.engines import choices as choices_module
 from qjax.quantum.engines.choices import native_keeps
 from qjax.quantum.engines.native import engine as native_engine
@@ -65,38 +65,38 @@ def values_of(circuit: Circuit, batch: int, dtype: Any = np.float32, seed: int =
 # Frames -----------------------------------------------------------------------------------------------------------
 
 
-def random_frame(rng: np.random.Generator, n: int, count: int) -> tuple[Frame, np.ndarray]:
-    """A frame after some gates, and for each basis index after them the one before."""
-    frame, bits = Frame(n), (np.arange(2**n)[:, None] >> np.arange(n)[::-1]) & 1
+def random_relabelling(rng: np.random.Generator, n: int, count: int) -> tuple[Relabelling, np.ndarray]:
+    """A relabelling after some gates, and for each basis index after them the one before."""
+    relabelling, bits = Relabelling(n), (np.arange(2**n)[:, None] >> np.arange(n)[::-1]) & 1
     for _ in range(count):
         kind, chosen = rng.integers(3), [int(q) for q in rng.permutation(n)[:2]]
         if kind == 0 or n == 1:
-            frame.x(chosen[0])
+            relabelling.x(chosen[0])
             bits[:, chosen[0]] ^= 1
         elif kind == 1:
-            frame.cx(*chosen)
+            relabelling.cx(*chosen)
             bits[:, chosen[1]] ^= bits[:, chosen[0]]
         else:
-            frame.swap(*chosen)
+            relabelling.swap(*chosen)
             bits[:, chosen] = bits[:, chosen[::-1]]
     after = bits @ (1 << np.arange(n)[::-1])
-    return frame, np.argsort(after)
+    return relabelling, np.argsort(after)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 6])
 def test_a_frame_knows_where_each_amplitude_lies(n: int) -> None:
     rng = np.random.default_rng(n)
-    first = Frame(n).rows()
+    first = Relabelling(n).rows()
     for _ in range(20):
-        frame, before = random_frame(rng, n, 12)
-        rows = frame.rows()
+        relabelling, before = random_relabelling(rng, n, 12)
+        rows = relabelling.rows()
         np.testing.assert_array_equal(rows, first[before])
         for q in range(n):
             bit = np.arange(2**n) >> (n - 1 - q) & 1
-            parity = np.array([(int(r) & frame.weights[q]).bit_count() % 2 for r in rows])
-            np.testing.assert_array_equal(parity ^ frame.flips[q], bit)
-            np.testing.assert_array_equal(rows ^ frame.masks[q], rows[np.arange(2**n) ^ (1 << (n - 1 - q))])
-        mask, flip = frame.string("Z" * n)
+            parity = np.array([(int(r) & relabelling.weights[q]).bit_count() % 2 for r in rows])
+            np.testing.assert_array_equal(parity ^ relabelling.flips[q], bit)
+            np.testing.assert_array_equal(rows ^ relabelling.masks[q], rows[np.arange(2**n) ^ (1 << (n - 1 - q))])
+        mask, flip = relabelling.string("Z" * n)
         parity = np.array([(int(r) & mask).bit_count() % 2 for r in rows])
         ones = np.array([i.bit_count() % 2 for i in range(2**n)])
         np.testing.assert_array_equal(parity ^ flip, ones)
@@ -105,8 +105,8 @@ def test_a_frame_knows_where_each_amplitude_lies(n: int) -> None:
 def test_each_coset_has_one_row_without_the_pivots() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):
-        frame, _ = random_frame(rng, 6, 20)
-        masks = [frame.masks[int(q)] for q in rng.permutation(6)[: int(rng.integers(1, 4))]]
+        relabelling, _ = random_relabelling(rng, 6, 20)
+        masks = [relabelling.masks[int(q)] for q in rng.permutation(6)[: int(rng.integers(1, 4))]]
         bits = pivots(masks)
         free = [r for r in range(64) if not any(r >> bit & 1 for bit in bits)]
         span = {0}
@@ -145,7 +145,7 @@ def test_an_angle_in_use_twice_is_handed_over_once() -> None:
     found = table(circuit)
     rotations = [entry for entry in found.gates_back if FORMS[entry[Entry.KIND]][0] == "rotation"]
     assert len(rotations) == 6
-    assert len({entry[MadeEntry.RIGHT] for entry in rotations}) == found.counts.own == 3
+    assert len({entry[MadeEntry.RIGHT] for entry in rotations}) == found.counts.per_example == 3
 
 
 def test_a_repeat_has_an_entry_for_each_repetition_and_its_own_coefficients() -> None:

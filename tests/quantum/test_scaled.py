@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qjax.quantum.engines.native.cuda import scaled_gates as scaled
-from qjax.quantum.engines.native.table.layout import MAX_LISTED, MAX_SEVERAL
+from qjax.quantum.engines.native.table.layout import MAX_GROUP, MAX_SCALED
 
 
 def rotations(rng: Any, count: int) -> np.ndarray:
@@ -24,7 +24,7 @@ def numbers_of(matrices: np.ndarray) -> np.ndarray:
 
 def applied(table: np.ndarray, count: int, state: np.ndarray) -> np.ndarray:
     """What a kernel does: unit-diagonal matrices, and then the diagonal; bit k of a row's number is qubit k."""
-    others = table[: scaled.OTHERS].reshape(MAX_LISTED, 2, 2) @ np.array([1, 1j])
+    others = table[: scaled.OTHERS].reshape(MAX_SCALED, 2, 2) @ np.array([1, 1j])
     diagonal = (table[scaled.OTHERS :].reshape(-1, 2) @ np.array([1, 1j]))[: 2**count]
     found = state.reshape((2,) * count)  # the last axis is qubit 0
     for k in range(count):
@@ -43,14 +43,14 @@ NEARLY_FLIPS = [
 ]
 
 
-@pytest.mark.parametrize("count", range(1, MAX_LISTED + 1))
+@pytest.mark.parametrize("count", range(1, MAX_SCALED + 1))
 @pytest.mark.parametrize("flips", [False, True], ids=["any", "nearly permutations"])
 def test_a_table_is_the_product_of_the_gates(count: int, flips: bool) -> None:
     rng = np.random.default_rng(count)
     matrices = rotations(rng, 7)
     if flips:
         matrices[:5] = NEARLY_FLIPS
-    firsts = np.full((2, MAX_LISTED), -1)
+    firsts = np.full((2, MAX_SCALED), -1)
     firsts[0, :count], firsts[1, :count] = 8 * np.arange(count), 8 * rng.permutation(7)[:count]
     found = scaled.tables(jnp.asarray(numbers_of(matrices), jnp.float32), firsts)
     state = rng.normal(size=2**count) + 1j * rng.normal(size=2**count)
@@ -66,7 +66,7 @@ def test_rows_that_are_real_but_for_a_phase_have_real_others(half: float, phases
     """Kernels leave out the imaginary parts of a and b then; a diagonal entry of nearly 0 keeps its row's phase."""
     entries = [np.cos(half), -np.sin(half)], [np.sin(half), np.cos(half)]
     matrix = np.diag(np.exp(1j * np.array(phases))) @ np.array(entries).astype(np.float32)  # cos(pi / 2) is no 0
-    firsts = np.array([[0] + [-1] * (MAX_LISTED - 1)])
+    firsts = np.array([[0] + [-1] * (MAX_SCALED - 1)])
     table = np.array(scaled.tables(jnp.asarray(numbers_of(matrix), jnp.float32), firsts), np.float64)
     table[1 : scaled.OTHERS : 2] = 0
     for state in np.eye(2):
@@ -74,7 +74,7 @@ def test_rows_that_are_real_but_for_a_phase_have_real_others(half: float, phases
 
 
 def test_without_gates_there_is_no_table() -> None:
-    nothing = np.zeros((0, MAX_LISTED), np.int64)
+    nothing = np.zeros((0, MAX_SCALED), np.int64)
     assert scaled.tables(jnp.ones((8, 1)), nothing).shape == (0,)
     np.testing.assert_array_equal(scaled.cotangents(jnp.zeros(0), jnp.ones((8, 1)), nothing, True), np.zeros((8, 1)))
 
@@ -94,7 +94,7 @@ PAULIS = np.array([[[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]])
 def test_sums_become_the_cotangents_of_angles(is_complex: bool) -> None:
     """The derivative, by differences, of the real part of the sum of conj(c) . U v over gates and fixed c and v."""
     rng = np.random.default_rng(0)
-    firsts = np.full((2, MAX_LISTED), -1)
+    firsts = np.full((2, MAX_SCALED), -1)
     firsts[0, :3], firsts[1, :2] = [8, 16, 0], [16, 24]  # the gate at 16 is in both
     cotangents, states = (rng.normal(size=(2, 4, 2)) + 1j * is_complex * rng.normal(size=(2, 4, 2)) for _ in "cs")
     if is_complex:  # all gates of a piece share the imaginary part of the trace
@@ -138,4 +138,4 @@ def test_sums_become_the_cotangents_of_angles(is_complex: bool) -> None:
 
 
 def test_the_number_of_sums() -> None:
-    assert (scaled.num_sums(True), scaled.num_sums(False)) == (1 + 3 * MAX_SEVERAL, MAX_SEVERAL)
+    assert (scaled.num_sums(True), scaled.num_sums(False)) == (1 + 3 * MAX_GROUP, MAX_GROUP)

@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from qjax.quantum import operation
 from qjax.quantum.circuits.custom_gates import in_float64
 from qjax.quantum.circuits.gates import gate
-from qjax.quantum.compile.relabelling import Frame
-from qjax.quantum.engines.native.cuda.grouping import group_gates, pieces_of
-from qjax.quantum.engines.native.cuda.memory_banks import Lists, dealt_out, place_of
+from qjax.quantum.compile.relabelling import Relabelling
+from qjax.quantum.engines.native.cuda.grouping import group_gates, grouped_entries
+from qjax.quantum.engines.native.cuda.memory_banks import CosetLists, dealt_out, place_of
 from qjax.quantum.engines.native.table.entries import has_real_rows
 from qjax.quantum.engines.native.table.layout import (
     FORMS,
-    MAX_LISTED,
-    MAX_SEVERAL,
-    MAX_SEVERAL_BACK,
-    SEVERAL,
+    GROUP_KINDS,
+    MAX_GROUP,
+    MAX_GROUP_BACK,
+    MAX_SCALED,
     Entry,
     GroupEntry,
     GroupMembers,
@@ -32,22 +32,22 @@ _OTHERS = [("dense", 1, 1), ("dense", 2, 0), ("diagonal", 1, 0), ("diagonal", 2,
 
 
 def random_entries(seed: int, num_qubits: int, count: int) -> np.ndarray:
-    """Gates on random qubits, most of them on one, between CX and SWAP that move the frame."""
-    rng, frame = np.random.default_rng(seed), Frame(num_qubits)
+    """Gates on random qubits, most of them on one, between CX and SWAP that move the relabelling."""
+    rng, relabelling = np.random.default_rng(seed), Relabelling(num_qubits)
     found = []
     while len(found) < count:
         qubits = rng.permutation(num_qubits).tolist()
         if rng.random() < 0.3:
-            frame.cx(*qubits[:2])
+            relabelling.cx(*qubits[:2])
             continue
         form = ("dense", 1, 0) if rng.random() < 0.8 else _OTHERS[rng.integers(len(_OTHERS))]
         entry = np.zeros(Entry.SIZE, np.int64)
         entry[Entry.KIND], entry[Entry.FIRST] = FORMS.index(form), 100 * len(found)
         for k, q in enumerate(qubits[: form[1] + form[2]]):
             entry[Entry.MASK + k], entry[Entry.WEIGHTS + k], entry[Entry.FLIP + k] = (
-                frame.masks[q],
-                frame.weights[q],
-                frame.flips[q],
+                relabelling.masks[q],
+                relabelling.weights[q],
+                relabelling.flips[q],
             )
         found.append(entry)
     return np.stack(found)
@@ -91,31 +91,31 @@ def test_pieces_are_the_same_circuit(seed: int, num_qubits: int, most: int) -> N
     for head, *gates in pieces:
         shared = [int(gate[Entry.FIRST]) < 700 for gate in gates]
         assert not gates or 2 <= len(gates) <= (most if all(shared) else 3)
-        assert not gates or head[Entry.KIND] == SEVERAL["scaled" if shared[0] else "several", len(gates)]
+        assert not gates or head[Entry.KIND] == GROUP_KINDS["scaled" if shared[0] else "dense_group", len(gates)]
         assert len(set(shared)) <= 1
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_the_entry_before_gates_says_how_many_they_are_and_where_their_cosets_begin(count: int) -> None:
-    frame = Frame(5)
+    relabelling = Relabelling(5)
     entries = np.zeros((count, Entry.SIZE), np.int64)
     for k, entry in enumerate(entries):
         entry[Entry.KIND], entry[Entry.FIRST] = _SINGLE, 8 * k
-        entry[Entry.MASK], entry[Entry.WEIGHTS] = frame.masks[k], frame.weights[k]
+        entry[Entry.MASK], entry[Entry.WEIGHTS] = relabelling.masks[k], relabelling.weights[k]
     (piece,) = group_gates(entries, 5, 0, (4, 4))
     head = piece[0]
     assert (head[Entry.KIND], head[GroupEntry.MEMBERS], head[Entry.COUNT]) == (
-        SEVERAL["several", count],
+        GROUP_KINDS["dense_group", count],
         1,
         2 ** (5 - count),
     )
     assert list(head[Entry.LOW : Entry.LOW + count]) == [2**k - 1 for k in range(count)]
     np.testing.assert_array_equal(piece[1:], entries)
-    found = pieces_of(entries, 5, 0, False)
+    found = grouped_entries(entries, 5, 0, False)
     assert (found.count, len(found.entries), len(found.firsts)) == (1, 2, 0)
     assert list(found.entries[0, GroupEntry.FIRSTS : GroupEntry.FIRSTS + count]) == [8 * k for k in range(count)]
     assert list(found.entries[1, GroupMembers.MASKS : GroupMembers.MASKS + count]) == [
-        frame.masks[k] for k in range(count)
+        relabelling.masks[k] for k in range(count)
     ]
     assert list(found.entries[1, GroupMembers.LOWS : GroupMembers.LOWS + count]) == [2**k - 1 for k in range(count)]
 
@@ -135,10 +135,12 @@ def test_what_makes_numbers_comes_before_the_gates_that_need_them_and_after_them
         entries[2 * k + 1, [Entry.KIND, Entry.FIRST]] = _SINGLE, 10 * k
         entries[2 * k + 1, [Entry.MASK, Entry.WEIGHTS]] = 1 << k, 1 << k
     for backward, kinds in (
-        (False, [_ROTATION, _ROTATION, _ROTATION, SEVERAL["several", 3], 1]),
-        (True, [SEVERAL["several", 3], 1, _ROTATION, _ROTATION, _ROTATION]),
+        (False, [_ROTATION, _ROTATION, _ROTATION, GROUP_KINDS["dense_group", 3], 1]),
+        (True, [GROUP_KINDS["dense_group", 3], 1, _ROTATION, _ROTATION, _ROTATION]),
     ):
-        found = pieces_of(entries, 4, 0, backward)  # 1: the first mask, where the entry before says what there is
+        found = grouped_entries(
+            entries, 4, 0, backward
+        )  # 1: the first mask, where the entry before says what there is
         assert (found.entries[:, Entry.KIND].tolist(), found.count, found.entries.dtype) == (kinds, 4, np.int32)
 
 
@@ -157,34 +159,34 @@ def singles(count: int) -> np.ndarray:
 
 def test_fewer_gates_go_back_at_once() -> None:
     entries = singles(4)
-    assert [pieces_of(entries, 4, 0, backward).entries[0, Entry.KIND] for backward in (False, True)] == [
-        SEVERAL["several", MAX_SEVERAL],
+    assert [grouped_entries(entries, 4, 0, backward).entries[0, Entry.KIND] for backward in (False, True)] == [
+        GROUP_KINDS["dense_group", MAX_GROUP],
         _SINGLE,  # the last gate alone comes first
     ]
-    assert MAX_SEVERAL_BACK == 3
+    assert MAX_GROUP_BACK == 3
 
 
 def test_pieces_of_shared_gates_are_numbered_and_say_where_their_numbers_are() -> None:
     entries = singles(7)
-    lists = Lists(8)
-    before = pieces_of(entries[:4], 8, 56, True, 0, lists)
-    found = pieces_of(entries, 8, 56, False, len(before.firsts), lists)
+    lists = CosetLists(8)
+    before = grouped_entries(entries[:4], 8, 56, True, 0, lists)
+    found = grouped_entries(entries, 8, 56, False, len(before.firsts), lists)
     assert found.entries[::2, [Entry.KIND, Entry.FIRST]].tolist() == [
-        [SEVERAL["scaled", MAX_LISTED], 1],  # the fifth gate has no real rows
-        [SEVERAL["scaled_real", 2], 2],
+        [GROUP_KINDS["scaled", MAX_SCALED], 1],  # the fifth gate has no real rows
+        [GROUP_KINDS["scaled_real", 2], 2],
     ]
     assert found.firsts.tolist() == [[0, 8, 16, 24, 32], [40, 48, -1, -1, -1]]
     assert found.entries[::2, GroupEntry.COSETS].tolist() == [16, 16 + 8]  # behind the 16 cosets of the piece before
     assert len(lists.places) == 16 + 8 + 64
-    assert pieces_of(entries, 8, 56, False, 0, lists).entries[0, GroupEntry.COSETS] == 16  # the same list
+    assert grouped_entries(entries, 8, 56, False, 0, lists).entries[0, GroupEntry.COSETS] == 16  # the same list
     assert len(lists.places) == 16 + 8 + 64
     assert (
         found.entries[3, GroupMembers.MOVES : GroupMembers.MOVES + 2].tolist()
         == (4 * place_of(np.array([1 << 5, 1 << 6]))).tolist()
     )
-    alone = pieces_of(entries[:1], 8, 56, True, 0, Lists(8))
-    assert alone.entries[0, Entry.KIND] == SEVERAL["scaled_real", 1]
-    assert pieces_of(entries[:1], 8, 56, True).entries[:, Entry.KIND].tolist() == [_SINGLE]
+    alone = grouped_entries(entries[:1], 8, 56, True, 0, CosetLists(8))
+    assert alone.entries[0, Entry.KIND] == GROUP_KINDS["scaled_real", 1]
+    assert grouped_entries(entries[:1], 8, 56, True).entries[:, Entry.KIND].tolist() == [_SINGLE]
 
 
 @pytest.mark.parametrize("num_bits", [8, 11, 12, 13])
@@ -199,7 +201,7 @@ def test_places_are_all_different_and_linear(num_bits: int) -> None:
 
 
 def test_lists_have_the_rows_on_which_all_qubits_are_0() -> None:
-    lists = Lists(8)
+    lists = CosetLists(8)
     assert (lists.start([0b11, 0b100]), lists.start([0b1]), lists.start([0b100, 0b11])) == (0, 64, 0)
     rows = np.arange(256)
     first = rows[(rows & 4 == 0) & (rows >> 1 & 1 == rows & 1)]

@@ -47,7 +47,7 @@ PERMUTED = (
 )
 FLIPS = (operation("cz", (0, 2)), operation("z", 3), operation("z", 1, controls=(3, 0), control_values=(0, 1)))
 SIGNS = operation(diagonal_gate(np.where(np.random.default_rng(1).permutation(16) < 5, np.pi, 0.0)), (2, 0, 3, 1))
-TURN = operation(pauli_rotation_gate("XZY"), (2, 0, 3), W[0])
+TRANSPOSE = operation(pauli_rotation_gate("XZY"), (2, 0, 3), W[0])
 CONTROLLED = operation("cu", (3, 1), *W, controls=(0,), control_values=(0,))
 WIDE = operation(unitary_gate(random_unitary(np.random.default_rng(3), 8)), (3, 0, 1))
 BLOCK = Dense((0, 1), (operation("rx", 0, W[0]), operation("u", 1, *W[1:]), operation("crx", (1, 0), W[1])))
@@ -63,7 +63,7 @@ STAGES: dict[str, Stage] = {
     "phases": PHASES,
     "permutations": Permutation(PERMUTED),
     "signs": Flip((*FLIPS, SIGNS)),
-    "a Pauli rotation": Single(TURN),
+    "a Pauli rotation": Single(TRANSPOSE),
     "a controlled gate": Single(CONTROLLED),
     "a wide gate": Single(WIDE),
     "a loop": Loop((BLOCK, PHASES, Permutation(PERMUTED)), 3, False, ()),

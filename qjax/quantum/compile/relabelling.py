@@ -12,10 +12,10 @@ import numpy as np
 
 
 @dataclass
-class Frame:
+class Relabelling:
     """What the rows of a state stand for; at first qubit q is bit q of the row.
 
-    >>> relabelling = Frame(2)
+    >>> relabelling = Relabelling(2)
     >>> relabelling.cx(0, 1)
     >>> relabelling.x(1)
     >>> relabelling.weights, relabelling.flips

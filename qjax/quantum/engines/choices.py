@@ -87,15 +87,15 @@ def native_pays(platform: str, num_qubits: int, batch: int) -> bool:
     return USE_NATIVE and enough and num_qubits <= MAX_NATIVE_QUBITS
 
 
-def native_fits(platform: str, num_coefficients: int, room: int) -> bool:
+def native_fits(platform: str, num_coefficients: int, workspace: int) -> bool:
     """Returns whether native code that holds whole states takes at most half of the memory.
 
     Args:
       platform: 'cpu' or 'cuda'.
       num_coefficients: of all gates.
-      room: bytes that it takes.
+      workspace: bytes that it takes.
     """
-    return 2 * room <= device_bytes() and (platform == "cpu" or num_coefficients <= MAX_CUDA_COEFFICIENTS)
+    return 2 * workspace <= device_bytes() and (platform == "cpu" or num_coefficients <= MAX_CUDA_COEFFICIENTS)
 
 
 def large_pays(num_qubits: int) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from qjax.quantum.circuits.operation import Operation
-from qjax.quantum.compile.relabelling import Frame
+from qjax.quantum.compile.relabelling import Relabelling
 from qjax.quantum.measure.expectation import observable_values
 from qjax.quantum.measure.observables import Observable
 from qjax.quantum.measure.pauli import PauliString, PauliSum
@@ -77,11 +77,11 @@ class ExpectationReadout:
         return (observable_values(state, self.observables),)
 
     def before(self, operations: Sequence[Operation]) -> Readout:
-        frame = Frame(self.observables[0].num_qubits)
-        moves: dict[str, Callable[..., None]] = {"x": frame.x, "cx": frame.cx, "swap": frame.swap}
+        relabelling = Relabelling(self.observables[0].num_qubits)
+        moves: dict[str, Callable[..., None]] = {"x": relabelling.x, "cx": relabelling.cx, "swap": relabelling.swap}
         for op in operations:
             moves[op.gate.name](*op.qubits)
-        return ExpectationReadout(tuple(_sum_before(item.to_sum(), frame) for item in self.observables))  # type: ignore[union-attr]
+        return ExpectationReadout(tuple(_sum_before(item.to_sum(), relabelling) for item in self.observables))  # type: ignore[union-attr]
 
 
 def is_linear(operations: Sequence[Operation]) -> bool:
@@ -89,11 +89,11 @@ def is_linear(operations: Sequence[Operation]) -> bool:
     return all(op.gate.name in _LINEAR and not op.controls for op in operations)
 
 
-def _sum_before(total: PauliSum, frame: Frame) -> PauliSum:
+def _sum_before(total: PauliSum, relabelling: Relabelling) -> PauliSum:
     """Returns the sum of strings of I and Z that has the same values before a linear permutation."""
     terms = []
     for coefficient, string in total.terms:
-        mask, flip = frame.string(string.paulis)
-        letters = "".join("Z" if mask >> q & 1 else "I" for q in range(frame.num_qubits))
+        mask, flip = relabelling.string(string.paulis)
+        letters = "".join("Z" if mask >> q & 1 else "I" for q in range(relabelling.num_qubits))
         terms.append(((-1.0) ** flip * coefficient, PauliString(letters)))
     return PauliSum(tuple(terms))

@@ -13,7 +13,7 @@ from qjax.quantum.circuits.circuit import Circuit
 from qjax.quantum.circuits.repeat import Repeat
 from qjax.quantum.compile.compiler import MAX_KEPT_PLANS, Blocks, compile_circuit
 from qjax.quantum.compile.reflections import is_search
-from qjax.quantum.compile.relabelling import Frame
+from qjax.quantum.compile.relabelling import Relabelling
 from qjax.quantum.compile.stages import Loop
 from qjax.quantum.engines import choices
 from qjax.quantum.engines.base import Description, Engine, Task, Work, nothing_saved
@@ -91,7 +91,7 @@ def _description(words: str, table: Table, task: Task, passes: int) -> Descripti
         terms = {"dense": 2**qubits, "controlled": 2**qubits, "rotation": 0, "column": 0}.get(name, 1)
         each = 8 * terms - 2 if table.is_complex else 2 * terms - 1
         flops += max(0, each) * count * size / 2**controls
-    if table.frame != Frame(task.num_qubits):
+    if table.relabelling != Relabelling(task.num_qubits):
         stages.append("X, CX and SWAP relabel the rows, at no cost")
     moved = int(2 * passes * (1 + table.is_complex) * size * task.dtype.itemsize)
     return Description(tuple(stages), Work(passes, moved, int(flops)), Work(2 * passes, 2 * moved, int(3 * flops)))

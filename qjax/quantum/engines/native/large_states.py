@@ -63,7 +63,7 @@ class Large(ABC):
           gradient: whether the reverse pass follows, which has state and cotangent before and after the passes.
         """
         parts = (1 + self.table.is_complex) * self.dtype.itemsize
-        return (4 if gradient else 2) * (parts * self.batch << self.num_qubits) + self.room_bytes(gradient)
+        return (4 if gradient else 2) * (parts * self.batch << self.num_qubits) + self.workspace_bytes(gradient)
 
     # What devices differ in. --------------------------------------------------------------------------------------
 
@@ -104,8 +104,8 @@ class Large(ABC):
         """
 
     @abstractmethod
-    def room_bytes(self, gradient: bool) -> int:
-        """Returns the bytes of the room in which a run, or its reverse pass, works."""
+    def workspace_bytes(self, gradient: bool) -> int:
+        """Returns the bytes of the workspace in which a run, or its reverse pass, works."""
 
     @abstractmethod
     def ordered(self, final: Array) -> Array:

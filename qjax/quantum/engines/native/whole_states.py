@@ -16,7 +16,7 @@ from qjax.quantum.compile.compiler import MAX_KEPT_PLANS
 from qjax.quantum.engines.choices import native_fits, native_keeps, native_workers
 from qjax.quantum.engines.native.cpu.shared_layers import Givens, givens_of
 from qjax.quantum.engines.native.cuda import device, scaled_gates
-from qjax.quantum.engines.native.cuda.grouping import Pieces, pieces_of
+from qjax.quantum.engines.native.cuda.grouping import GroupedEntries, grouped_entries
 from qjax.quantum.engines.native.cuda.launch_shape import Shape, demands, shape_of
 from qjax.quantum.engines.native.ir.jit import is_available
 from qjax.quantum.engines.native.load import target
@@ -26,10 +26,10 @@ from qjax.quantum.engines.native.table.layout import (
     PLACES,
     START,
     VECTOR_BYTES,
-    Job,
+    Call,
     Launch,
-    room_bytes,
     scratch_bytes,
+    workspace_bytes,
 )
 from qjax.quantum.engines.native.table.z_strings import combined, strings_of
 from qjax.quantum.engines.readouts import Readout, StateReadout
@@ -72,7 +72,7 @@ class Native:
         Args:
           gradient: whether the reverse pass follows; then coefficients have cotangents, and final states may be kept.
         """
-        rows = (self.table.counts.own + self._num_values + self.num_given) * (1 + gradient)
+        rows = (self.table.counts.per_example + self._num_values + self.num_given) * (1 + gradient)
         if gradient and native_keeps(self.table.num_qubits, self.batch, self.dtype, self.table.work):
             rows += self.table.num_kept
         return rows * self.batch * self.dtype.itemsize + self._scratch_bytes(gradient)
@@ -96,48 +96,50 @@ class Native:
         return f"{words} amplitudes; {self._num_lanes} examples at a time, {threads}"
 
     def run(
-        self, shared: Array, own: Array, keep: bool = False, first: Sequence[Array] = ()
+        self, shared: Array, per_example: Array, keep: bool = False, first: Sequence[Array] = ()
     ) -> tuple[tuple[Array, ...], Array]:
         """Returns what is read, each `[..., batch]`, and the final states as `pull_back` wants them.
 
         Args:
           shared: coefficients that all examples share, `[num_shared, 1]`.
-          own: the others, `[num_own, batch]`.
+          per_example: the others, `[num_per_example, batch]`.
           keep: whether the final states are wanted; else there are none, `[0, batch]`.
           first: real parts of the first states, and imaginary ones, each `[2**n, 1 or batch]`; () for |0...0>.
         """
-        values, kept = self._values(shared, own, self._begin(first), keep)
+        values, kept = self._values(shared, per_example, self._begin(first), keep)
         return self._finish(values), kept
 
     def pull_back(
-        self, shared: Array, own: Array, kept: Array, cotangents: Sequence[Array], first: Sequence[Array] = ()
+        self, shared: Array, per_example: Array, kept: Array, cotangents: Sequence[Array], first: Sequence[Array] = ()
     ) -> tuple[Array, ...]:
         """Returns the cotangents of coefficients and first states, given those of what is read; see `run`."""
         begin = self._begin(first)
-        known = tuple(with_batch(x, self.batch) for x in cotangents)
+        full_cotangents = tuple(with_batch(x, self.batch) for x in cotangents)
         if self._strings is not None:
-            values = combined(self._strings[1].T, known[0])
+            values = combined(self._strings[1].T, full_cotangents[0])
         elif isinstance(self.readout, StateReadout):
-            values = jnp.concatenate(known)
+            values = jnp.concatenate(full_cotangents)
         else:
-            (values,) = jax.vjp(self._finish, self._values(shared, own, begin, False)[0])[1](known)
+            (values,) = jax.vjp(self._finish, self._values(shared, per_example, begin, False)[0])[1](full_cotangents)
         kept, count = with_batch(kept, self.batch), shared.shape[0]
         is_kept = kept.shape[0] > 0
         if self.platform == "cpu":
-            shapes = [(count, 1), own.shape, begin.shape, self._scratch_shape(True)]
+            shapes = [(count, 1), per_example.shape, begin.shape, self._scratch_shape(True)]
             states = kept if is_kept else begin
-            of_shared, of_own, of_begin, _ = self._call(True, is_kept, shapes, shared, own, states, values)
+            of_shared, of_per_example, of_begin, _ = self._call(
+                True, is_kept, shapes, shared, per_example, states, values
+            )
             of_parts = jnp.split(of_begin, len(first)) if first else []
             summed = (
                 ct.sum(-1, keepdims=True) if x.shape[-1] < self.batch else ct
                 for x, ct in zip(first, of_parts, strict=True)
             )
-            return of_shared, of_own, *summed
+            return of_shared, of_per_example, *summed
         rows, blocks = self.table.num_shared, self._num_sums
-        shapes = [(rows, blocks), own.shape, (self._num_scaled, blocks), self._scratch_shape(True)]
-        of_shared, of_own, of_scaled, _ = self._call(True, is_kept, shapes, shared, own, kept, values)
-        facts = self.table.with_constants(shared), self._pieces[1].firsts, self.table.is_complex
-        return scaled_gates.all_cotangents(of_shared, of_scaled, *facts)[:count], of_own
+        shapes = [(rows, blocks), per_example.shape, (self._num_scaled, blocks), self._scratch_shape(True)]
+        of_shared, of_per_example, of_scaled, _ = self._call(True, is_kept, shapes, shared, per_example, kept, values)
+        facts = self.table.with_constants(shared), self._grouped[1].firsts, self.table.is_complex
+        return scaled_gates.all_cotangents(of_shared, of_scaled, *facts)[:count], of_per_example
 
     def _begin(self, first: Sequence[Array]) -> Array:
         """Returns the rows of the first states, without imaginary parts of real ones; none where they are |0...0>."""
@@ -147,12 +149,12 @@ class Native:
         # Each by itself: XLA takes 8 times as long where it transposes and joins them in one loop.
         return parts[0] if len(parts) == 1 else jnp.concatenate([stored(part) for part in parts])
 
-    def _values(self, shared: Array, own: Array, begin: Array, keep: bool) -> tuple[Array, Array]:
+    def _values(self, shared: Array, per_example: Array, begin: Array, keep: bool) -> tuple[Array, Array]:
         """Returns strings of I and Z, or real and then imaginary parts of the amplitudes, and what is kept."""
         of_kept = self.table.num_kept if keep else 0, self.batch
         shapes = [(self._num_values, self.batch), of_kept, self._scratch_shape(False)]
         more = [begin] if self.platform == "cpu" else []
-        values, kept, _ = self._call(False, keep, shapes, shared, own, *more)
+        values, kept, _ = self._call(False, keep, shapes, shared, per_example, *more)
         return values, kept
 
     def _finish(self, values: Array) -> tuple[Array, ...]:
@@ -162,44 +164,44 @@ class Native:
         return self.readout(lax.complex(*jnp.split(values, 2)))
 
     def _call(
-        self, backward: bool, kept: bool, shapes: Sequence[Any], shared: Array, own: Array, *more: Array
+        self, backward: bool, kept: bool, shapes: Sequence[Any], shared: Array, per_example: Array, *more: Array
     ) -> list[Array]:
         results = [jax.ShapeDtypeStruct(shape, self.dtype) for shape in shapes]  # type: ignore[no-untyped-call]
         table = self.table
         if self.platform == "cpu":
             gates = table.makers if backward and kept else self._gates
             name = target(self.dtype, backward, table.is_complex, "cpu", wide=self._is_wide, lists=table.has_lists)
-            return list(jax.ffi.ffi_call(name, results)(self._plan(backward, gates), shared, own, *more))
-        whole, (forth, back) = table.with_constants(shared), self._pieces
+            return list(jax.ffi.ffi_call(name, results)(self._plan(backward, gates), shared, per_example, *more))
+        whole, (forth, back) = table.with_constants(shared), self._grouped
         gates = table.makers if backward and kept else forth.entries
-        operands = gates, back.entries, self._rows, whole, own
+        operands = gates, back.entries, self._rows, whole, per_example
         name = target(self.dtype, backward, table.is_complex, "cuda")
         made = scaled_gates.tables(whole, np.concatenate([back.firsts, forth.firsts]))
         return device.launch(name, results, self._launch(backward, operands, kept), *operands, made, *more)
 
     @cached_property
-    def _pieces(self) -> tuple[Pieces, Pieces]:
+    def _grouped(self) -> tuple[GroupedEntries, GroupedEntries]:
         """What a GPU does on the way forward, and back."""
         table = self.table
         facts = table.gates_back, table.num_qubits, table.num_shared
-        back = pieces_of(*facts, True)  # their numbers are those of their sums, too, so they come first
-        return pieces_of(*facts, False, len(back.firsts)), back
+        back = grouped_entries(*facts, True)  # their numbers are those of their sums, too, so they come first
+        return grouped_entries(*facts, False, len(back.firsts)), back
 
     @property
     def _num_scaled(self) -> int:
         """Number of the sums of gates that are scaled, on a GPU."""
-        return len(self._pieces[1].firsts) * scaled_gates.num_sums(self.table.is_complex)
+        return len(self._grouped[1].firsts) * scaled_gates.num_sums(self.table.is_complex)
 
     def _plan(self, backward: bool, gates: np.ndarray) -> np.ndarray:
         """Returns what the native code of a CPU is told; see `whole_driver.py`."""
-        table, facts = self.table, np.zeros(Job.SHARED, np.int32)
-        facts[Job.QUBITS], facts[Job.BATCH] = table.num_qubits, self.batch
-        facts[Job.TILES], facts[Job.WORKERS] = self._num_tiles, self._num_workers
-        facts[Job.ROOM], facts[Job.STATE] = self._room(backward), self._strings is None
-        facts[Job.NUM_MADE], facts[Job.NUM_COMPOSED] = table.num_made, table.counts.composed
+        table, facts = self.table, np.zeros(Call.SHARED, np.int32)
+        facts[Call.QUBITS], facts[Call.BATCH] = table.num_qubits, self.batch
+        facts[Call.TILES], facts[Call.WORKERS] = self._num_tiles, self._num_workers
+        facts[Call.WORKSPACE], facts[Call.STATE] = self._workspace(backward), self._strings is None
+        facts[Call.NUM_MADE], facts[Call.NUM_COMPOSED] = table.num_made, table.counts.composed
         recipes = np.concatenate([np.zeros(0, np.int32), *table.operands.recipes])
         constants, givens = table.operands.constants, self._givens
-        facts[Job.NUM_TABLES] = givens.num_tables
+        facts[Call.NUM_TABLES] = givens.num_tables
         lists = givens.rotations, givens.factors, table.records.astype(np.int32), table.content
         parts = [gates, givens.gates_back, self._rows, recipes, constants.view(np.int32), *lists]
         counts = [
@@ -218,9 +220,9 @@ class Native:
         words[Launch.QUBITS], words[Launch.BATCH] = self.table.num_qubits, self.batch
         words[Launch.TILES] = -(-self.batch // shape.lanes)
         words[Launch.LANES], words[Launch.GROUPS] = shape.lanes.bit_length() - 1, shape.groups.bit_length() - 1
-        words[Launch.NUM_GATES] = operands[0].shape[0] if backward and kept else self._pieces[0].count
-        words[Launch.NUM_GATES_BACK], words[Launch.NUM_SCALED] = self._pieces[1].count, self._num_scaled
-        places = [Launch.NUM_READ, Launch.NUM_SHARED, Launch.NUM_OWN]
+        words[Launch.NUM_GATES] = operands[0].shape[0] if backward and kept else self._grouped[0].count
+        words[Launch.NUM_GATES_BACK], words[Launch.NUM_SCALED] = self._grouped[1].count, self._num_scaled
+        places = [Launch.NUM_READ, Launch.NUM_SHARED, Launch.NUM_PER_EXAMPLE]
         words[places] = [operand.shape[0] for operand in operands[2:]]
         words[Launch.NUM_MADE], words[Launch.KEPT] = self.table.num_made, kept
         words[Launch.STATE], words[Launch.SCRATCH] = self._strings is None, self._scratch_shape(backward)[1]
@@ -261,11 +263,11 @@ class Native:
     def _num_workers(self) -> int:
         return native_workers(self._num_tiles, len(self._gates) * 2**self.table.num_qubits)
 
-    def _room(self, backward: bool) -> int:
+    def _workspace(self, backward: bool) -> int:
         table = self.table
         more = len(self._givens.rotations), self._givens.num_tables, 8 if self._is_wide else self.dtype.itemsize
-        room = room_bytes(table.num_qubits, table.num_coefficients, backward, table.is_complex, *more)
-        return room + scratch_bytes(table.gates_back, 1 << table.num_qubits, table.is_complex)
+        workspace = workspace_bytes(table.num_qubits, table.num_coefficients, backward, table.is_complex, *more)
+        return workspace + scratch_bytes(table.gates_back, 1 << table.num_qubits, table.is_complex)
 
     @property
     def _num_sums(self) -> int:
@@ -287,7 +289,7 @@ class Native:
             shape, count = self._shape(backward), self.table.num_made
             assert shape is not None
             return shape.blocks, shape.lanes * (count + backward * (self.table.num_coefficients + self._num_scaled))
-        return self._num_workers, self._room(backward) // self.dtype.itemsize
+        return self._num_workers, self._workspace(backward) // self.dtype.itemsize
 
     def _scratch_bytes(self, backward: bool) -> int:
         return math.prod(self._scratch_shape(backward)) * self.dtype.itemsize
@@ -296,7 +298,7 @@ class Native:
 
     @cached_property
     def _strings(self) -> tuple[np.ndarray, np.ndarray] | None:
-        return strings_of(self.readout, self.table.frame, self.dtype)
+        return strings_of(self.readout, self.table.relabelling, self.dtype)
 
     @property
     def _num_values(self) -> int:
@@ -305,7 +307,7 @@ class Native:
 
     @cached_property
     def _rows(self) -> np.ndarray:
-        return self.table.frame.rows() if self._strings is None else self._strings[0]
+        return self.table.relabelling.rows() if self._strings is None else self._strings[0]
 
 
 @lru_cache(maxsize=MAX_KEPT_PLANS)

@@ -14,7 +14,7 @@ from qjax.quantum.engines.native.cpu.permute import LinearMap, moves_of, to_indi
 from qjax.quantum.engines.native.large_states import Large
 from qjax.quantum.engines.native.load import permute_target, target
 from qjax.quantum.engines.native.table.entries import pair_neighbours
-from qjax.quantum.engines.native.table.layout import VECTOR_BYTES, LargeJob, scratch_bytes
+from qjax.quantum.engines.native.table.layout import VECTOR_BYTES, LargeCall, scratch_bytes
 from qjax.quantum.engines.native.table.lists import with_records_at
 from qjax.quantum.engines.native.table.passes import Pass, passes_of
 from qjax.types import Array
@@ -45,7 +45,7 @@ class LargeOnCpu(Large):
 
     def run(self, tensors: Any, shared: Array, own: Array) -> Array:
         operands, parts = self._operands(False, shared), 1 + self.table.is_complex
-        results = [self.shaped(self.batch, parts << self.num_qubits), self._room(False, self.table.num_shared)]
+        results = [self.shaped(self.batch, parts << self.num_qubits), self._workspace(False, self.table.num_shared)]
         if self.table.start is None:
             first = [self.first_states(tensors).T, jnp.zeros(0, self.dtype)]
         else:
@@ -54,8 +54,8 @@ class LargeOnCpu(Large):
 
     def pull_back(self, states: Array, cotangent: Array, shared: Array, own: Array) -> tuple[Array, Array, Array]:
         each, operands = states.T, self._operands(True, shared)
-        room = self._room(True, self.table.num_shared)
-        made = [self.shaped(*each.shape), self.shaped(*each.shape), self.shaped(*shared.shape), room]
+        workspace = self._workspace(True, self.table.num_shared)
+        made = [self.shaped(*each.shape), self.shaped(*each.shape), self.shaped(*shared.shape), workspace]
         _, back, sums, _ = self._call(True, made, operands, each, cotangent.T)
         return back.T, sums, jnp.zeros_like(own)
 
@@ -64,7 +64,7 @@ class LargeOnCpu(Large):
 
     def _permuted(self, final: Array) -> Array:
         """Returns the final states in the order of the basis; JAX can differentiate it once."""
-        maps = to_rows(self.table.frame), to_indices(self.table.frame)
+        maps = to_rows(self.table.relabelling), to_indices(self.table.relabelling)
 
         @jax.custom_vjp
         def ordered(states: Array) -> Array:
@@ -78,7 +78,7 @@ class LargeOnCpu(Large):
         columns = np.array([*forth.columns, forth.offset], np.int32)
         facts = self._facts(1, 0)
         each = states.T
-        results = [self.shaped(*each.shape), self._room(False, 0)]
+        results = [self.shaped(*each.shape), self._workspace(False, 0)]
         tables = moves.pivots, moves.sources, moves.targets, moves.places, moves.steps, columns
         call = jax.ffi.ffi_call(permute_target(self.dtype, self.table.is_complex), results)
         return call(*tables, each, facts)[0].T
@@ -96,19 +96,19 @@ class LargeOnCpu(Large):
 
     def _call(self, backward: bool, results: Sequence[Any], operands: Sequence[Any], *states: Array) -> list[Array]:
         facts, found = self._facts(len(self.passes), self.table.num_shared, backward), self.table.operands
-        facts[LargeJob.NUM_SHARED], facts[LargeJob.NUM_CONSTANTS] = found.counts.shared, found.counts.constants
-        facts[LargeJob.NUM_RECIPES] = len(found.recipes)
-        facts[LargeJob.LOW_QUBITS] = 0 if backward else states[1].shape[-1].bit_length() - 1  # -1 without halves
+        facts[LargeCall.NUM_SHARED], facts[LargeCall.NUM_CONSTANTS] = found.counts.shared, found.counts.constants
+        facts[LargeCall.NUM_RECIPES] = len(found.recipes)
+        facts[LargeCall.LOW_QUBITS] = 0 if backward else states[1].shape[-1].bit_length() - 1  # -1 without halves
         name = target(self.dtype, backward, self.table.is_complex, "cpu", large=True, lists=self.table.has_lists)
         return list(jax.ffi.ffi_call(name, results)(*operands, *states, facts))
 
     def _facts(self, num_passes: int, num_coefficients: int, backward: bool = False) -> np.ndarray:
-        facts = np.zeros(LargeJob.ENTRIES, np.int32)
-        facts[LargeJob.TOTAL], facts[LargeJob.BITS] = self.num_qubits, self.num_coset_bits
-        facts[LargeJob.BATCH], facts[LargeJob.PASSES] = self.batch, num_passes
-        facts[LargeJob.SHARES], facts[LargeJob.WORKERS] = self._num_shares, self._num_workers
-        facts[LargeJob.NUM_COEFFICIENTS] = num_coefficients
-        facts[LargeJob.ROOM] = self._share_bytes(backward, num_coefficients)
+        facts = np.zeros(LargeCall.ENTRIES, np.int32)
+        facts[LargeCall.TOTAL], facts[LargeCall.BITS] = self.num_qubits, self.num_coset_bits
+        facts[LargeCall.BATCH], facts[LargeCall.PASSES] = self.batch, num_passes
+        facts[LargeCall.SHARES], facts[LargeCall.WORKERS] = self._num_shares, self._num_workers
+        facts[LargeCall.NUM_COEFFICIENTS] = num_coefficients
+        facts[LargeCall.WORKSPACE] = self._share_bytes(backward, num_coefficients)
         return facts
 
     @property
@@ -120,16 +120,16 @@ class LargeOnCpu(Large):
         """A few for each thread, so that none waits long for another one."""
         return min(self.num_tiles, 4 * self._num_workers)
 
-    def room_bytes(self, gradient: bool) -> int:
-        return int(self._room(gradient, self.table.num_shared).shape[0] * self.dtype.itemsize)
+    def workspace_bytes(self, gradient: bool) -> int:
+        return int(self._workspace(gradient, self.table.num_shared).shape[0] * self.dtype.itemsize)
 
     def _share_bytes(self, backward: bool, num_coefficients: int) -> int:
-        """Returns the bytes of a share's own room."""
+        """Returns the bytes of a share's workspace."""
         tile = (1 + self.table.is_complex) * self.dtype.itemsize << self.num_coset_bits
         scratch = scratch_bytes(self.table.gates_back, 1 << (self.num_coset_bits - self._low), self.table.is_complex)
         return int(tile + scratch + (tile + VECTOR_BYTES * num_coefficients) * backward)
 
-    def _room(self, backward: bool, num_coefficients: int) -> Any:
-        """Returns the shape of the room: a vector of each coefficient, and each share's own."""
+    def _workspace(self, backward: bool, num_coefficients: int) -> Any:
+        """Returns the shape of the workspace: a vector of each coefficient, and the workspace of each share."""
         whole = VECTOR_BYTES * num_coefficients + self._num_shares * self._share_bytes(backward, num_coefficients)
         return self.shaped(whole // self.dtype.itemsize)

@@ -25,32 +25,32 @@ class LargeCode(Code):
     max_kept_sums = 16
 
     def orient(self, form: Form, entry: Value, numbers: list[Complex]) -> list[Complex]:
-        """As each place wants them: a qubit that is turned over there exchanges rows, and columns."""
+        """Returns the numbers for each lane: where a qubit is flipped, rows and columns are exchanged."""
         kind, qubits, _ = form
         dim = 1 << qubits
         if kind == "pair":
             return [
-                *self._exchanged(numbers[:4], self._turned(entry, 0), 3),
-                *self._exchanged(numbers[4:], self._turned(entry, 1), 3),
+                *self._exchanged(numbers[:4], self._flipped(entry, 0), 3),
+                *self._exchanged(numbers[4:], self._flipped(entry, 1), 3),
             ]
         for k in range(qubits):
             value = dim >> (k + 1)
             numbers = self._exchanged(
-                numbers, self._turned(entry, k), value if kind == "diagonal" else value * (dim + 1)
+                numbers, self._flipped(entry, k), value if kind == "diagonal" else value * (dim + 1)
             )
         return numbers
 
-    def _exchanged(self, numbers: Sequence[Complex], turned: Value, places: int) -> list[Complex]:
-        """Returns the numbers, those exchanged whose places differ so, where a vector says it."""
+    def _exchanged(self, numbers: Sequence[Complex], flipped: Value, places: int) -> list[Complex]:
+        """Returns the numbers; in the lanes that are flipped, number k is exchanged with number k ^ places."""
         select = self.builder.select
         pairs = [(number, numbers[k ^ places]) for k, number in enumerate(numbers)]
         return [
-            (select(turned, other[0], own[0]), None if own[1] is None else select(turned, other[1], own[1]))
+            (select(flipped, other[0], own[0]), None if own[1] is None else select(flipped, other[1], own[1]))
             for own, other in pairs
         ]
 
-    def _turned(self, entry: Value, qubit: int) -> Value:
-        """Returns where in a vector a qubit is turned over."""
+    def _flipped(self, entry: Value, qubit: int) -> Value:
+        """Returns the lanes in which a qubit is flipped."""
         b = self.builder
         weights = b.and_(b.lshr(self.load_int32(entry, Entry.LANES), int32(4 * qubit)), int32(15))
         return self.odd_lanes(int32(0), weights)
@@ -72,8 +72,8 @@ class LargeCode(Code):
         return self.builder.icmp_unsigned("!=", self.builder.bitcast(where, bits), ir.Constant(bits, 0))
 
 
-def write_turn(module: ir.Module, arithmetic: Arithmetic) -> ir.Function:
-    """Writes the function (tile, rows) that exchanges the places in a vector and as many neighbouring rows."""
+def write_transpose(module: ir.Module, arithmetic: Arithmetic) -> ir.Function:
+    """Writes the function (tile, rows) that transposes the lanes of a vector with as many neighbouring rows."""
     code = LargeCode(module, "turn", VOID, [POINTER, INT64], arithmetic)
     tile, rows = code.arguments
     b, lanes = code.builder, code.num_lanes

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qjax.quantum.compile.relabelling import Frame
+from qjax.quantum.compile.relabelling import Relabelling
 from qjax.quantum.engines.native.table.passes import Space, span
 
 
@@ -32,19 +32,19 @@ class LinearMap:
         return total
 
 
-def to_rows(frame: Frame) -> LinearMap:
+def to_rows(relabelling: Relabelling) -> LinearMap:
     """Returns the map from a basis index to the row where its amplitude lies."""
     offset = 0
-    for mask, flip in zip(frame.masks, frame.flips, strict=True):
+    for mask, flip in zip(relabelling.masks, relabelling.flips, strict=True):
         offset ^= mask * flip
-    return LinearMap(tuple(frame.masks[::-1]), offset)
+    return LinearMap(tuple(relabelling.masks[::-1]), offset)
 
 
-def to_indices(frame: Frame) -> LinearMap:
+def to_indices(relabelling: Relabelling) -> LinearMap:
     """Returns the map from a row to the basis index whose amplitude lies there."""
-    n = frame.num_qubits
-    columns = [sum((frame.weights[q] >> bit & 1) << (n - 1 - q) for q in range(n)) for bit in range(n)]
-    return LinearMap(tuple(columns), sum(flip << (n - 1 - q) for q, flip in enumerate(frame.flips)))
+    n = relabelling.num_qubits
+    columns = [sum((relabelling.weights[q] >> bit & 1) << (n - 1 - q) for q in range(n)) for bit in range(n)]
+    return LinearMap(tuple(columns), sum(flip << (n - 1 - q) for q, flip in enumerate(relabelling.flips)))
 
 
 @dataclass(frozen=True, eq=False)

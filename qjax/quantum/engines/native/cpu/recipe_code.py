@@ -134,11 +134,11 @@ class _Recipe:
         code.store(code.zero, self.turns, int64(0))
 
     def _buffer(self, name: str, size: int) -> Value:
-        """Returns the address of room on the stack, made once for each function."""
+        """Returns the address of a buffer on the stack, made once for each function."""
         with self.code.builder.goto_entry_block():
-            room = self.code.builder.alloca(ir.ArrayType(ir.IntType(8), size), name=name)
-            room.align = VECTOR_BYTES
-            return self.code.builder.bitcast(room, POINTER)
+            workspace = self.code.builder.alloca(ir.ArrayType(ir.IntType(8), size), name=name)
+            workspace.align = VECTOR_BYTES
+            return self.code.builder.bitcast(workspace, POINTER)
 
     def choose(self, vector: Value) -> None:
         """Says which of the gates are in question: those of a vector."""

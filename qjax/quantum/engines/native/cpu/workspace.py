@@ -1,14 +1,14 @@
-"""Where a worker of a CPU has what it works on, and how the examples of a tile lie in the caller's arrays."""
+"""The workspace of a worker on a CPU, and how the examples of a tile lie in the caller's arrays."""
 
 from collections.abc import Callable, Iterable
 
 from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT32, POINTER, VOID, Code, Value, int32, int64
-from qjax.quantum.engines.native.table.layout import RECORD_SHIFT, VECTOR_BYTES, VECTOR_SHIFT, Entry, Job
+from qjax.quantum.engines.native.table.layout import RECORD_SHIFT, VECTOR_BYTES, VECTOR_SHIFT, Call, Entry
 
 
-class Room:
-    """The parts of a worker's room, in the order of `room_bytes`: those of the way back last.
+class Workspace:
+    """The parts of a worker's workspace, in the order of `workspace_bytes`; those of the reverse pass come last.
 
     Attributes:
       tile: the states of some examples.
@@ -22,24 +22,26 @@ class Room:
       rows: number of rows of a tile.
     """
 
-    def __init__(self, code: Code, job: Value, share: Value, backward: bool = False) -> None:
+    def __init__(self, code: Code, record: Value, share: Value, backward: bool = False) -> None:
         b = code.builder
-        rows = b.shl(int64(1), code.load_int64(job, Job.QUBITS))
+        rows = b.shl(int64(1), code.load_int64(record, Call.QUBITS))
         # What lies among the coefficients, in this order.
-        kinds = (Job.NUM_SHARED, Job.NUM_CONSTANTS, Job.NUM_COMPOSED, Job.NUM_OWN, Job.NUM_MADE)
+        kinds = (Call.NUM_SHARED, Call.NUM_CONSTANTS, Call.NUM_COMPOSED, Call.NUM_PER_EXAMPLE, Call.NUM_MADE)
         self.starts = [int64(0)]
         for place in kinds:
-            count = b.shl(code.load_int64(job, place), int64(VECTOR_SHIFT))
+            count = b.shl(code.load_int64(record, place), int64(VECTOR_SHIFT))
             self.starts.append(b.add(self.starts[-1], count))
         numbers = self.starts[-1]
-        place = b.mul(share, code.load_int64(job, Job.ROOM))
-        self.tile = b.gep(code.load_pointer(job, Job.SCRATCH), [place])
+        place = b.mul(share, code.load_int64(record, Call.WORKSPACE))
+        self.tile = b.gep(code.load_pointer(record, Call.SCRATCH), [place])
         self.probabilities = b.gep(self.tile, [b.shl(rows, code.row_shift)])
-        records = b.shl(code.load_int64(job, Job.NUM_ROTATIONS), int64(RECORD_SHIFT))
+        records = b.shl(code.load_int64(record, Call.NUM_ROTATIONS), int64(RECORD_SHIFT))
         self.rotations = b.gep(self.probabilities, [b.shl(rows, int64(VECTOR_SHIFT))])
         self.coefficients = b.gep(self.rotations, [records])
         self.tables = b.gep(self.coefficients, [numbers])
-        size = b.mul(b.mul(code.load_int64(job, Job.NUM_TABLES), rows), int64((1 + code.is_complex) * code.itemsize))
+        size = b.mul(
+            b.mul(code.load_int64(record, Call.NUM_TABLES), rows), int64((1 + code.is_complex) * code.itemsize)
+        )
         size = b.and_(b.add(size, int64(VECTOR_BYTES - 1)), int64(-VECTOR_BYTES))
         self.rotation_sums = b.gep(self.tables, [size])
         self.sums = b.gep(self.rotation_sums, [records])

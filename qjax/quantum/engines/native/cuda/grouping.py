@@ -8,29 +8,35 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qjax.quantum.engines.native.cuda.memory_banks import Lists, place_of
+from qjax.quantum.engines.native.cuda.memory_banks import CosetLists, place_of
 from qjax.quantum.engines.native.table.layout import (
-    MAX_LISTED,
-    MAX_SEVERAL,
-    MAX_SEVERAL_BACK,
-    SEVERAL,
+    GROUP_KINDS,
+    MAX_GROUP,
+    MAX_GROUP_BACK,
+    MAX_SCALED,
     SINGLE,
     Entry,
     GroupEntry,
     GroupMembers,
     max_scaled,
 )
-from qjax.quantum.engines.native.table.passes import Group, Skipped, are_apart, groups_of, with_cosets
+from qjax.quantum.engines.native.table.passes import (
+    GateWithMakers,
+    Skipped,
+    are_apart,
+    gates_with_makers,
+    with_cosets,
+)
 
 
 @dataclass(frozen=True, eq=False)
-class Pieces:
+class GroupedEntries:
     """The entries of a pass as a kernel reads them.
 
     Attributes:
       entries: int32 `[entries, ENTRY]`.
       count: number of entries, where a group counts as one.
-      firsts: index of the first coefficient of each gate of each scaled group, int64 `[groups, MAX_LISTED]`; -1 where
+      firsts: index of the first coefficient of each gate of each scaled group, int64 `[groups, MAX_SCALED]`; -1 where
         there is no gate.
     """
 
@@ -39,9 +45,14 @@ class Pieces:
     firsts: np.ndarray
 
 
-def pieces_of(
-    entries: np.ndarray, num_bits: int, num_shared: int, backward: bool, before: int = 0, lists: Lists | None = None
-) -> Pieces:
+def grouped_entries(
+    entries: np.ndarray,
+    num_bits: int,
+    num_shared: int,
+    backward: bool,
+    before: int = 0,
+    lists: CosetLists | None = None,
+) -> GroupedEntries:
     """Returns the entries of a pass with its gates in groups.
 
     In the reverse pass groups are in reverse order; the entry that describes a group still comes before it.
@@ -54,7 +65,7 @@ def pieces_of(
       before: number of scaled groups in the passes before.
       lists: of the cosets' first rows, for a kernel of one size of tile; None for one that computes these rows.
     """
-    most = max_scaled(backward, lists is not None), MAX_SEVERAL_BACK if backward else MAX_SEVERAL
+    most = max_scaled(backward, lists is not None), MAX_GROUP_BACK if backward else MAX_GROUP
     groups = group_gates(entries, num_bits, num_shared, most, 2 if lists is None else 1)
     grouped: list[np.ndarray] = []
     firsts: list[list[int]] = []
@@ -63,14 +74,14 @@ def pieces_of(
             grouped += group
             continue
         head, *gates = group
-        if head[Entry.KIND] != SEVERAL["several", len(gates)]:
+        if head[Entry.KIND] != GROUP_KINDS["dense_group", len(gates)]:
             head[Entry.FIRST] = before + len(firsts)
-            firsts.append([int(gate[Entry.FIRST]) for gate in gates] + [-1] * (MAX_LISTED - len(gates)))
+            firsts.append([int(gate[Entry.FIRST]) for gate in gates] + [-1] * (MAX_SCALED - len(gates)))
         if lists is not None:
             head[GroupEntry.COSETS] = lists.start(int(gate[Entry.WEIGHTS]) for gate in gates)
         grouped += [head, _packed(head, gates, lists is not None)]
-    of_scaled = np.array(firsts, np.int64).reshape(-1, MAX_LISTED)
-    return Pieces(np.array(grouped, np.int32).reshape(-1, Entry.SIZE), len(groups), of_scaled)
+    of_scaled = np.array(firsts, np.int64).reshape(-1, MAX_SCALED)
+    return GroupedEntries(np.array(grouped, np.int32).reshape(-1, Entry.SIZE), len(groups), of_scaled)
 
 
 def group_gates(
@@ -88,7 +99,7 @@ def group_gates(
       least: fewest scaled gates that have an entry before them; other gates have one if they are at least two.
     """
     groups: list[list[np.ndarray]] = []
-    waiting: Sequence[Group] = groups_of(entries)
+    waiting: Sequence[GateWithMakers] = gates_with_makers(entries)
     while waiting:
         taken, waiting = _take(waiting, num_shared, most)
         groups += [[maker] for group in taken for maker in group.entries[:-1]]
@@ -99,7 +110,9 @@ def group_gates(
     return groups
 
 
-def _take(waiting: Sequence[Group], num_shared: int, most: tuple[int, int]) -> tuple[list[Group], list[Group]]:
+def _take(
+    waiting: Sequence[GateWithMakers], num_shared: int, most: tuple[int, int]
+) -> tuple[list[GateWithMakers], list[GateWithMakers]]:
     """Returns the first gate with those that can be applied together with it, and all others."""
     taken, skipped = [waiting[0]], Skipped()
     is_shared = taken[0].entries[-1][Entry.FIRST] < num_shared
@@ -113,7 +126,7 @@ def _take(waiting: Sequence[Group], num_shared: int, most: tuple[int, int]) -> t
     return taken, skipped.groups
 
 
-def _apart(first: Group, second: Group) -> bool:
+def _apart(first: GateWithMakers, second: GateWithMakers) -> bool:
     """Whether two gates on one qubit each have different coefficients, and neither changes what the other reads."""
     gates = first.entries[-1], second.entries[-1]
     if any(gate[Entry.KIND] != SINGLE for gate in gates) or any(
@@ -127,7 +140,7 @@ def _head(gates: Sequence[np.ndarray], num_bits: int, num_shared: int) -> np.nda
     """Returns the entry that comes before a group and describes it."""
     head = np.zeros(Entry.SIZE, gates[0].dtype)
     kind = "scaled_real" if all(gate[Entry.REAL_ROWS] for gate in gates) else "scaled"
-    head[Entry.KIND] = SEVERAL[kind if gates[0][Entry.FIRST] < num_shared else "several", len(gates)]
+    head[Entry.KIND] = GROUP_KINDS[kind if gates[0][Entry.FIRST] < num_shared else "dense_group", len(gates)]
     head[GroupEntry.MEMBERS] = 1
     return with_cosets(head, [int(gate[Entry.MASK]) for gate in gates], num_bits)
 

@@ -12,9 +12,9 @@ import numpy as np
 from qjax.quantum.compile.conditions import permute
 from qjax.quantum.engines.choices import CUDA_TILES, MAX_CUDA_COEFFICIENTS, MIN_CUDA_COSET_BITS, coset_bits
 from qjax.quantum.engines.native.cuda import device, scaled_gates
-from qjax.quantum.engines.native.cuda.grouping import Pieces, pieces_of
+from qjax.quantum.engines.native.cuda.grouping import GroupedEntries, grouped_entries
 from qjax.quantum.engines.native.cuda.launch_shape import Shape, coset_shape, demands
-from qjax.quantum.engines.native.cuda.memory_banks import Lists
+from qjax.quantum.engines.native.cuda.memory_banks import CosetLists
 from qjax.quantum.engines.native.large_states import Large
 from qjax.quantum.engines.native.load import target
 from qjax.quantum.engines.native.table.layout import LOW_BITS, Launch, ReadWord
@@ -52,16 +52,16 @@ class LargeOnGpu(Large):
         facts = self.table.gates_back, self.num_qubits, self.num_coset_bits, LOW_BITS
         return passes_of(*facts, run=coset_bits("cuda", self.num_qubits)[1])
 
-    def run(self, tensors: Any, shared: Array, own: Array) -> Array:
-        return self._forth(tensors, shared, own, None, True)[0].T
+    def run(self, tensors: Any, shared: Array, per_example: Array) -> Array:
+        return self._forth(tensors, shared, per_example, None, True)[0].T
 
     def run_and_read(
-        self, readout: Readout, tensors: Any, shared: Array, own: Array, keep: bool
+        self, readout: Readout, tensors: Any, shared: Array, per_example: Array, keep: bool
     ) -> tuple[tuple[Array, ...], Array | None]:
         strings = self._strings(readout)
         if strings is None:
-            return super().run_and_read(readout, tensors, shared, own, keep)
-        states, values = self._forth(tensors, shared, own, strings[0], keep)
+            return super().run_and_read(readout, tensors, shared, per_example, keep)
+        states, values = self._forth(tensors, shared, per_example, strings[0], keep)
         each = values.reshape(len(values), self.batch, -1).sum(axis=-1)
         return (combined(strings[1], each),), states.T if keep else None
 
@@ -70,14 +70,14 @@ class LargeOnGpu(Large):
 
         None where it reads none: they are others, or their values in all parts would take too much memory.
         """
-        found = strings_of(readout, self.table.frame, self.dtype)
+        found = strings_of(readout, self.table.relabelling, self.dtype)
         if found is None or len(found[0]) > 1 << self.num_coset_bits:
             return None
         table, order = in_coset(found[0], self.passes[-1].basis)
         return table, found[1][:, order]
 
     def _forth(
-        self, tensors: Any, shared: Array, own: Array, strings: np.ndarray | None, keep: bool
+        self, tensors: Any, shared: Array, per_example: Array, strings: np.ndarray | None, keep: bool
     ) -> tuple[Array, Array]:
         """Returns the states, `[batch, parts * 2**n]`, and the strings' values in all tiles, `[strings, tiles]`."""
         parts = 1 + self.table.is_complex
@@ -93,43 +93,45 @@ class LargeOnGpu(Large):
             Launch.STATE: int(strings is None),
         }
         results = [self.shaped(*shape) for shape in shapes]
-        states, values, _ = self._call(False, results, words, strings, shared, own, *halves)
+        states, values, _ = self._call(False, results, words, strings, shared, per_example, *halves)
         return states, values
 
-    def pull_back(self, states: Array, cotangent: Array, shared: Array, own: Array) -> tuple[Array, Array, Array]:
-        return self._back(states, cotangent.T, None, shared, own)
+    def pull_back(
+        self, states: Array, cotangent: Array, shared: Array, per_example: Array
+    ) -> tuple[Array, Array, Array]:
+        return self._back(states, cotangent.T, None, shared, per_example)
 
     def pull_back_read(
-        self, readout: Readout, final: Array, cotangents: tuple[Array, ...], shared: Array, own: Array
+        self, readout: Readout, final: Array, cotangents: tuple[Array, ...], shared: Array, per_example: Array
     ) -> tuple[Array, Array, Array]:
         strings = self._strings(readout)
         if strings is None:
-            return super().pull_back_read(readout, final, cotangents, shared, own)
-        return self._back(final, combined(strings[1].T, cotangents[0]), strings[0], shared, own)
+            return super().pull_back_read(readout, final, cotangents, shared, per_example)
+        return self._back(final, combined(strings[1].T, cotangents[0]), strings[0], shared, per_example)
 
     def _back(
-        self, states: Array, known: Array, strings: np.ndarray | None, shared: Array, own: Array
+        self, states: Array, cotangents: Array, strings: np.ndarray | None, shared: Array, per_example: Array
     ) -> tuple[Array, Array, Array]:
         """Returns what `pull_back` does, given cotangents of the states, or of the strings, `[strings, batch]`."""
         each, blocks, table = states.T, self._shape(True).blocks, self.table
-        sums = (table.num_shared, blocks), (own.shape[0], self.num_tiles), (self._num_scaled(True), blocks)
+        sums = (table.num_shared, blocks), (per_example.shape[0], self.num_tiles), (self._num_scaled(True), blocks)
         results = [self.shaped(*shape) for shape in (each.shape, each.shape, *sums, self._scratch(True))]
         words = {Launch.STATE: int(strings is None)}
-        found = self._call(True, results, words, strings, shared, own, each, known)
-        _, back, of_shared, of_own, of_scaled, _ = found
-        facts = table.with_constants(shared), self._drawn_back.firsts, table.is_complex
+        found = self._call(True, results, words, strings, shared, per_example, each, cotangents)
+        _, back, of_shared, of_per_example, of_scaled, _ = found
+        facts = table.with_constants(shared), self._grouped_back.firsts, table.is_complex
         of_shared = scaled_gates.all_cotangents(of_shared, of_scaled, *facts)[: shared.shape[0]]
-        each_tile = own.shape[0], self.batch, self.num_tiles // self.batch
-        return back.T, of_shared, of_own.reshape(each_tile).sum(axis=-1)
+        each_tile = per_example.shape[0], self.batch, self.num_tiles // self.batch
+        return back.T, of_shared, of_per_example.reshape(each_tile).sum(axis=-1)
 
     def ordered(self, final: Array) -> Array:
         return permute(self.amplitudes(final), self.table.moves)
 
-    def room_bytes(self, gradient: bool) -> int:
+    def workspace_bytes(self, gradient: bool) -> int:
         return math.prod(self._scratch(gradient)) * self.dtype.itemsize
 
     def _scratch(self, backward: bool) -> tuple[int, int]:
-        """Returns the shape of the room to work in."""
+        """Returns the shape of the workspace."""
         return self._shape(backward).blocks, self.table.num_made * (1 + backward)
 
     def _call(
@@ -139,44 +141,48 @@ class LargeOnGpu(Large):
         words: dict[Launch, int],
         strings: np.ndarray | None,
         shared: Array,
-        own: Array,
+        per_example: Array,
         *more: Array,
     ) -> list[Array]:
-        drawn = self._drawn_back if backward else self._drawn
-        entries, places, lows, rows = self.tables([(one.entries, one.count) for one in drawn.pieces], LOW_BITS)
+        grouped = self._grouped_back if backward else self._grouped
+        entries, places, lows, rows = self.tables(
+            [(one.entries, one.count) for one in grouped.passes_grouped], LOW_BITS
+        )
         whole = self.table.with_constants(shared)
         name = target(self.dtype, backward, self.table.is_complex, "cuda", large=True, bits=self.num_coset_bits)
         read = np.zeros((0, ReadWord.SIZE), np.int32) if strings is None else strings
         words |= {
             Launch.NUM_SHARED: whole.shape[0],
-            Launch.NUM_OWN: own.shape[0],
+            Launch.NUM_PER_EXAMPLE: per_example.shape[0],
             Launch.NUM_SCALED: self._num_scaled(backward),
             Launch.NUM_READ: len(read),
         }
         sizes = self._launches(backward, places, words)
-        made = scaled_gates.tables(whole, drawn.firsts)
-        return device.launch(name, results, sizes, entries, lows, rows, whole, own, made, drawn.places, read, *more)
+        made = scaled_gates.tables(whole, grouped.firsts)
+        return device.launch(
+            name, results, sizes, entries, lows, rows, whole, per_example, made, grouped.places, read, *more
+        )
 
     def _num_scaled(self, backward: bool) -> int:
         """Returns the number of sums of gates that are scaled."""
-        drawn = self._drawn_back if backward else self._drawn
-        return len(drawn.firsts) * scaled_gates.num_sums(self.table.is_complex)
+        grouped = self._grouped_back if backward else self._grouped
+        return len(grouped.firsts) * scaled_gates.num_sums(self.table.is_complex)
 
     @cached_property
-    def _drawn(self) -> "_Drawn":
-        return self._draw(False)
+    def _grouped(self) -> "_GroupedPasses":
+        return self._group(False)
 
     @cached_property
-    def _drawn_back(self) -> "_Drawn":
-        return self._draw(True)
+    def _grouped_back(self) -> "_GroupedPasses":
+        return self._group(True)
 
-    def _draw(self, backward: bool) -> "_Drawn":
-        lists, found, count = Lists(self.num_coset_bits), [], 0
+    def _group(self, backward: bool) -> "_GroupedPasses":
+        lists, found, count = CosetLists(self.num_coset_bits), [], 0
         for one in self.passes:
             facts = one.entries, self.num_coset_bits, self.table.num_shared, backward
-            found.append(pieces_of(*facts, count, lists))
+            found.append(grouped_entries(*facts, count, lists))
             count += len(found[-1].firsts)
-        return _Drawn(found, np.concatenate([one.firsts for one in found]), lists.places)
+        return _GroupedPasses(found, np.concatenate([one.firsts for one in found]), lists.places)
 
     def _launches(self, backward: bool, places: np.ndarray, more: dict[Launch, int]) -> np.ndarray:
         """Returns the shape of each launch, and then what the kernel is told."""
@@ -210,9 +216,9 @@ class LargeOnGpu(Large):
 
 
 @dataclass(frozen=True, eq=False)
-class _Drawn:
+class _GroupedPasses:
     """What is done in each pass, one way, and the `firsts` and the lists of places of all of them."""
 
-    pieces: list[Pieces]
+    passes_grouped: list[GroupedEntries]
     firsts: np.ndarray
     places: np.ndarray

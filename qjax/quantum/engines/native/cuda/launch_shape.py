@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qjax.quantum.engines.native.table.layout import FORMS, MAX_SEVERAL_BACK, Entry, num_numbers
+from qjax.quantum.engines.native.table.layout import FORMS, MAX_GROUP_BACK, Entry, num_numbers
 
 # Threads for which a multiprocessor has registers: in the forward kernel, and in the reverse one.
 RESIDENT_THREADS, RESIDENT_THREADS_BACK = 512, 256
@@ -108,7 +108,7 @@ def demands(gates: np.ndarray, is_complex: bool, backward: bool) -> tuple[int, i
     if not backward:
         return 1 + is_complex, 0
     forms = [FORMS[kind] for kind in set(gates[:, Entry.KIND].tolist())]
-    at_once = {("dense", 1, 0): MAX_SEVERAL_BACK}  # most gates of this form that are applied at once
+    at_once = {("dense", 1, 0): MAX_GROUP_BACK}  # most gates of this form that are applied at once
     counts = [num_numbers(form) * at_once.get(form, 1) for form in forms if form[0] != "column"]
     parts = max(counts, default=0) * (1 + is_complex)
     return 2 * (1 + is_complex), _power_of_two(parts) if parts else 0

@@ -25,8 +25,8 @@ def place_of(rows: np.ndarray) -> np.ndarray:
     return np.asarray(rows ^ mixed & (_WARP - 1))
 
 
-class Lists:
-    """Lists of where the first rows of cosets lie. Groups of gates on the same qubits share a list.
+class CosetLists:
+    """CosetLists of where the first rows of cosets lie. Groups of gates on the same qubits share a list.
 
     Attributes:
       num_bits: of a row's number.

@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from qjax.quantum.engines.native.table.layout import MAX_LISTED, MAX_SEVERAL
+from qjax.quantum.engines.native.table.layout import MAX_GROUP, MAX_SCALED
 from qjax.types import Array
 
 # Real numbers of a group's table: OTHERS for a and b of each gate, then the diagonal; TABLE in all. The real part of
 # each number comes before its imaginary part.
-OTHERS, TABLE = 4 * MAX_LISTED, 4 * MAX_LISTED + 2 * 2**MAX_LISTED
+OTHERS, TABLE = 4 * MAX_SCALED, 4 * MAX_SCALED + 2 * 2**MAX_SCALED
 # Least size of a diagonal entry: a smaller one is raised to it, so that neither its inverse nor a product of these is
 # infinite. Rounding in float32 hides the change.
 _LEAST = 2.0**-25
@@ -28,7 +28,7 @@ _IDENTITY = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 def num_sums(is_complex: bool) -> int:
     """Returns how many sums a group has: one of all gates and three of each; in real arithmetic one of each."""
-    return 1 + 3 * MAX_SEVERAL if is_complex else MAX_SEVERAL
+    return 1 + 3 * MAX_GROUP if is_complex else MAX_GROUP
 
 
 def tables(coefficients: Array, firsts: np.ndarray) -> Array:
@@ -36,7 +36,7 @@ def tables(coefficients: Array, firsts: np.ndarray) -> Array:
 
     Args:
       coefficients: the shared ones, `[., 1]`; of each entry of a matrix the real and the imaginary part.
-      firsts: index of the first coefficient of each gate, int `[groups, MAX_LISTED]`; -1 where there is no gate.
+      firsts: index of the first coefficient of each gate, int `[groups, MAX_SCALED]`; -1 where there is no gate.
     """
     if not len(firsts):
         return jnp.zeros(0, coefficients.dtype)
@@ -45,7 +45,7 @@ def tables(coefficients: Array, firsts: np.ndarray) -> Array:
     # The other entry of such a row has size 1. With its phase in the diagonal, real a and b stay real.
     diagonal = jnp.where(jnp.abs(diagonal) < _LEAST, _LEAST * other, diagonal)
     product = diagonal[:, 0]
-    for k in range(1, MAX_LISTED):  # bit k of a row's number is qubit k
+    for k in range(1, MAX_SCALED):  # bit k of a row's number is qubit k
         product = jnp.concatenate([product * diagonal[:, k, bit, None] for bit in (0, 1)], axis=1)
     off_diagonal = (other / diagonal).reshape(len(firsts), -1)  # a, b
     numbers = jnp.concatenate([off_diagonal, product], axis=1)
@@ -72,9 +72,9 @@ def cotangents(sums: Array, coefficients: Array, firsts: np.ndarray, is_complex:
     """Returns the cotangents of the coefficients, `[., 1]`, given the sums of all groups, `[groups * num_sums]`."""
     if not len(firsts):
         return jnp.zeros_like(coefficients)
-    sums, firsts = sums.reshape(len(firsts), -1), firsts[:, :MAX_SEVERAL]
+    sums, firsts = sums.reshape(len(firsts), -1), firsts[:, :MAX_GROUP]
     if is_complex:
-        total, of_gates = sums[:, :1], sums[:, 1:].reshape(len(sums), MAX_SEVERAL, 3)
+        total, of_gates = sums[:, :1], sums[:, 1:].reshape(len(sums), MAX_GROUP, 3)
         difference, real, imag = (of_gates[..., k] for k in range(3))
     else:
         total, real, difference, imag = jnp.zeros_like(sums[:, :1]), sums, jnp.zeros_like(sums), jnp.zeros_like(sums)

@@ -16,11 +16,11 @@ from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT32, INT64, Arithmetic, Value, int32, int64
 from qjax.quantum.engines.native.table.layout import (
     FORMS,
+    GROUP_FORMS,
+    GROUP_KINDS,
     MAKER_KINDS,
-    MAX_SEVERAL,
-    MAX_SEVERAL_BACK,
-    SEVERAL,
-    SEVERAL_KINDS,
+    MAX_GROUP,
+    MAX_GROUP_BACK,
     Entry,
     Form,
     GroupEntry,
@@ -85,7 +85,7 @@ class TableKernel(ABC):
         self.code, self.is_backward = code, is_backward
         b, parts = code.builder, 2 if code.is_complex else 1
         self.num_shared, self.num_per_example, self.num_made = (
-            code.word(place) for place in (Launch.NUM_SHARED, Launch.NUM_OWN, Launch.NUM_MADE)
+            code.word(place) for place in (Launch.NUM_SHARED, Launch.NUM_PER_EXAMPLE, Launch.NUM_MADE)
         )
         self.tile = b.gep(code.shared, [code.lane_bytes])
         self.cotangent = b.gep(self.tile, [b.mul(b.shl(code.rows, code.row_shift), int64(parts))])
@@ -94,10 +94,10 @@ class TableKernel(ABC):
     def _forms(self, reverse: bool) -> dict[int, Form]:
         """Returns the form of each kind of entry; the reverse pass has other groups of gates than the forward one."""
         forms = {kind: form for kind, form in enumerate(FORMS) if form[0] != "pair"}
-        for (name, count), kind in SEVERAL.items():
-            is_scaled, listed = name != "several", self.code.listed_places is not None
+        for (name, count), kind in GROUP_KINDS.items():
+            is_scaled, listed = name != "dense_group", self.code.listed_places is not None
             least = 1 if is_scaled and listed else 2
-            most = MAX_SEVERAL_BACK if reverse else MAX_SEVERAL
+            most = MAX_GROUP_BACK if reverse else MAX_GROUP
             most = max_scaled(reverse, listed) if is_scaled else most
             if least <= count <= most and (self.code.is_complex or name != "scaled"):
                 forms[kind] = name, count, 0
@@ -184,18 +184,18 @@ class TableKernel(ABC):
         return b.gep(table, [b.mul(b.sext(index, INT64), int64(4 * Entry.SIZE))])
 
     def _forward(self, form: Form, entry: Value) -> None:
-        if form[0] == "several":
+        if form[0] == "dense_group":
             DenseGroup(self.code, form[1], entry, self.coefficients).forward(self.tile)
-        elif form[0] in SEVERAL_KINDS:
+        elif form[0] in GROUP_FORMS:
             self._scaled(form, entry).forward(self.tile)
         else:
             forward(self.code, form, self.tile, entry, self.coefficients)
 
     def _backward(self, form: Form, entry: Value) -> None:
         tiles = self.tile, self.cotangent
-        if form[0] == "several":
+        if form[0] == "dense_group":
             DenseGroup(self.code, form[1], entry, self.coefficients).backward(*tiles, self.sums)
-        elif form[0] in SEVERAL_KINDS:
+        elif form[0] in GROUP_FORMS:
             self._scaled(form, entry).backward(*tiles, self.scaled_sums)
         else:
             backward(self.code, form, *tiles, entry, self.coefficients, self.sums)

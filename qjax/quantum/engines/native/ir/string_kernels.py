@@ -131,14 +131,14 @@ def chosen(code: Code, where: Value, rows: Sequence[Complex], others: Sequence[C
 
 
 def sum_phases(
-    code: Code, tile: Value, entry: Value, coefficients: Any, records: Value, content: Value, room: Value
+    code: Code, tile: Value, entry: Value, coefficients: Any, records: Value, content: Value, workspace: Value
 ) -> None:
-    """Writes what multiplies each row by its phase; the room has a real number for each row."""
-    rows = _write_phases(code, entry, coefficients, records, room)
+    """Writes what multiplies each row by its phase; the workspace has a real number for each row."""
+    rows = _write_phases(code, entry, coefficients, records, workspace)
     with code.loop(rows) as loop:
         place = code.place(loop.index)
         (row,) = code.load_rows(tile, [place])
-        number = near_cos_sin(code, code.load_real(room, loop.index))
+        number = near_cos_sin(code, code.load_real(workspace, loop.index))
         code.store_rows(tile, [place], [_times(code, number, row)])
 
 
@@ -151,45 +151,45 @@ def sum_phases_back(
     sums: Any,
     records: Value,
     content: Value,
-    room: Value,
+    workspace: Value,
 ) -> None:
     """Writes what takes a state and its cotangent back, and adds to the cotangents of the angles.
 
     The cotangent of a row's phase is the imaginary part of conj(amplitude) times the amplitude's cotangent.
     """
     b = code.builder
-    rows = _write_phases(code, entry, coefficients, records, room)
+    rows = _write_phases(code, entry, coefficients, records, workspace)
     with code.loop(rows) as loop:
         place = code.place(loop.index)
-        cosine, sine = near_cos_sin(code, code.load_real(room, loop.index))
+        cosine, sine = near_cos_sin(code, code.load_real(workspace, loop.index))
         (state,), (known,) = (code.load_rows(array, [place]) for array in (tile, cotangent))
         slope = code.zero
         if code.is_complex:
             slope = code.multiply_add(b.fneg(state[1]), known[0], b.fmul(state[0], known[1]))
-        code.store_real(slope, room, loop.index)
+        code.store_real(slope, workspace, loop.index)
         for array, row in ((tile, state), (cotangent, known)):
             code.store_rows(array, [place], [_times(code, (cosine, b.fneg(sine)), row)])
-    walsh_hadamard(code, room, rows, _log2(code, rows))
+    walsh_hadamard(code, workspace, rows, _log2(code, rows))
     with _each_record(code, entry, records) as (_, record), b.if_then(b.icmp_signed(">=", record.angle, int32(0))):
-        value = record.signed(b.fmul(record.scale(), code.load(room, code.real_place(record.weights))))
+        value = record.signed(b.fmul(record.scale(), code.load(workspace, code.real_place(record.weights))))
         angle = b.sext(record.angle, INT64)
         code.store_real(b.fadd(code.load_real(sums, angle), value), sums, angle)
 
 
-def _write_phases(code: Code, entry: Value, coefficients: Any, records: Value, room: Value) -> Value:
-    """Writes into the room the phase of each row; returns the number of rows."""
+def _write_phases(code: Code, entry: Value, coefficients: Any, records: Value, workspace: Value) -> Value:
+    """Writes into the workspace the phase of each row; returns the number of rows."""
     b = code.builder
     rows = b.sext(code.load_int32(entry, Entry.COUNT), INT64)
     with code.loop(rows) as loop:
-        code.store_real(code.zero, room, loop.index)
+        code.store_real(code.zero, workspace, loop.index)
     with _each_record(code, entry, records) as (_, record):
         is_number = b.icmp_signed("<", record.angle, int32(0))
         angle = b.sext(b.select(is_number, int32(0), record.angle), INT64)
         value = b.select(is_number, code.one, code.load_real(coefficients, angle))
         value = record.signed(_within_period(code, b.fmul(record.scale(), value)))
         place = code.real_place(record.weights)
-        code.store(b.fadd(code.load(room, place), value), room, place)
-    walsh_hadamard(code, room, rows, _log2(code, rows))
+        code.store(b.fadd(code.load(workspace, place), value), workspace, place)
+    walsh_hadamard(code, workspace, rows, _log2(code, rows))
     return rows
 
 

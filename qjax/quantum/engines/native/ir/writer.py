@@ -167,20 +167,20 @@ class Code:
         return self.builder.inttoptr(self.load_int64(base, index), POINTER)
 
     def of_entry(self, entry: Value, word: int, base: Any) -> Any:
-        """Returns where the coefficients, or sums, are whose place in `base` a word of an entry has."""
+        """Returns the address in `base` that this word of the entry points to."""
         place = self.builder.sext(self.load_int32(entry, word), INT64)
         return self.builder.gep(base, [self.builder.shl(place, int64(VECTOR_SHIFT))])
 
     def load_real(self, numbers: Any, index: Value) -> Value:
-        """Returns one of the vectors that begin at `of_entry`."""
+        """Returns the vector at `index` of some numbers, whose address `of_entry` returns."""
         return self.load(numbers, self.builder.shl(index, int64(VECTOR_SHIFT)))
 
     def store_real(self, value: Value, numbers: Any, index: Value) -> None:
-        """Sets one of them."""
+        """Stores the vector at `index` of some numbers."""
         self.store(value, numbers, self.builder.shl(index, int64(VECTOR_SHIFT)))
 
     def load_numbers(self, numbers: Any, count: int) -> list[Complex]:
-        """Returns complex numbers that begin there."""
+        """Returns the first `count` complex numbers from an address."""
         step = 1 if self.is_complex else 2
         parts = [self.load_real(numbers, int64(k)) for k in range(0, 2 * count, step)]
         return (
@@ -188,14 +188,14 @@ class Code:
         )
 
     def store_numbers(self, numbers: Any, values: Sequence[Complex]) -> None:
-        """Sets them."""
+        """Stores complex numbers from an address on."""
         for k, (real, imag) in enumerate(values):
             self.store_real(real, numbers, int64(2 * k))
             if imag is not None:
                 self.store_real(imag, numbers, int64(2 * k + 1))
 
     def add_numbers(self, numbers: Any, values: Sequence[Complex]) -> None:
-        """Adds to them."""
+        """Adds to complex numbers from an address on."""
         pairs = zip(self.load_numbers(numbers, len(values)), values, strict=True)
         self.store_numbers(numbers, [self.add(old, value) for old, value in pairs])
 
@@ -286,7 +286,7 @@ class Code:
             yield loop
 
     def add_sums(self, numbers: Any, values: Sequence[Complex]) -> None:
-        """Adds to complex numbers what `each_coset` has found, by whoever works on this tile."""
+        """Adds the sums of `each_coset` to complex numbers; on a GPU all threads of the tile take part."""
         self.add_numbers(numbers, values)
 
     def orient(self, form: Form, entry: Value, numbers: list[Complex]) -> list[Complex]:

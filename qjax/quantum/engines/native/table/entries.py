@@ -11,9 +11,9 @@ import numpy as np
 from qjax.quantum.circuits.circuit import Circuit
 from qjax.quantum.circuits.operation import Operation
 from qjax.quantum.compile.compiler import MAX_KEPT_PLANS, Blocks, Program, compile_circuit
-from qjax.quantum.compile.relabelling import Frame, pivots
+from qjax.quantum.compile.relabelling import Relabelling, pivots
 from qjax.quantum.compile.stages import ProductState
-from qjax.quantum.engines.native.table.fresh_columns import new_entry, turned_starts
+from qjax.quantum.engines.native.table.fresh_columns import new_entry, with_fresh_columns
 from qjax.quantum.engines.native.table.layout import (
     COLUMN,
     CPU_FORMS,
@@ -66,9 +66,9 @@ class Table:
         return self._laid_out.operands
 
     @property
-    def frame(self) -> Frame:
+    def relabelling(self) -> Relabelling:
         """What the rows of the final state stand for."""
-        return self._laid_out.frame
+        return self._laid_out.relabelling
 
     @property
     def counts(self) -> Counts:
@@ -107,7 +107,7 @@ class Table:
     @property
     def num_coefficients(self) -> int:
         """Number of coefficients in all, in real numbers."""
-        return self.num_shared + self.counts.own + self.num_made
+        return self.num_shared + self.counts.per_example + self.num_made
 
     @cached_property
     def gates_back(self) -> np.ndarray:
@@ -220,24 +220,24 @@ class _Entries:
 
     Attributes:
       operands: where the numbers of the gates come from.
-      frame: what the rows of the state stand for after them.
-      moves: the operations that changed the frame.
+      relabelling: what the rows of the state stand for after them.
+      moves: the operations that changed the relabelling.
       lists: of the gates that have such.
       entries: lists of `ENTRY` integers.
     """
 
     def __init__(self, table: Table) -> None:
-        self.frame = Frame(table.num_qubits)
+        self.relabelling = Relabelling(table.num_qubits)
         if table.big_endian:
-            self.frame.masks.reverse()
-            self.frame.weights.reverse()
+            self.relabelling.masks.reverse()
+            self.relabelling.weights.reverse()
         self.moves: list[Operation] = []
-        self.lists = Lists(self.frame)
+        self.lists = Lists(self.relabelling)
         gates = list(table.level.gates())
         self.operands = Operands(gates, table.sources, table.composes)
         entries = list(self._in_order([item for item, _ in gates]))
         counts = self.operands.counts
-        self.entries = turned_starts(entries, counts.num_shared, sum(counts))
+        self.entries = with_fresh_columns(entries, counts.num_shared, sum(counts))
 
     def _in_order(self, items: Sequence[Item]) -> Iterator[list[int]]:
         """Yields the entries of all gates."""
@@ -246,7 +246,7 @@ class _Entries:
             yield from self._made(item, first)
         for number, item in enumerate(items):
             if item.form is None:
-                _move(self.frame, item)
+                _move(self.relabelling, item)
                 self.moves += item.operations
                 continue
             if number >= len(starts):
@@ -265,25 +265,27 @@ class _Entries:
         """Returns the entry of a gate, given its number among all."""
         assert item.form is not None
         first = self.operands.firsts[number]
-        frame, qubits, wanted = self.frame, item.qubits, (0,) * len(item.qubits)
+        relabelling, qubits, wanted = self.relabelling, item.qubits, (0,) * len(item.qubits)
         if item.form in CPU_FORMS:
             entry = self.lists.entry(item, first, self.operands.angles.get(number, ()))
         else:
             entry = new_entry(item.form[0], item.form[1], first, item.form[2])
             qubits, wanted = (*qubits, *item.controls), (*wanted, *item.control_values)
         if item.form[0] == "start":  # the rows so far have no bit of this qubit's
-            entry[Entry.MASK] = entry[Entry.COUNT] = frame.masks[qubits[0]]
+            entry[Entry.MASK] = entry[Entry.COUNT] = relabelling.masks[qubits[0]]
             return entry
         if item.form == ("dense", 1, 0):
             entry[Entry.REAL_ROWS] = has_real_rows(item.operations)
-        entry[Entry.COUNT] = 2 ** (frame.num_qubits - len(qubits))
+        entry[Entry.COUNT] = 2 ** (relabelling.num_qubits - len(qubits))
         if entry[Entry.KIND] in GATHERS:  # whose qubits are records
             return entry
         assert len(qubits) <= MAX_QUBITS
-        entry[Entry.LOW : Entry.LOW + len(qubits)] = [2**bit - 1 for bit in pivots([frame.masks[q] for q in qubits])]
+        entry[Entry.LOW : Entry.LOW + len(qubits)] = [
+            2**bit - 1 for bit in pivots([relabelling.masks[q] for q in qubits])
+        ]
         for k, (q, value) in enumerate(zip(qubits, wanted, strict=True)):
-            entry[Entry.MASK + k], entry[Entry.WEIGHTS + k] = frame.masks[q], frame.weights[q]
-            entry[Entry.FLIP + k] = frame.flips[q] ^ value
+            entry[Entry.MASK + k], entry[Entry.WEIGHTS + k] = relabelling.masks[q], relabelling.weights[q]
+            entry[Entry.FLIP + k] = relabelling.flips[q] ^ value
         return entry
 
 
@@ -294,15 +296,15 @@ def has_real_rows(operations: Sequence[Operation]) -> bool:
     return all(op.gate.structure == "diagonal" for op in operations[first:])
 
 
-def _move(frame: Frame, item: Item) -> None:
-    """Changes the frame by X, CX or SWAP."""
+def _move(relabelling: Relabelling, item: Item) -> None:
+    """Changes the relabelling by X, CX or SWAP."""
     if len(item.qubits) == 2:
-        frame.swap(*item.qubits)
+        relabelling.swap(*item.qubits)
         return
     if item.controls:
-        frame.cx(*item.controls, *item.qubits)
+        relabelling.cx(*item.controls, *item.qubits)
     if item.control_values != (1,):
-        frame.x(*item.qubits)
+        relabelling.x(*item.qubits)
 
 
 _PAIR = FORMS.index(("pair", 2, 0))

@@ -1,4 +1,4 @@
-"""Gates that all examples share on fresh qubits: they make columns of two numbers, and turn no whole states."""
+"""Shared gates on fresh qubits: they make columns of two numbers, and need not act on whole states."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +12,7 @@ def new_entry(kind: str, num_qubits: int, first: int, num_controls: int = 0) -> 
     return entry
 
 
-def turned_starts(entries: Sequence[list[int]], num_shared: int, first: int) -> list[list[int]]:
+def with_fresh_columns(entries: Sequence[list[int]], num_shared: int, first: int) -> list[list[int]]:
     """Returns entries where gates that all examples share, each the next one on a fresh qubit, make its first column.
 
     Such a matrix times the column is another column: two numbers of each example, not all rows of its state.

@@ -62,18 +62,18 @@ START, COLUMN, SINGLE = (FORMS.index((kind, 1, 0)) for kind in ("start", "column
 DIAGONALS = tuple(place for place, form in enumerate(FORMS) if form[0] == "diagonal")
 MAKER_KINDS = tuple(FORMS.index((kind, 1, 0)) for kind in ("rotation", "column"))
 # The kind of an entry that transposes the lanes of a vector with as many rows: see `passes.py`.
-TURN = len(FORMS)
+TRANSPOSE = len(FORMS)
 # Kinds of an entry that says that so many gates on one qubit each are applied at once (`cuda/grouping.py`): a thread
 # of a GPU has registers for the rows of so many qubits.
 #   several      has the numbers of each gate
 #   scaled       has what all examples share: unit-diagonal matrices and one diagonal (`cuda/scaled_gates.py`)
 #   scaled_real  likewise, these matrices being real
-MAX_SEVERAL, MAX_SEVERAL_BACK, MAX_LISTED = 4, 3, 5
-SEVERAL_KINDS = ("several", "scaled", "scaled_real")
-SEVERAL = {
-    (kind, count): TURN + MAX_LISTED * place + count
-    for place, kind in enumerate(SEVERAL_KINDS)
-    for count in range(1, MAX_LISTED + 1)
+MAX_GROUP, MAX_GROUP_BACK, MAX_SCALED = 4, 3, 5
+GROUP_FORMS = ("dense_group", "scaled", "scaled_real")
+GROUP_KINDS = {
+    (kind, count): TRANSPOSE + MAX_SCALED * place + count
+    for place, kind in enumerate(GROUP_FORMS)
+    for count in range(1, MAX_SCALED + 1)
 }
 
 
@@ -177,7 +177,7 @@ class FactorWord(IntEnum):
 
 def max_scaled(backward: bool, listed: bool) -> int:
     """Returns how many gates are scaled at once at most: that is a matter of registers."""
-    return MAX_LISTED if listed and not backward else MAX_SEVERAL
+    return MAX_SCALED if listed and not backward else MAX_GROUP
 
 
 # On a GPU so many bits of a row's number in a coset are those of the row itself: a warp reads rows in one piece.
@@ -207,7 +207,7 @@ def form_of(kind: SupportsInt) -> Form:
     return FORMS[number] if number < len(FORMS) else next(f for f, own in CPU_FORMS.items() if own == number)
 
 
-class Job(IntEnum):
+class Call(IntEnum):
     """What the workers of a call on a CPU share, in words of 8 bytes.
 
     Those before SHARED are the first integers of its plan: facts, and where what follows begins.
@@ -217,7 +217,7 @@ class Job(IntEnum):
     BATCH = auto()
     TILES = auto()
     WORKERS = auto()  # as many as there are shares of the tiles
-    ROOM = auto()  # bytes for each worker
+    WORKSPACE = auto()  # bytes for each worker
     NUM_MADE = auto()  # coefficients that are made of others, of each example
     NUM_COMPOSED = auto()  # those that all examples share
     STATE = auto()  # 1 where the amplitudes are read, 0 where strings of I and Z are
@@ -242,11 +242,11 @@ class Job(IntEnum):
     NUM_TABLES = auto()
     SHARED = auto()
     NUM_SHARED = auto()
-    OWN = auto()
-    NUM_OWN = auto()
+    PER_EXAMPLE = auto()
+    NUM_PER_EXAMPLE = auto()
     VALUES = auto()  # results of the forward pass, or their cotangents
     SHARED_SUMS = auto()
-    OWN_SUMS = auto()
+    PER_EXAMPLE_SUMS = auto()
     BEGIN = auto()  # states that come before the gates
     NUM_BEGIN = auto()  # rows of it, 0 where they are |0...0>
     END = auto()  # states that come last; of the reverse pass, cotangents of the first ones
@@ -259,15 +259,15 @@ class Job(IntEnum):
 
 # Words that are places, each before the number of what lies there.
 PLACES = (
-    Job.GATES,
-    Job.GATES_BACK,
-    Job.READ,
-    Job.RECIPES,
-    Job.CONSTANTS,
-    Job.ROTATIONS,
-    Job.FACTORS,
-    Job.RECORDS,
-    Job.CONTENT,
+    Call.GATES,
+    Call.GATES_BACK,
+    Call.READ,
+    Call.RECIPES,
+    Call.CONSTANTS,
+    Call.ROTATIONS,
+    Call.FACTORS,
+    Call.RECORDS,
+    Call.CONTENT,
 )
 
 
@@ -293,7 +293,7 @@ class Recipe(IntEnum):
 MAX_NUMBERS = 16
 
 
-class LargeJob(IntEnum):
+class LargeCall(IntEnum):
     """The same of a call for large states, whose counters of each pass follow.
 
     Those before ENTRIES are an operand, in 32-bit integers.
@@ -306,7 +306,7 @@ class LargeJob(IntEnum):
     PASSES = auto()
     SHARES = auto()
     WORKERS = auto()
-    ROOM = auto()  # bytes of each share
+    WORKSPACE = auto()  # bytes of each share
     NUM_COEFFICIENTS = auto()
     NUM_SHARED = auto()  # of these, what is handed over
     NUM_CONSTANTS = auto()
@@ -346,7 +346,7 @@ class Launch(IntEnum):
     NUM_GATES_BACK = auto()
     NUM_READ = auto()
     NUM_SHARED = auto()
-    NUM_OWN = auto()
+    NUM_PER_EXAMPLE = auto()
     NUM_MADE = auto()  # coefficients that are made of others
     NUM_SCALED = auto()  # sums of gates that are scaled
     KEPT = auto()  # 1 where the final states are kept
@@ -364,7 +364,7 @@ class Launch(IntEnum):
     ZERO = auto()  # 0, which those do not know who compile a kernel
 
 
-def room_bytes(
+def workspace_bytes(
     num_qubits: int,
     num_coefficients: int,
     backward: bool,

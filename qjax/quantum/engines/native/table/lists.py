@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from qjax.quantum.compile.relabelling import Frame, pivots
+from qjax.quantum.compile.relabelling import Relabelling, pivots
 from qjax.quantum.engines.native.table.layout import CPU_FORMS, GATHERS, Entry, ListEntry, RecordWord
 from qjax.quantum.engines.native.table.native_gates import Item
 
@@ -17,15 +17,15 @@ class Lists:
       content: of matrices and permutations, int32 arrays `[.]`.
     """
 
-    def __init__(self, frame: Frame) -> None:
+    def __init__(self, relabelling: Relabelling) -> None:
         """Starts without any.
 
         Args:
-          frame: what the rows stand for, whenever an entry is made.
+          relabelling: what the rows stand for, whenever an entry is made.
         """
         self.records: list[np.ndarray] = []
         self.content: list[np.ndarray] = []
-        self._frame, self._places = frame, {b"": 0}
+        self._relabelling, self._places = relabelling, {b"": 0}
 
     def entry(self, item: Item, first: int, angles: Sequence[int]) -> list[int]:
         """Returns the entry of a gate, whose lists are added.
@@ -40,7 +40,7 @@ class Lists:
         entry[Entry.KIND], entry[Entry.FIRST], entry[ListEntry.RECORDS] = kind, first, len(self.records)
         if kind in GATHERS:
             entry[ListEntry.TARGETS], entry[ListEntry.CONTENT] = len(item.qubits), self._content_at(item)
-            masks = [self._frame.masks[q] for q in item.qubits]
+            masks = [self._relabelling.masks[q] for q in item.qubits]
             for q, mask, bit in zip(item.qubits, masks, pivots(masks), strict=True):
                 self._record((q,), 0, mask)[RecordWord.LOW] = 2**bit - 1
         for q, value in zip(item.controls, item.control_values, strict=True):
@@ -54,8 +54,8 @@ class Lists:
         """Adds the record of a string of Z, odd where so many of its qubits, and `flip`, are."""
         record = np.zeros(RecordWord.SIZE, np.int64)
         for q in qubits:
-            record[RecordWord.WEIGHTS] ^= self._frame.weights[q]
-            flip ^= self._frame.flips[q]
+            record[RecordWord.WEIGHTS] ^= self._relabelling.weights[q]
+            flip ^= self._relabelling.flips[q]
         record[RecordWord.FLIP], record[RecordWord.ANGLE] = flip, angle
         record[RecordWord.SCALE :] = np.array([scale]).view(np.int32)
         self.records.append(record)

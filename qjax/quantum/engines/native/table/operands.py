@@ -125,14 +125,14 @@ class Counts(NamedTuple):
       shared: handed over, of all examples.
       constants: the same in every call.
       composed: made of the former by the native code of a CPU.
-      own: handed over, of each example.
+      per_example: handed over, of each example.
       made: made of these by the native code.
     """
 
     shared: int
     constants: int
     composed: int
-    own: int
+    per_example: int
     made: int
 
     @property

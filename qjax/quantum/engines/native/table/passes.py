@@ -5,7 +5,7 @@ are in that space moves amplitudes. So a pass over the state reads one coset aft
 that may come now, and writes it back. In the coset its rows have numbers of their own, of k bits.
 
 On a CPU the lowest bits of a row's number say where in a vector it lies. No gate there reaches across a vector: those
-that turn such bits over wait until they have changed places with the next bits, as a matrix that is transposed.
+that transpose such bits over wait until they have changed places with the next bits, as a matrix that is transposed.
 """
 
 from collections import deque
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qjax.quantum.compile.relabelling import pivots
-from qjax.quantum.engines.native.table.layout import MAKER_KINDS, TURN, Entry, ListEntry, RecordWord, form_of
+from qjax.quantum.engines.native.table.layout import MAKER_KINDS, TRANSPOSE, Entry, ListEntry, RecordWord, form_of
 from qjax.quantum.engines.native.table.lists import num_targets, records_of
 from qjax.quantum.engines.native.table.native_gates import Unsupported
 
@@ -95,7 +95,7 @@ def span(basis: Sequence[int]) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Group:
+class GateWithMakers:
     """A gate's entry, after those that make its numbers.
 
     Attributes:
@@ -136,17 +136,17 @@ class Skipped:
     """Gates that come later; others may pass them where they commute with all of them."""
 
     def __init__(self) -> None:
-        self.groups: list[Group] = []
+        self.groups: list[GateWithMakers] = []
         self._masks, self._weights = _Span(), _Span()
 
-    def add(self, group: Group) -> None:
+    def add(self, group: GateWithMakers) -> None:
         self.groups.append(group)
         for mask in group.masks:
             self._masks.add(mask)
         for weight in group.weights:
             self._weights.add(weight)
 
-    def lets_pass(self, group: Group) -> bool:
+    def lets_pass(self, group: GateWithMakers) -> bool:
         return not self._weights.meets(group.masks) and not self._masks.meets(group.weights)
 
     def is_full(self, num_qubits: int) -> bool:
@@ -184,7 +184,7 @@ def passes_of(
     Raises:
       Unsupported: a gate cannot be done in any part.
     """
-    waiting = deque(groups_of(entries, records))
+    waiting = deque(gates_with_makers(entries, records))
     found: list[Pass] = []
     while waiting or not found:  # one at least, which makes the first state
         draft, skipped = _Draft(num_qubits, size, low, lanes, run, records), Skipped()
@@ -199,8 +199,8 @@ def passes_of(
     return found
 
 
-def groups_of(entries: np.ndarray, records: np.ndarray = _NO_RECORDS) -> list[Group]:
-    found: list[Group] = []
+def gates_with_makers(entries: np.ndarray, records: np.ndarray = _NO_RECORDS) -> list[GateWithMakers]:
+    found: list[GateWithMakers] = []
     makers: list[np.ndarray] = []
     for entry in entries:
         if entry[Entry.KIND] in MAKER_KINDS:
@@ -213,7 +213,7 @@ def groups_of(entries: np.ndarray, records: np.ndarray = _NO_RECORDS) -> list[Gr
         weights += tuple({int(x) for x in own[:, RecordWord.WEIGHTS]})
         needed += tuple(int(x) for x in own[: num_targets(entry), RecordWord.MASK])
         moving = () if kind == "diagonal" else needed[:targets] if controls else needed
-        found.append(Group((*makers, entry), needed, moving, weights))
+        found.append(GateWithMakers((*makers, entry), needed, moving, weights))
         makers = []
     return found
 
@@ -223,13 +223,13 @@ class _Draft:
 
     def __init__(self, num_qubits: int, size: int, low: int, lanes: bool, run: int, records: np.ndarray) -> None:
         self.num_qubits, self.size, self.low, self.lanes, self.records = num_qubits, size, low, lanes, records
-        self.groups: list[Group] = []
+        self.groups: list[GateWithMakers] = []
         self._space = Space(low)
         for bit in range(low, run):
             self._space.add(1 << bit)
         self._used = 0  # which of the basis those gates move along that reach into the lanes
 
-    def take(self, group: Group) -> bool:
+    def take(self, group: GateWithMakers) -> bool:
         """Takes a gate if there is room for it."""
         grown = self._space.copy()
         for mask in group.needed:
@@ -247,11 +247,15 @@ class _Draft:
         for bit in range(self.num_qubits):
             if len(self._space.basis) < self.size:
                 self._space.add(1 << bit)
-        order, turned = list(range(self.size)), []
+        order, exchanged = list(range(self.size)), []
         if self.lanes:
-            turned = [place for place in order if place >= self.low and not self._used >> place & 1][-self.low :]
-            order = [*order[: self.low], *turned, *(place for place in order[self.low :] if place not in turned)]
-        local = [self._local(entry, order) for entry in self._in_order(turned)]
+            exchanged = [place for place in order if place >= self.low and not self._used >> place & 1][-self.low :]
+            order = [
+                *order[: self.low],
+                *exchanged,
+                *(place for place in order[self.low :] if place not in exchanged),
+            ]
+        local = [self._local(entry, order) for entry in self._in_order(exchanged)]
         entries = np.array([entry for entry, _ in local], np.int32).reshape(-1, Entry.SIZE)
         records = [own for _, own in local]
         if self.lanes:
@@ -259,30 +263,30 @@ class _Draft:
         basis = tuple(self._space.basis[place] for place in order)
         return Pass(basis, entries, np.concatenate([_NO_RECORDS, *records]).astype(np.int32))
 
-    def _reaches(self, group: Group) -> bool:
+    def _reaches(self, group: GateWithMakers) -> bool:
         """Whether a gate turns bits over that number what a vector holds."""
         return self.lanes and any(mask % (1 << self.low) for mask in group.needed)
 
-    def _in_order(self, turned: Sequence[int]) -> list[np.ndarray]:
-        """Returns the entries; between those that want the lanes as they are, and the others, the lanes turn."""
+    def _in_order(self, exchanged: Sequence[int]) -> list[np.ndarray]:
+        """Returns the entries; between those that want the lanes as they are, and the others, the lanes transpose."""
         if not self.lanes:
             return [entry for group in self.groups for entry in group.entries]
-        away, turn = sum(1 << place for place in turned), np.zeros(Entry.SIZE, np.int64)
-        turn[Entry.KIND] = TURN
-        waiting, is_turned = self.groups, False
+        away, transpose = sum(1 << place for place in exchanged), np.zeros(Entry.SIZE, np.int64)
+        transpose[Entry.KIND] = TRANSPOSE
+        waiting, is_transposed = self.groups, False
         found: list[np.ndarray] = []
-        while waiting or is_turned:
+        while waiting or is_transposed:
             skipped = Skipped()
             for group in waiting:
-                here = not _places(self._space, group) & away if is_turned else not self._reaches(group)
+                here = not _places(self._space, group) & away if is_transposed else not self._reaches(group)
                 if here and skipped.lets_pass(group):
                     found += group.entries
                 else:
                     skipped.add(group)
             waiting = skipped.groups
-            if waiting or is_turned:
-                found.append(turn)
-                is_turned = not is_turned
+            if waiting or is_transposed:
+                found.append(transpose)
+                is_transposed = not is_transposed
         return found
 
     def _local(self, entry: np.ndarray, order: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -291,10 +295,10 @@ class _Draft:
         What a qubit is does not depend on the number alone: the bits of the coset's first row whose parity counts,
         too, stand behind the lowest bit of its flip.
         """
-        if entry[Entry.KIND] in MAKER_KINDS or entry[Entry.KIND] == TURN:
+        if entry[Entry.KIND] in MAKER_KINDS or entry[Entry.KIND] == TRANSPOSE:
             return entry, _NO_RECORDS
 
-        def seen(weights: int) -> int:
+        def parity_bits(weights: int) -> int:
             """Returns the bits of a row's number whose parity is that of these bits of the row."""
             return sum(_odd(self._space.basis[place], weights) << j for j, place in enumerate(order))
 
@@ -306,16 +310,19 @@ class _Draft:
         found = entry.copy()
         for k in range(len(_masks(entry))):
             weights, found[Entry.MASK + k] = int(entry[Entry.WEIGHTS + k]), moved(int(entry[Entry.MASK + k]))
-            found[Entry.WEIGHTS + k], found[Entry.FLIP + k] = seen(weights), int(entry[Entry.FLIP + k]) | weights << 1
+            found[Entry.WEIGHTS + k], found[Entry.FLIP + k] = (
+                parity_bits(weights),
+                int(entry[Entry.FLIP + k]) | weights << 1,
+            )
         records = records_of(entry, self.records).copy()
         records[:, RecordWord.FLIP] |= records[:, RecordWord.WEIGHTS] << 1
-        records[:, RecordWord.WEIGHTS] = [seen(int(weights)) for weights in records[:, RecordWord.WEIGHTS]]
+        records[:, RecordWord.WEIGHTS] = [parity_bits(int(weights)) for weights in records[:, RecordWord.WEIGHTS]]
         targets = records[: num_targets(entry), RecordWord.MASK]
         targets[:] = [moved(int(mask)) for mask in targets]
         return with_cosets(found, _masks(found), len(order)), records
 
 
-def _places(space: Space, group: Group) -> int:
+def _places(space: Space, group: GateWithMakers) -> int:
     """Returns which of the basis a gate moves along."""
     found = 0
     for mask in group.needed:
@@ -344,17 +351,17 @@ def _in_vectors(entries: np.ndarray, records: Sequence[np.ndarray], low: int, si
     Qubits that depend on those bits say so in `LANES`, four bits for each of them; so do, in place, the records of
     strings of Z that each entry has.
     """
-    is_turned, below, num_records = False, (1 << low) - 1, 0
+    is_transposed, below, num_records = False, (1 << low) - 1, 0
     found: list[np.ndarray] = []
 
     def places(number: int) -> tuple[int, int]:
         """Returns the bits of a row of vectors, and those of a place in a vector."""
-        number = _exchanged(number, low) if is_turned else number
+        number = _exchanged(number, low) if is_transposed else number
         return number >> low, number & below
 
     for entry, own in zip(entries, records, strict=True):
-        if entry[Entry.KIND] == TURN:
-            is_turned = not is_turned
+        if entry[Entry.KIND] == TRANSPOSE:
+            is_transposed = not is_transposed
             found.append(entry)
             continue
         changed = entry.copy()
@@ -364,8 +371,8 @@ def _in_vectors(entries: np.ndarray, records: Sequence[np.ndarray], low: int, si
             changed[Entry.WEIGHTS + k], lanes = places(int(entry[Entry.WEIGHTS + k]))
             changed[Entry.LANES] |= lanes << 4 * k
         if len(own):
-            seen = [places(weights) for weights in own[:, RecordWord.WEIGHTS].tolist()]
-            own[:, [RecordWord.WEIGHTS, RecordWord.LANES]] = seen
+            parity_bits = [places(weights) for weights in own[:, RecordWord.WEIGHTS].tolist()]
+            own[:, [RecordWord.WEIGHTS, RecordWord.LANES]] = parity_bits
             changed[ListEntry.RECORDS] = num_records
             num_records += len(own)
         targets = own[: num_targets(entry)]

@@ -7,18 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from qjax.quantum.compile.relabelling import Frame
+from qjax.quantum.compile.relabelling import Relabelling
 from qjax.quantum.engines.native.table.layout import ReadWord
 from qjax.quantum.engines.readouts import ExpectationReadout, Readout
 from qjax.types import Array
 
 
-def strings_of(readout: Readout, frame: Frame, dtype: Any) -> tuple[np.ndarray, np.ndarray] | None:
+def strings_of(readout: Readout, relabelling: Relabelling, dtype: Any) -> tuple[np.ndarray, np.ndarray] | None:
     """Returns the rows of the strings that are read, and the observables in terms of them; None for others.
 
     Args:
       readout: what is read.
-      frame: what the rows of the final state stand for.
+      relabelling: what the rows of the final state stand for.
       dtype: of the observables' coefficients.
 
     Returns:
@@ -31,7 +31,7 @@ def strings_of(readout: Readout, frame: Frame, dtype: Any) -> tuple[np.ndarray, 
     entries: list[tuple[int, int, float]] = []
     for k, observable in enumerate(readout.observables):
         for coefficient, string in observable.to_sum().terms:  # type: ignore[union-attr]
-            mask, flip = frame.string(string.paulis)
+            mask, flip = relabelling.string(string.paulis)
             place = places.setdefault(mask, len(places))
             entries.append((k, place, float(coefficient) * (-1) ** flip))
     matrix = np.zeros((len(readout.observables), len(places)))
