@@ -76,6 +76,7 @@ def _description(words: str, table: Table, task: Task, passes: int) -> Descripti
     made = {
         "rotation": "matrices made from an angle of each example",
         "column": "columns made of such a matrix and what all examples share",
+        "product": "products of a per-example matrix and another one",
         "start": "columns whose product is the first state",
         "controlled": "matrices on one or two qubits under controls",
         "strings": "sums of the phases of diagonal gates",
@@ -88,7 +89,7 @@ def _description(words: str, table: Table, task: Task, passes: int) -> Descripti
         name, qubits, controls = form_of(kind)
         under = f" under {controls} control{'s' * (controls > 1)}" if controls else ""
         stages.append(f"{count} {made.get(name, f'{name} gates on {qubits} qubits{under}')}")
-        terms = {"dense": 2**qubits, "controlled": 2**qubits, "rotation": 0, "column": 0}.get(name, 1)
+        terms = {"dense": 2**qubits, "controlled": 2**qubits, "rotation": 0, "column": 0, "product": 0}.get(name, 1)
         each = 8 * terms - 2 if table.is_complex else 2 * terms - 1
         flops += max(0, each) * count * size / 2**controls
     if table.relabelling != Relabelling(task.num_qubits):

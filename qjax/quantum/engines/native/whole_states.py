@@ -22,7 +22,7 @@ from qjax.quantum.engines.native.ir.jit import is_available
 from qjax.quantum.engines.native.load import target
 from qjax.quantum.engines.native.table.entries import Table, pair_neighbours, table_of
 from qjax.quantum.engines.native.table.layout import (
-    MAKER_KINDS,
+    CPU_MAKER_KINDS,
     PLACES,
     START,
     VECTOR_BYTES,
@@ -37,7 +37,7 @@ from qjax.quantum.states.barriers import stored
 from qjax.quantum.states.batch import with_batch
 from qjax.types import Array
 
-_MAKE_STATES = (*MAKER_KINDS, START)
+_MAKE_STATES = (*CPU_MAKER_KINDS, START)
 
 
 @dataclass(frozen=True, eq=False)

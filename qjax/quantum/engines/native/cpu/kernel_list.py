@@ -15,6 +15,8 @@ from qjax.quantum.engines.native.table.layout import (
     GIVENS,
     MAX_GIVENS,
     MAX_GIVENS_BACK,
+    PRODUCT,
+    PRODUCT_KIND,
     STRINGS,
     SUMS,
     Form,
@@ -39,7 +41,7 @@ def listed_kernels(is_backward: bool) -> dict[int, Kernel]:
 def kernels() -> dict[int, Kernel]:
     """Returns what applies gates: given the tile, the entry, and coefficients, or rotations and tables of phases."""
     found: dict[int, Kernel] = {}
-    for kind, form in enumerate(FORMS):
+    for kind, form in (*enumerate(FORMS), (PRODUCT_KIND, PRODUCT)):
         found[kind] = f"apply_{_name(form)}", 3, partial(_forward, form=form)
     for (count, phases), kind in GIVENS.items():
         if phases or count == MAX_GIVENS:
@@ -50,7 +52,7 @@ def kernels() -> dict[int, Kernel]:
 def kernels_back() -> dict[int, Kernel]:
     """Returns what goes back through gates: given the tile, its cotangent, the entry, the same, and sums."""
     found: dict[int, Kernel] = {}
-    for kind, form in enumerate(FORMS):
+    for kind, form in (*enumerate(FORMS), (PRODUCT_KIND, PRODUCT)):
         if form[0] != "pair":
             found[kind] = f"undo_{_name(form)}", 5, partial(_backward, form=form)
     for count, kind in SUMS.items():

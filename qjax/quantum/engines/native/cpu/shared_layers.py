@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from qjax.quantum.engines.native.table.layout import (
+    CPU_MAKER_KINDS,
     DIAGONALS,
     FORMS,
     GIVENS,
-    MAKER_KINDS,
     MAX_GIVENS,
     MAX_GIVENS_BACK,
     MAX_QUBITS,
@@ -70,7 +70,7 @@ def givens_of(
     for entry in entries:
         if entry[Entry.KIND] == SINGLE and entry[Entry.FIRST] < num_shared:
             layers.add(entry)
-        elif entry[Entry.KIND] in MAKER_KINDS:  # changes no amplitude
+        elif entry[Entry.KIND] in CPU_MAKER_KINDS:  # changes no amplitude
             layers.emit(entry)
         elif entry[Entry.KIND] in DIAGONALS:
             layers.add_diagonal(entry)

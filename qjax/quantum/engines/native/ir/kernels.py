@@ -22,6 +22,10 @@ def forward(code: Code, form: Form, tile: Value, entry: Value, coefficients: Any
     if form[0] == "rotation":
         write_rotation(code, entry, coefficients)
         return
+    if form[0] == "product":
+        left, right = (_matrix(code, entry, word, coefficients) for word in (MadeEntry.LEFT, MadeEntry.RIGHT))
+        code.store_numbers(code.of_entry(entry, Entry.FIRST, coefficients), _product(code, left, right))
+        return
     gate = Gate(code, form, entry, coefficients)
 
     def body(firsts: list[Value], _: list[Value]) -> list[Value]:
@@ -55,6 +59,14 @@ def backward(
         return
     if form[0] == "rotation":
         write_rotation_back(code, entry, coefficients, sums)
+        return
+    if form[0] == "product":
+        left, right = (_matrix(code, entry, word, coefficients) for word in (MadeEntry.LEFT, MadeEntry.RIGHT))
+        cotangents = _matrix(code, entry, Entry.FIRST, sums)
+        of_left = _product(code, cotangents, code.adjoint(right))
+        code.add_numbers(code.of_entry(entry, MadeEntry.LEFT, sums), of_left)
+        of_right = _product(code, code.adjoint(left), cotangents)
+        code.add_numbers(code.of_entry(entry, MadeEntry.RIGHT, sums), of_right)
         return
     gate = Gate(code, form, entry, coefficients)
     total, count = code.of_entry(entry, Entry.FIRST, sums), num_numbers(form)
@@ -94,6 +106,18 @@ def _product_back(code: Code, entry: Value, coefficients: Any, sums: Any) -> Non
 def _factors(code: Code, entry: Value, coefficients: Any) -> tuple[list[list[Complex]], list[Complex]]:
     numbers = code.load_numbers(code.of_entry(entry, MadeEntry.LEFT, coefficients), 4)
     return [numbers[:2], numbers[2:]], code.load_numbers(code.of_entry(entry, MadeEntry.RIGHT, coefficients), 2)
+
+
+def _matrix(code: Code, entry: Value, word: int, base: Any) -> list[list[Complex]]:
+    """Returns the matrix on one qubit whose numbers a word of an entry points to."""
+    numbers = code.load_numbers(code.of_entry(entry, word, base), 4)
+    return [numbers[:2], numbers[2:]]
+
+
+def _product(code: Code, left: Sequence[Sequence[Complex]], right: Sequence[Sequence[Complex]]) -> list[Complex]:
+    """Returns the numbers of left @ right, row by row."""
+    columns = [code.apply(left, column) for column in zip(*right, strict=True)]
+    return [column[row] for row in range(len(left)) for column in columns]
 
 
 def paired(values: Sequence[Value], parts: int) -> list[Complex]:

@@ -13,15 +13,16 @@ from qjax.quantum.circuits.operation import Operation
 from qjax.quantum.compile.compiler import MAX_KEPT_PLANS, Blocks, Program, compile_circuit
 from qjax.quantum.compile.relabelling import Relabelling, pivots
 from qjax.quantum.compile.stages import ProductState
-from qjax.quantum.engines.native.table.fresh_columns import new_entry, with_fresh_columns
+from qjax.quantum.engines.native.table.fresh_columns import new_entry, with_fresh_columns, with_products
 from qjax.quantum.engines.native.table.layout import (
     COLUMN,
     CPU_FORMS,
+    CPU_MAKER_KINDS,
     DIAGONALS,
     FORMS,
     GATHERS,
-    MAKER_KINDS,
     MAX_QUBITS,
+    PRODUCT_KIND,
     SINGLE,
     START,
     Entry,
@@ -102,7 +103,8 @@ class Table:
     @property
     def num_made(self) -> int:
         """Number of coefficients of each example that the native code makes."""
-        return self.counts.made + 4 * int(np.sum(self.gates_back[:, Entry.KIND] == COLUMN))
+        kinds = self.gates_back[:, Entry.KIND]
+        return self.counts.made + 4 * int(np.sum(kinds == COLUMN)) + 8 * int(np.sum(kinds == PRODUCT_KIND))
 
     @property
     def num_coefficients(self) -> int:
@@ -135,13 +137,13 @@ class Table:
         `shared_layers.py`."""
         kinds, firsts = self.gates_back[:, Entry.KIND], self.gates_back[:, Entry.FIRST]
         of_layers = np.isin(kinds, [SINGLE, *DIAGONALS]) & (firsts < self.num_shared)
-        none = np.isin(kinds, [*MAKER_KINDS, START])
+        none = np.isin(kinds, [*CPU_MAKER_KINDS, START])
         return float(np.where(none, 0.0, np.where(of_layers, 0.4, 1.0)).sum())
 
     @cached_property
     def makers(self) -> np.ndarray:
         """Returns the entries that make coefficients, int32 `[entries, ENTRY]`."""
-        return self.gates_back[np.isin(self.gates_back[:, Entry.KIND], MAKER_KINDS)]
+        return self.gates_back[np.isin(self.gates_back[:, Entry.KIND], CPU_MAKER_KINDS)]
 
 
 @lru_cache(maxsize=MAX_KEPT_PLANS)
@@ -237,7 +239,9 @@ class _Entries:
         self.operands = Operands(gates, table.sources, table.composes)
         entries = list(self._in_order([item for item, _ in gates]))
         counts = self.operands.counts
-        self.entries = with_fresh_columns(entries, counts.num_shared, sum(counts))
+        entries = with_fresh_columns(entries, counts.num_shared, sum(counts))
+        end = sum(counts) + 4 * sum(entry[Entry.KIND] == COLUMN for entry in entries)
+        self.entries = with_products(entries, counts.num_shared, end) if table.composes else entries
 
     def _in_order(self, items: Sequence[Item]) -> Iterator[list[int]]:
         """Yields the entries of all gates."""

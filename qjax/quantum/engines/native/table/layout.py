@@ -61,6 +61,10 @@ NUM_SCALES = 3
 START, COLUMN, SINGLE = (FORMS.index((kind, 1, 0)) for kind in ("start", "column", "dense"))
 DIAGONALS = tuple(place for place, form in enumerate(FORMS) if form[0] == "diagonal")
 MAKER_KINDS = tuple(FORMS.index((kind, 1, 0)) for kind in ("rotation", "column"))
+# On a CPU a further kind makes the product of two matrices on one qubit, one of which is a per-example one.
+PRODUCT: Form = ("product", 1, 0)
+PRODUCT_KIND = 96
+CPU_MAKER_KINDS = (*MAKER_KINDS, PRODUCT_KIND)
 # The kind of an entry that transposes the lanes of a vector with as many rows: see `passes.py`.
 TRANSPOSE = len(FORMS)
 # Kinds of an entry that says that so many gates on one qubit each are applied at once (`cuda/grouping.py`): a thread
@@ -204,6 +208,8 @@ def num_numbers(form: Form) -> int:
 def form_of(kind: SupportsInt) -> Form:
     """Returns the form of an entry's kind."""
     number = int(kind)
+    if number == PRODUCT_KIND:
+        return PRODUCT
     return FORMS[number] if number < len(FORMS) else next(f for f, own in CPU_FORMS.items() if own == number)
 
 

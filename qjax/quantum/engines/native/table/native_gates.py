@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -175,7 +176,8 @@ def _start_items(start: ProductState, rules: Rules) -> Iterator[Item]:
 def _items(stages: Sequence[Stage], num_qubits: int, rules: Rules) -> Iterator[Item | Level]:
     for stage in stages:
         if isinstance(stage, Dense):
-            yield _item(("dense", len(stage.qubits), 0), stage.qubits, stage.operations, rules)
+            for part in _parts_of_block(stage.operations, rules):
+                yield _item(("dense", len(stage.qubits), 0), stage.qubits, part, rules)
         elif isinstance(stage, Phase | Flip):
             yield from _diagonals(stage.operations, num_qubits, rules)
         elif isinstance(stage, Permutation):
@@ -296,6 +298,18 @@ def _item(form: Form, qubits: tuple[int, ...], operations: tuple[Operation, ...]
         for op in operations
     ]
     return Item(form, qubits, operations, own, kind=(form, own, tuple(kind)), angle=angle, factors=factors, **more)
+
+
+def _parts_of_block(operations: tuple[Operation, ...], rules: Rules) -> list[tuple[Operation, ...]]:
+    """Returns the gates that a block becomes, in order: on a CPU each per-example one, and the shared ones between.
+
+    The native code makes each from its angles, and their product (`with_products`); JAX would make the product anew.
+    """
+    if not rules.composes or not any(map(rules.blocks.is_batched, operations)):
+        return [operations]
+    numbers = enumerate(map(rules.blocks.is_batched, operations))
+    keys = iter([number if is_batched else -1 for number, is_batched in numbers])
+    return [tuple(run) for _, run in groupby(operations, lambda _: next(keys))]
 
 
 def _only_angle(operations: Sequence[Operation]) -> Angle | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qjax.quantum.compile.relabelling import pivots
-from qjax.quantum.engines.native.table.layout import MAKER_KINDS, TRANSPOSE, Entry, ListEntry, RecordWord, form_of
+from qjax.quantum.engines.native.table.layout import CPU_MAKER_KINDS, TRANSPOSE, Entry, ListEntry, RecordWord, form_of
 from qjax.quantum.engines.native.table.lists import num_targets, records_of
 from qjax.quantum.engines.native.table.native_gates import Unsupported
 
@@ -203,7 +203,7 @@ def gates_with_makers(entries: np.ndarray, records: np.ndarray = _NO_RECORDS) ->
     found: list[GateWithMakers] = []
     makers: list[np.ndarray] = []
     for entry in entries:
-        if entry[Entry.KIND] in MAKER_KINDS:
+        if entry[Entry.KIND] in CPU_MAKER_KINDS:
             makers.append(entry)
             continue
         kind, targets, controls = form_of(entry[Entry.KIND])
@@ -295,7 +295,7 @@ class _Draft:
         What a qubit is does not depend on the number alone: the bits of the coset's first row whose parity counts,
         too, stand behind the lowest bit of its flip.
         """
-        if entry[Entry.KIND] in MAKER_KINDS or entry[Entry.KIND] == TRANSPOSE:
+        if entry[Entry.KIND] in CPU_MAKER_KINDS or entry[Entry.KIND] == TRANSPOSE:
             return entry, _NO_RECORDS
 
         def parity_bits(weights: int) -> int:
