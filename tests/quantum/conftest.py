@@ -8,7 +8,7 @@ import pytest
 
 from qjax.quantum.engines.native import engine as native_engine
 from qjax.quantum.engines.native import whole_states
-from qjax.quantum.engines.native.cuda import device
+from qjax.quantum.engines.native.cuda import kernel_launch
 from qjax.quantum.engines.native.cuda import large_states as cuda_large
 from qjax.quantum.engines.native.cuda import launch_shape as cuda_shape
 from qjax.quantum.engines.simulation import Simulation
@@ -44,8 +44,8 @@ def emulated(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     """What can go to a GPU goes to one of three multiprocessors that have 16 KiB each."""
     task = Simulation.task
     monkeypatch.setattr(Simulation, "task", lambda self, _, *facts: task(self, "cuda", *facts))
-    monkeypatch.setattr(device, "gpu", lambda: (3, 2**14))
-    monkeypatch.setattr(device, "launch", cuda_emulation.launch)
+    monkeypatch.setattr(kernel_launch, "gpu", lambda: (3, 2**14))
+    monkeypatch.setattr(kernel_launch, "launch", cuda_emulation.launch)
     for module in (whole_states, cuda_large):
         monkeypatch.setattr(module, "target", lambda _, *f, large=False, bits=0: f"{f[0]:d} {f[1]:d} {bits}")
     monkeypatch.setattr(native_engine, "native_pays", lambda *_: True)

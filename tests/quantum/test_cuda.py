@@ -25,7 +25,7 @@ from random_circuits import given_seeds
 from qjax.quantum import Circuit, explain
 from qjax.quantum.engines.native import engine as native_engine
 from qjax.quantum.engines.native import whole_states
-from qjax.quantum.engines.native.cuda import device
+from qjax.quantum.engines.native.cuda import kernel_launch
 from qjax.quantum.engines.native.cuda import load as cuda_build
 from qjax.quantum.engines.native.cuda.driver import NUM_SIZES, write_handler
 from qjax.quantum.engines.native.cuda.launch_shape import shape_of
@@ -173,11 +173,11 @@ def test_without_a_driver_xla_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(f"{name}: cannot open shared object file")
 
     monkeypatch.setattr(cuda_build.ctypes, "CDLL", missing)
-    for cached in (cuda_build._driver, cuda_build.device_facts, device.gpu):
+    for cached in (cuda_build._driver, cuda_build.device_facts, kernel_launch.gpu):
         cached.cache_clear()
     with pytest.warns(UserWarning, match=r"XLA's code, which is slower: the driver of CUDA 12 or later was expected"):
-        assert device.gpu() is None
-    for cached in (cuda_build._driver, cuda_build.device_facts, device.gpu):
+        assert kernel_launch.gpu() is None
+    for cached in (cuda_build._driver, cuda_build.device_facts, kernel_launch.gpu):
         cached.cache_clear()
 
 

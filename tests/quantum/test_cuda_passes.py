@@ -31,7 +31,7 @@ from qjax.quantum import (
     operation,
     parameter,
 )
-from qjax.quantum.engines.native.cuda import device
+from qjax.quantum.engines.native.cuda import kernel_launch
 from qjax.quantum.engines.native.cuda import large_states as cuda_large
 from qjax.quantum.engines.native.large import large_of
 from qjax.quantum.engines.native.table.passes import span
@@ -59,7 +59,7 @@ def test_passes_are_xlas_code(make: Callable[..., Circuit], n: int, batch: int) 
 @pytest.mark.parametrize("bits", [pytest.param(12, marks=pytest.mark.slow), 13])
 def test_passes_of_the_sizes_that_gpus_have(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda_large, "coset_bits", lambda *_: (bits, 0))
-    monkeypatch.setattr(device, "gpu", lambda: (1, 2**18))
+    monkeypatch.setattr(kernel_launch, "gpu", lambda: (1, 2**18))
     circuit = angle_encoding(13) + hardware_efficient(13, 2)
     params, inputs = values_of(circuit, 1)
     weights = jnp.asarray(np.random.default_rng(1).normal(size=(1, 13)), jnp.float32)
@@ -138,7 +138,7 @@ def test_parts_are_smaller_where_memory_or_work_is_little(
 ) -> None:
     found = []
     for memory in (232448, 101376, 65536):
-        monkeypatch.setattr(device, "gpu", lambda memory=memory: (100, memory))
+        monkeypatch.setattr(kernel_launch, "gpu", lambda memory=memory: (100, memory))
         large = large_of.__wrapped__(classifier(n), frozenset(), batch, np.dtype(np.float32), "cuda")
         found.append(large.num_coset_bits)
         assert large._shape(True).memory <= memory

@@ -25,7 +25,7 @@ from qjax.quantum.engines.choices import (
     native_pays,
 )
 from qjax.quantum.engines.memory import state_bytes
-from qjax.quantum.engines.native.cuda import device
+from qjax.quantum.engines.native.cuda import kernel_launch
 from qjax.quantum.engines.native.ir.jit import is_available
 from qjax.quantum.engines.native.large import large_of
 from qjax.quantum.engines.native.large_states import Large
@@ -45,7 +45,7 @@ def _no_code(task: Task) -> str:
         return f"there is none for {task.platform}"
     if not is_available():
         return "it needs llvmlite, and a 64-bit POSIX system"
-    if task.platform == "cuda" and device.gpu() is None:
+    if task.platform == "cuda" and kernel_launch.gpu() is None:
         return "it needs an NVIDIA GPU of compute capability 7.0 or later, and the driver of CUDA 12 or later"
     if _repeats_a_search(task.circuit):
         return "it repeats a Grover iteration, and XLA's engine does many of these in one pass"

@@ -15,7 +15,7 @@ from qjax.quantum.circuits.circuit import Circuit
 from qjax.quantum.compile.compiler import MAX_KEPT_PLANS
 from qjax.quantum.engines.choices import native_fits, native_keeps, native_workers
 from qjax.quantum.engines.native.cpu.shared_layers import Givens, givens_of
-from qjax.quantum.engines.native.cuda import device, scaled_gates
+from qjax.quantum.engines.native.cuda import kernel_launch, scaled_gates
 from qjax.quantum.engines.native.cuda.grouping import GroupedEntries, grouped_entries
 from qjax.quantum.engines.native.cuda.launch_shape import Shape, demands, shape_of
 from qjax.quantum.engines.native.ir.jit import is_available
@@ -177,7 +177,7 @@ class Native:
         operands = gates, back.entries, self._rows, whole, per_example
         name = target(self.dtype, backward, table.is_complex, "cuda")
         made = scaled_gates.tables(whole, np.concatenate([back.firsts, forth.firsts]))
-        return device.launch(name, results, self._launch(backward, operands, kept), *operands, made, *more)
+        return kernel_launch.launch(name, results, self._launch(backward, operands, kept), *operands, made, *more)
 
     @cached_property
     def _grouped(self) -> tuple[GroupedEntries, GroupedEntries]:
@@ -277,7 +277,7 @@ class Native:
 
     def _shape(self, backward: bool) -> Shape | None:
         """Returns the shape of a launch on a GPU; None where it cannot be."""
-        gpu = device.gpu()
+        gpu = kernel_launch.gpu()
         if self.dtype.itemsize != 4 or gpu is None:
             return None
         table = self.table
@@ -331,6 +331,6 @@ def native_of(
       platform: 'cpu' or 'cuda'.
       given: arrays that hold the first states, see `run`; 0 for |0...0>.
     """
-    usable = is_available() and (platform == "cpu" or (device.gpu() is not None and not given))
+    usable = is_available() and (platform == "cpu" or (kernel_launch.gpu() is not None and not given))
     table = table_of(circuit, batched, platform == "cpu", given) if usable else None
     return None if table is None else Native(table, readout, batch, dtype, platform)

@@ -11,7 +11,7 @@ import numpy as np
 
 from qjax.quantum.compile.conditions import permute
 from qjax.quantum.engines.choices import CUDA_TILES, MAX_CUDA_COEFFICIENTS, MIN_CUDA_COSET_BITS, coset_bits
-from qjax.quantum.engines.native.cuda import device, scaled_gates
+from qjax.quantum.engines.native.cuda import kernel_launch, scaled_gates
 from qjax.quantum.engines.native.cuda.grouping import GroupedEntries, grouped_entries
 from qjax.quantum.engines.native.cuda.launch_shape import Shape, coset_shape, demands
 from qjax.quantum.engines.native.cuda.memory_banks import CosetLists
@@ -32,13 +32,13 @@ class LargeOnGpu(Large):
     @property
     def has_code(self) -> bool:
         is_short = sum(self.table.counts) <= MAX_CUDA_COEFFICIENTS and len(self.table.gates_back) > 0
-        has_room = device.gpu() is not None and self.num_coset_bits >= LOW_BITS + 3
+        has_room = kernel_launch.gpu() is not None and self.num_coset_bits >= LOW_BITS + 3
         return self.dtype.itemsize == 4 and is_short and has_room
 
     @cached_property
     def num_coset_bits(self) -> int:
         """Bits of the rows of a part; fewer where multiprocessors have little memory, or would have nothing to do."""
-        bits, gpu = coset_bits("cuda", self.num_qubits)[0], device.gpu()
+        bits, gpu = coset_bits("cuda", self.num_qubits)[0], kernel_launch.gpu()
         if gpu is None:
             return bits
         while bits > MIN_CUDA_COSET_BITS and self.batch << (self.num_qubits - bits) < CUDA_TILES * gpu[0]:
@@ -159,7 +159,7 @@ class LargeOnGpu(Large):
         }
         sizes = self._launches(backward, places, words)
         made = scaled_gates.tables(whole, grouped.firsts)
-        return device.launch(
+        return kernel_launch.launch(
             name, results, sizes, entries, lows, rows, whole, per_example, made, grouped.places, read, *more
         )
 
@@ -209,7 +209,7 @@ class LargeOnGpu(Large):
         return (whole[::-1] if backward else whole).reshape(-1)
 
     def _shape(self, backward: bool, bits: int | None = None) -> Shape:
-        gpu, bits = device.gpu(), bits or self.num_coset_bits
+        gpu, bits = kernel_launch.gpu(), bits or self.num_coset_bits
         assert gpu is not None
         tiles = self.batch << (self.num_qubits - bits)
         return coset_shape(bits, tiles, *demands(self.table.gates_back, self.table.is_complex, backward), *gpu)
