@@ -309,7 +309,7 @@ def test_it_is_used_from_nine_qubits_on(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("small_cosets")
-@given_seeds(150)
+@given_seeds(50)
 def test_random_circuits_are_those_of_xlas_code(seed: int) -> None:
     case = random_case(seed, max_qubits=11)
     n = case.num_qubits
