@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import jax
@@ -222,6 +223,16 @@ def test_lowered_operations_amount_to_the_one() -> None:
         values = {"w": np.array([0.3, -1.2, 2.0])}, np.array([0.1, 0.2, 0.3])
         found, wanted = (dense_state(mixed(5) + Circuit(5, ops), *values) for ops in (lowered(op), (op,)))
         np.testing.assert_allclose(found, wanted, atol=1e-13)
+
+
+def test_every_pauli_rotation_is_lowered() -> None:
+    values = {"w": np.array([0.3, -1.2, 2.0])}, np.array([0.1, 0.2, 0.3])
+    for letters in map("".join, [*product("IXYZ", repeat=3), "YYYY", "XYYZ"]):
+        if set(letters) == {"I"}:
+            continue
+        op = operation(pauli_rotation_gate(letters), tuple(range(len(letters))), 0.7)
+        found, wanted = (dense_state(mixed(4) + Circuit(4, ops), *values) for ops in (lowered(op), (op,)))
+        np.testing.assert_allclose(found, wanted, atol=1e-13, err_msg=letters)
 
 
 def test_strings_of_z_are_the_phases_of_a_diagonal_gate() -> None:

@@ -473,3 +473,19 @@ def test_places_of_coefficients_do_not_overlap() -> None:
     taken = sorted((first, first + size) for first, size in starts.items())
     assert all(end <= begin for (_, end), (begin, _) in pairwise(taken))
     assert taken[-1][1] <= found.num_coefficients
+
+
+def test_per_example_gates_between_shared_ones_are_one_product(dtype: Any) -> None:
+    circuit = Circuit(2).append("h", 0).append("cx", (0, 1))
+    for q in (0, 1):
+        circuit = circuit.append("rx", q, input_angle(q)).append("ry", q, parameter("w", q))
+        circuit = circuit.append("rz", q, input_angle(1 - q)).append("rx", q, 0.3)
+    params, inputs = values_of(circuit, 9, dtype)
+    assert "product" in {form_of(kind)[0] for kind in table(circuit).gates_back[:, Entry.KIND]}
+    found = run_compiled(lambda p, x: state(circuit, p, x), params, inputs)
+    for row, x in zip(found, inputs, strict=True):
+        wanted = dense_state(circuit, jax.tree.map(np.asarray, params), np.asarray(x))
+        np.testing.assert_allclose(row, wanted, atol=ATOL[dtype])
+    loss = lambda r: lambda p, x: (by(r, expectation, circuit, p, x, z_observables(2)) ** 2).sum()  # noqa: E731
+    slopes = [run_compiled(jax.grad(loss(r), (0, 1)), params, inputs) for r in ("auto", "XLA")]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=10 * ATOL[dtype]), *slopes)
