@@ -37,6 +37,7 @@ from qjax.quantum.engines.native.table.layout import (
     LayerEntry,
     MadeEntry,
     RotationWord,
+    form_of,
 )
 from qjax.quantum.engines.native.whole_states import native_of
 from qjax.quantum.engines.readouts import StateReadout
@@ -224,7 +225,7 @@ def numbers_for(table: Table, seed: int) -> dict[int, np.ndarray]:
     """Random unitary numbers for each gate of a table, by the place of its coefficients; signs as they are."""
     rng, found = np.random.default_rng(seed), {}
     for entry in table.gates_back:
-        kind, qubits, _ = FORMS[entry[Entry.KIND]]
+        kind, qubits, _ = form_of(entry[Entry.KIND])
         first, dim = int(entry[Entry.FIRST]), 2**qubits
         if kind == "dense":
             found[first] = np.linalg.qr(rng.normal(size=(dim, dim)) + 1j * rng.normal(size=(dim, dim)))[0]
@@ -286,7 +287,7 @@ def followed(state: np.ndarray, found: Givens, gates: np.ndarray, numbers: dict[
         if kind in SUMS.values():  # changes nothing
             continue
         if kind not in by_kind:
-            form = FORMS[kind]
+            form = form_of(kind)
             if form[0] in ("dense", "diagonal"):
                 state = applied(state, numbers[int(entry[Entry.FIRST])], entry, form[1], form[2])
             continue
