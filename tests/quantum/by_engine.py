@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from qjax.quantum.engines.base import platform_here
+from qjax.quantum.engines.base import Engine, Task
 from qjax.quantum.engines.choose import ENGINES, XLA
 from qjax.quantum.engines.simulation import Simulation
-from qjax.quantum.states.batch import batch_of, shapes_of
 
 BY_NAME = {engine.name: engine for engine in ENGINES}
 
@@ -20,19 +19,8 @@ class OneEngine(Simulation):
 
     forced: str = ""
 
-    def settled(self, operands: Any) -> Simulation:
-        rows = BY_NAME[self.forced].rows_saved(self.task(platform_here(), operands))
-        return self if self.engine else replace(self, engine=self.forced, rows=rows)
-
-    def natively(self, platform: str, *operands: Any) -> Any:
-        return BY_NAME[self.forced].forward(self.task(platform, shapes_of(operands)), operands, 0)[0]
-
-    def saving_natively(self, platform: str, *operands: Any) -> Any:
-        return self._saving(BY_NAME[self.forced], self.task(platform, shapes_of(operands)), operands)
-
-    def pull_back_natively(self, platform: str, operands: Any, saved: Any, cotangents: Any, per_example: bool) -> Any:
-        task = self.task(platform, shapes_of(operands), batch_of((*operands, *cotangents)))
-        return self._pull_back(BY_NAME[self.forced], task, operands, saved, cotangents, per_example)
+    def chosen(self, task: Task) -> Engine:
+        return BY_NAME[self.forced]
 
 
 @contextmanager

@@ -6,7 +6,7 @@ A task is all that the choice of an engine, and what it compiles, may depend on.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -65,8 +65,7 @@ class Task:
         """Returns the task with operands `[..., batch]` for each example, and these."""
         names = (*self.circuit.parameter_shapes, "inputs")
         batched = frozenset(names) if self.batch > 1 else self.batched
-        task = Task(self.circuit, self.readout, self.given, batched, self.batch, self.dtype, self.platform)
-        return task, tuple(with_batch(x, self.batch) for x in operands)
+        return replace(self, batched=batched), tuple(with_batch(x, self.batch) for x in operands)
 
 
 @dataclass(frozen=True)

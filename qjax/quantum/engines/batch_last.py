@@ -24,7 +24,7 @@ from jax.interpreters import ad, batching, mlir
 from jax.sharding import NamedSharding, PartitionSpec
 
 from qjax.quantum.compile.compiler import MAX_KEPT_PLANS
-from qjax.quantum.states.batch import Shapes, batch_of, shapes_of, with_batch
+from qjax.quantum.states.batch import Shapes, batch_of, batch_of_shapes, shapes_of, with_batch
 from qjax.types import Array
 
 # How many compiled programs calls outside of jit keep, the latest: 0.2 MiB each where native code runs, 1 to 5 MiB
@@ -203,7 +203,7 @@ class Pullback(_Linear):
 
     def shapes(self, operands: Shapes) -> Shapes:
         primals, _, cotangents = self.split(operands)
-        full = max((shape[-1] for shape, _ in (*primals, *cotangents)), default=1)
+        full = batch_of_shapes((*primals, *cotangents))
         chosen = self.chosen(primals)
         return tuple(((*shape[:-1], full), dtype) for shape, dtype in chosen) if self.per_example else chosen
 

@@ -20,7 +20,7 @@ from qjax.quantum.engines.batch_last import BatchLast
 from qjax.quantum.engines.choose import XLA, choose
 from qjax.quantum.engines.memory import check_bytes, fits
 from qjax.quantum.engines.readouts import Readout
-from qjax.quantum.states.batch import Shapes, batch_of, shapes_of, with_batch
+from qjax.quantum.states.batch import Shapes, batch_of, batch_of_shapes, shapes_of, with_batch
 from qjax.types import Array
 
 
@@ -46,15 +46,20 @@ class Simulation(BatchLast):
         """Returns the task for operands of these shapes; `batch` where cotangents have more examples."""
         names = (*self.circuit.parameter_shapes, "inputs")
         batched = frozenset(name for name, (shape, _) in zip(names, shapes, strict=False) if shape[-1] > 1)
-        examples = max((shape[-1] for shape, _ in shapes), default=1)
         dtype: Any = np.dtype(shapes[-1][1])
-        return Task(self.circuit, self.readout, self.given, batched, max(examples, batch or 1), dtype, platform)
+        return Task(
+            self.circuit, self.readout, self.given, batched, max(batch_of_shapes(shapes), batch or 1), dtype, platform
+        )
+
+    def chosen(self, task: Task) -> Engine:
+        """Returns the engine that runs the task."""
+        return choose(task)
 
     def settled(self, operands: Shapes) -> "Simulation":
         if self.engine:
             return self
         task = self.task(platform_here(), operands)
-        engine = choose(task)
+        engine = self.chosen(task)
         check_bytes(engine.bytes_held(task, True), task.num_qubits, task.batch, True)
         return replace(self, engine=engine.name, rows=engine.rows_saved(task))
 
@@ -63,7 +68,7 @@ class Simulation(BatchLast):
         task = self.task(platform_here(), operands)
         if fits(task.num_qubits, task.batch, task.dtype):  # any engine; to ask the one that runs takes a while
             return
-        held = choose(task).bytes_held(task, False)
+        held = self.chosen(task).bytes_held(task, False)
         check_bytes(held, task.num_qubits, task.batch, False)  # first: what is read of too large a state has no shape
         read = sum(math.prod(shape) for shape, _ in self.shapes(operands)) * task.dtype.itemsize
         check_bytes(held + read, task.num_qubits, task.batch, False)
@@ -86,11 +91,11 @@ class Simulation(BatchLast):
 
     def natively(self, platform: str, *operands: Array) -> tuple[Array, ...]:
         task = self.task(platform, shapes_of(operands))
-        return choose(task).forward(task, operands, 0)[0]
+        return self.chosen(task).forward(task, operands, 0)[0]
 
     def saving_natively(self, platform: str, *operands: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         task = self.task(platform, shapes_of(operands))
-        return self._saving(choose(task), task, operands)
+        return self._saving(self.chosen(task), task, operands)
 
     def pull_back_natively(
         self,
@@ -102,7 +107,7 @@ class Simulation(BatchLast):
     ) -> tuple[Array, ...]:
         task = self.task(platform, shapes_of(operands), batch_of((*operands, *cotangents)))
         wide = task.widened(operands)[0] if per_example else task
-        return self._pull_back(choose(wide), task, operands, saved, cotangents, per_example)
+        return self._pull_back(self.chosen(wide), task, operands, saved, cotangents, per_example)
 
     def _saving(
         self, engine: Engine, task: Task, operands: tuple[Array, ...]
@@ -129,13 +134,12 @@ class Simulation(BatchLast):
         return engine.backward(task, operands, kept, full, per_example)
 
     def shapes(self, operands: Shapes) -> Shapes:
-        batch = max((shape[-1] for shape, _ in operands), default=1)
+        batch = batch_of_shapes(operands)
         read = _shapes_read(self.readout, self.circuit.num_qubits, operands[-1][1])  # type: ignore[arg-type]
         return tuple(((*shape[:-1], batch), dtype) for shape, dtype in read)
 
     def saved_shapes(self, operands: Shapes) -> Shapes:
-        batch = max((shape[-1] for shape, _ in operands), default=1)
-        return (((self.rows, batch), operands[-1][1]),)
+        return (((self.rows, batch_of_shapes(operands)), operands[-1][1]),)
 
 
 @lru_cache(maxsize=MAX_KEPT_PLANS)

@@ -16,6 +16,11 @@ def batch_of(arrays: Sequence[Array]) -> int:
     return max((x.shape[-1] for x in arrays), default=1)
 
 
+def batch_of_shapes(shapes: Shapes) -> int:
+    """Returns the number of examples in arrays of these shapes."""
+    return max((shape[-1] for shape, _ in shapes), default=1)
+
+
 def with_batch(array: Array, batch: int) -> Array:
     """Returns the array as `[..., batch]`."""
     return array if array.shape[-1] == batch else jnp.broadcast_to(array, (*array.shape[:-1], batch))

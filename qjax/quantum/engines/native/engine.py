@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from qjax.quantum.circuits.circuit import Circuit
 from qjax.quantum.circuits.repeat import Repeat
-from qjax.quantum.compile.compiler import MAX_KEPT_PLANS, Blocks, compile_circuit
+from qjax.quantum.compile.compiler import MAX_KEPT_PLANS
 from qjax.quantum.compile.reflections import is_search
 from qjax.quantum.compile.relabelling import Relabelling
 from qjax.quantum.compile.stages import Loop
@@ -30,7 +30,7 @@ from qjax.quantum.engines.native.ir.jit import is_available
 from qjax.quantum.engines.native.large import large_of
 from qjax.quantum.engines.native.large_states import Large
 from qjax.quantum.engines.native.table.coefficients import coefficients
-from qjax.quantum.engines.native.table.entries import Table
+from qjax.quantum.engines.native.table.entries import Table, program_of
 from qjax.quantum.engines.native.table.layout import Entry, form_of
 from qjax.quantum.engines.native.whole_states import Native, native_of
 from qjax.quantum.states.batch import with_batch
@@ -57,9 +57,8 @@ def _repeats_a_search(circuit: Circuit) -> bool:
     """Whether some Repeat of the circuit is a Grover search."""
     if not any(isinstance(op, Repeat) for op in circuit.operations):
         return False
-    n = circuit.num_qubits
-    program = compile_circuit(circuit, True, Blocks(1, take_permutations=False))
-    return any(isinstance(stage, Loop) and is_search(stage, n) for stage in program.stages)
+    stages = program_of(circuit, 0).stages
+    return any(isinstance(stage, Loop) and is_search(stage, circuit.num_qubits) for stage in stages)
 
 
 def _only_whole(task: Task) -> bool:

@@ -104,8 +104,8 @@ def _product_back(code: Code, entry: Value, coefficients: Any, sums: Any) -> Non
 
 
 def _factors(code: Code, entry: Value, coefficients: Any) -> tuple[list[list[Complex]], list[Complex]]:
-    numbers = code.load_numbers(code.of_entry(entry, MadeEntry.LEFT, coefficients), 4)
-    return [numbers[:2], numbers[2:]], code.load_numbers(code.of_entry(entry, MadeEntry.RIGHT, coefficients), 2)
+    matrix = _matrix(code, entry, MadeEntry.LEFT, coefficients)
+    return matrix, code.load_numbers(code.of_entry(entry, MadeEntry.RIGHT, coefficients), 2)
 
 
 def _matrix(code: Code, entry: Value, word: int, base: Any) -> list[list[Complex]]:

@@ -156,7 +156,7 @@ def table_of(circuit: Circuit, batched: frozenset[str], composes: bool = True, g
       composes: whether the native code makes the coefficients that all examples share, which that of a GPU does not.
       given: arrays that hold the first state: its real parts, and its imaginary ones; 0 for |0...0>.
     """
-    program = _program(circuit, given)
+    program = program_of(circuit, given)
     try:
         level = level_of(program, Rules(Blocks(batched=batched), composes=composes))
         facts = circuit.num_qubits, level, _sources(circuit, batched), _is_complex(program, given), composes
@@ -165,7 +165,8 @@ def table_of(circuit: Circuit, batched: frozenset[str], composes: bool = True, g
         return None
 
 
-def _program(circuit: Circuit, given: int) -> Program:
+def program_of(circuit: Circuit, given: int) -> Program:
+    """Returns the stages of a circuit that native code starts from."""
     blocks = Blocks(1, take_permutations=False)
     return compile_circuit(circuit, not given, blocks)
 
@@ -207,7 +208,7 @@ def large_table_of(
       with_controls: whether gates under controls stay what they are; else they become wider matrices.
       given: see `table_of`.
     """
-    program = _program(circuit, given)
+    program = program_of(circuit, given)
     try:
         rules = Rules(Blocks(batched=batched), with_controls, composes=not with_controls)
         level, sources = level_of(replace(program, start=None), rules), _sources(circuit, batched)

@@ -205,12 +205,12 @@ def num_numbers(form: Form) -> int:
     return {"start": 2, "column": 2, "diagonal": dim, **dense}.get(kind, 0)
 
 
+_FORM_OF = dict(enumerate(FORMS)) | {PRODUCT_KIND: PRODUCT} | {kind: form for form, kind in CPU_FORMS.items()}
+
+
 def form_of(kind: SupportsInt) -> Form:
     """Returns the form of an entry's kind."""
-    number = int(kind)
-    if number == PRODUCT_KIND:
-        return PRODUCT
-    return FORMS[number] if number < len(FORMS) else next(f for f, own in CPU_FORMS.items() if own == number)
+    return _FORM_OF[int(kind)]
 
 
 class Call(IntEnum):

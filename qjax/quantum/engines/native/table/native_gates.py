@@ -305,11 +305,10 @@ def _parts_of_block(operations: tuple[Operation, ...], rules: Rules) -> list[tup
 
     The native code makes each from its angles, and their product (`with_products`); JAX would make the product anew.
     """
-    if not rules.composes or not any(map(rules.blocks.is_batched, operations)):
+    if not rules.composes:
         return [operations]
-    numbers = enumerate(map(rules.blocks.is_batched, operations))
-    keys = iter([number if is_batched else -1 for number, is_batched in numbers])
-    return [tuple(run) for _, run in groupby(operations, lambda _: next(keys))]
+    runs = groupby(enumerate(operations), lambda pair: pair[0] if rules.blocks.is_batched(pair[1]) else -1)
+    return [tuple(op for _, op in run) for _, run in runs]
 
 
 def _only_angle(operations: Sequence[Operation]) -> Angle | None:
