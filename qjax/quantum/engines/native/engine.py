@@ -74,7 +74,7 @@ def _description(words: str, table: Table, task: Task, passes: int) -> Descripti
     counts, size = Counter(table.gates_back[:, Entry.KIND].tolist()), task.batch << task.num_qubits
     made = {
         "rotation": "matrices made from an angle of each example",
-        "column": "columns made of such a matrix and what all examples share",
+        "column": "columns made of a shared matrix and a column of each example",
         "product": "products of a per-example matrix and another one",
         "start": "columns whose product is the first state",
         "controlled": "matrices on one or two qubits under controls",
@@ -87,7 +87,8 @@ def _description(words: str, table: Table, task: Task, passes: int) -> Descripti
     for kind, count in counts.items():
         name, qubits, controls = form_of(kind)
         under = f" under {controls} control{'s' * (controls > 1)}" if controls else ""
-        stages.append(f"{count} {made.get(name, f'{name} gates on {qubits} qubits{under}')}")
+        gates = f"{name} gates on {qubits} qubit{'s' * (qubits > 1)}{under}"
+        stages.append(f"{count} {made.get(name, gates)}")
         terms = {"dense": 2**qubits, "controlled": 2**qubits, "rotation": 0, "column": 0, "product": 0}.get(name, 1)
         each = 8 * terms - 2 if table.is_complex else 2 * terms - 1
         flops += max(0, each) * count * size / 2**controls
