@@ -23,7 +23,8 @@ def encoder_sha256(workdir):
 
 REFUSED = {
     "too many qubits": (("head.num_qubits=40",), "num_qubits"),
-    "too many for the gradient of a batch": (("head.num_qubits=28", "train.batch_size=1024"), "num_qubits"),
+    # Native code takes up to 30 qubits, however many examples there are: one after the other.
+    "too many for the gradient of a batch": (("head.num_qubits=31", "train.batch_size=1024"), "num_qubits"),
     "too few label states": (
         ("head.name=grover", "head.num_qubits=1", "head.num_iterations=0", "data.labels=('a','b','c')"),
         "head.num_qubits",
