@@ -46,8 +46,9 @@ def test_random_circuits_in_passes_are_those_of_xlas_code(seed: int) -> None:
 
 
 @pytest.mark.usefixtures("in_passes")
-@pytest.mark.parametrize("make", [classifier, real, of_all_kinds], ids=lambda make: make.__name__)
-@pytest.mark.parametrize(("n", "batch"), [(8, 1), (10, 3)])
+@pytest.mark.parametrize(
+    ("make", "n", "batch"), [(classifier, 8, 1), (real, 10, 3), (of_all_kinds, 10, 3), (of_all_kinds, 8, 1)]
+)
 def test_passes_are_xlas_code(make: Callable[..., Circuit], n: int, batch: int) -> None:
     circuit = make(n)
     params, inputs = values_of(circuit, batch)

@@ -77,17 +77,15 @@ def rng_matrix() -> np.ndarray:
     return m + m.conj().T
 
 
-OBSERVABLES = {
-    "z": z_observables(3),
-    "strings": (PauliString("XYZ"), PauliString("IYI"), PauliString("ZZI")),
-    "diagonal": (PauliSum(((0.5, PauliString("ZZI")), (-1.0, PauliString("IZZ")), (2.0, PauliString("ZIZ")))),),
-    "sum": (PauliSum(tuple((0.3 + i, PauliString(s)) for i, s in enumerate(("XXI", "ZII", "YZX", "IIY", "XIX")))),),
-    "others": (
-        Hermitian(rng_matrix(), (2, 0), 3),
-        Projector.from_bits(["01", "10"], (0, 2), 3),
-        Projector.from_state(random_state(0, (4,)), (1, 0), 3),
-    ),
-}
+STRINGS = (PauliString("XYZ"), PauliString("IYI"), PauliString("ZZI"))
+OBSERVABLES = (
+    *STRINGS,
+    PauliSum(((0.5, PauliString("ZZI")), (-1.0, PauliString("IZZ")), (2.0, PauliString("ZIZ")))),
+    PauliSum(tuple((0.3 + i, PauliString(s)) for i, s in enumerate(("XXI", "ZII", "YZX", "IIY", "XIX")))),
+    Hermitian(rng_matrix(), (2, 0), 3),
+    Projector.from_bits(["01", "10"], (0, 2), 3),
+    Projector.from_state(random_state(0, (4,)), (1, 0), 3),
+)
 TARGET = random_state(9, (8,))
 
 
@@ -95,14 +93,14 @@ def weighted(x: Any) -> Any:
     return jnp.vdot(jnp.cos(jnp.arange(x.size, dtype=x.dtype)), x.reshape(-1) ** 2 + x.reshape(-1))
 
 
+def of_state(psi: Any) -> Any:
+    return weighted(psi.real) + weighted(psi.imag) + weighted(fidelity(jnp.asarray(TARGET), psi))
+
+
 READOUTS: dict[str, Callable[..., Any]] = {
-    **{
-        name: lambda c, *args, obs=obs, **kw: weighted(expectation(c, args[0], args[1], obs, *args[2:], **kw))
-        for name, obs in OBSERVABLES.items()
-    },
-    "probabilities": lambda c, p, x, *s, **kw: weighted(probabilities(c, p, x, (2, 0), *s, **kw)),
-    "state": lambda c, *args, **kw: (lambda psi: weighted(psi.real) + weighted(psi.imag))(state(c, *args, **kw)),
-    "fidelity": lambda c, *args, **kw: weighted(fidelity(jnp.asarray(TARGET), state(c, *args, **kw))),
+    "strings of Z": lambda c, p, x: weighted(expectation(c, p, x, z_observables(3))),
+    "observables": lambda c, p, x: weighted(expectation(c, p, x, OBSERVABLES)),
+    "probabilities and states": lambda c, p, x: weighted(probabilities(c, p, x, (2, 0))) + of_state(state(c, p, x)),
 }
 
 
@@ -149,6 +147,8 @@ CASES = {
     "complex first states": Contract(3, 16, "complex"),
     "a large first state": Contract(11, 1, "complex"),
 }
+# XLA's code does not depend on the size: of what is large it runs a batch in float32, as that is long to compile.
+LARGE_BY_XLA = ("few large states", np.float32)
 # What an engine says where it refuses a case, on a CPU.
 REFUSED: dict[tuple[str, str], str] = {
     **{(LARGE, name): "do not suit it" for name, case in CASES.items() if case.num_qubits < 9},
@@ -163,9 +163,16 @@ def refusal(name: str, case: Contract, dtype: Any) -> str:
     return BY_NAME[name].refusal(Task(case.circuit(), StateReadout(), *facts))
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("engine", BY_NAME)
+@pytest.mark.parametrize(
+    ("engine", "name", "dtype"),
+    [
+        (engine, name, dtype)
+        for engine in BY_NAME
+        for name, case in CASES.items()
+        for dtype in (np.float32, np.float64)
+        if engine != XLA.name or case.num_qubits < 9 or (name, dtype) == LARGE_BY_XLA
+    ],
+)
 def test_every_engine_keeps_the_contract(engine: str, name: str, dtype: Any) -> None:
     case = CASES[name]
     with jax.enable_x64(dtype == np.float64):
@@ -178,11 +185,13 @@ def test_every_engine_keeps_the_contract(engine: str, name: str, dtype: Any) -> 
         atol = 3e-6 if dtype == np.float32 else 1e-12
         found = quick(lambda *xs: by(engine, case.run, state, *xs), *operands)
         np.testing.assert_allclose(found, dense_states(case, *operands), atol=atol)
-        axes = (None, *(0,) * (len(operands) - 1))
         every = tuple(range(len(operands)))
         slopes = quick(jax.grad(lambda *xs: by(engine, case.loss, *xs), every), *operands)
-        one = jax.grad(lambda p, *xs: by(engine, case.loss, p, *(x[None] for x in xs)))
-        mapped = quick(jax.vmap(one, axes), *operands)
+        if dtype == np.float64:  # the gradient of each example, by vmap
+            one = jax.grad(lambda p, *xs: by(engine, case.loss, p, *(x[None] for x in xs)))
+            mapped = quick(jax.vmap(one, (None, *(0,) * (len(operands) - 1))), *operands)
+            same = lambda a, b: np.testing.assert_allclose(np.sum(a, 0), b, atol=2e-11, rtol=2e-11)  # noqa: E731
+            jax.tree.map(same, mapped, slopes[0])
     with jax.enable_x64(True):  # central differences of dense algebra
         exact = jax.tree.map(lambda x: np.asarray(x, np.float64), operands)
         vector, restore = ravel_pytree(exact)
@@ -191,8 +200,6 @@ def test_every_engine_keeps_the_contract(engine: str, name: str, dtype: Any) -> 
         wanted = (8 * (values[1] - values[0]) - (values[3] - values[2])) / (12 * STEP)
         flat = np.asarray(ravel_pytree(slopes)[0], np.float64)
     np.testing.assert_allclose(flat @ along, wanted, atol=3e-4 if dtype == np.float32 else 1e-8)
-    same = lambda a, b: np.testing.assert_allclose(np.asarray(a).sum(0), b, atol=20 * atol, rtol=20 * atol)  # noqa: E731
-    jax.tree.map(same, mapped, slopes[0])
 
 
 def dense_states(case: Contract, params: Any, inputs: Any, *parts: Any) -> np.ndarray:
@@ -251,7 +258,7 @@ def test_per_example_gradients_and_ensembles() -> None:
     circuit = looped()
 
     def loss(p: Any, x: Any) -> Any:
-        return weighted(by(XLA.name, expectation, circuit, p, x, OBSERVABLES["strings"]))
+        return weighted(by(XLA.name, expectation, circuit, p, x, STRINGS))
 
     with jax.enable_x64(True):
         params, inputs = values(circuit)

@@ -138,8 +138,7 @@ def test_values_and_gradients_are_those_of_xlas_code(name: str, n: int, dtype: A
 ANGLES = [0.0, np.pi, -np.pi, 2 * np.pi, np.pi / 2, -np.pi / 2, 3 * np.pi, 1e-9, np.pi + 1e-7, np.pi / 2 - 1e-7]
 
 
-@pytest.mark.parametrize("rotations", [("ry",), ("rz", "ry", "rz")], ids=" ".join)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("rotations", "dtype"), [(("ry",), np.float32), (("rz", "ry", "rz"), np.float64)])
 def test_angles_at_which_a_matrix_has_zeros(rotations: tuple[str, ...], dtype: Any) -> None:
     """Half of these gates are nearly the identity or nearly flip the qubit: no phase of an entry that is 0 counts."""
     n = 4
