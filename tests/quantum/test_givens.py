@@ -177,7 +177,7 @@ def test_random_layers_are_those_of_xlas_code(seed: int) -> None:
 
 @pytest.mark.slow
 @given_seeds(50)
-def test_150_random_layers_are_those_of_xlas_code(seed: int) -> None:
+def test_50_random_layers_are_those_of_xlas_code(seed: int) -> None:
     check_random_layers(seed)
 
 

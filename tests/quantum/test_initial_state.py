@@ -57,13 +57,13 @@ def test_the_matrix_is_what_a_circuit_makes_of_given_basis_states(n: int, reps: 
 
 
 CASES = [
-    (1, 17, False, "ry"), (2, 3, True, "rz"), (3, 0, False, "rz"), (3, 16, True, "ry"), (4, 2, False, "rz"),
-    (6, 8, False, "ry"), (9, 1, True, "rz"), (9, 2, False, "ry"), (10, 3, True, "rz"), (11, 1, False, "ry"),
+    (1, 17, False, "ry", False), (2, 3, True, "rz", True), (3, 0, False, "rz", False), (3, 16, True, "ry", True),
+    (4, 2, False, "rz", True), (6, 8, False, "ry", False), (6, 8, False, "ry", True), (9, 1, True, "rz", False),
+    (9, 2, False, "ry", True), (10, 3, True, "rz", False), (11, 1, False, "ry", False), (11, 1, False, "ry", True),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("n", "batch", "is_shared", "axis"), CASES)
-@pytest.mark.parametrize("is_complex", [False, True], ids=["real", "complex"])
+@pytest.mark.parametrize(("n", "batch", "is_shared", "axis", "is_complex"), CASES)
 def test_values_and_cotangents(n: int, batch: int, is_shared: bool, axis: str, is_complex: bool) -> None:
     """With D = sum c_k Z_k, <s|U^t D U|s> has the gradient 2 U^t D U s."""
     layers = angle_encoding(n, axis="ry") + hardware_efficient(n, 2, rotations=(axis,))

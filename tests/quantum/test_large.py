@@ -214,8 +214,9 @@ def _marginal(amplitudes: np.ndarray, kept: tuple[int, ...]) -> np.ndarray:
 
 
 @pytest.mark.usefixtures("small_cosets")
-@pytest.mark.parametrize("make", [chain, real_amplitudes, of_all_kinds], ids=lambda make: make.__name__)
-@pytest.mark.parametrize("folds", [True, False], ids=["strings of Z", "any string"])
+@pytest.mark.parametrize(
+    ("make", "folds"), [(chain, True), (real_amplitudes, False), (of_all_kinds, True), (of_all_kinds, False)]
+)
 def test_gradients_are_those_of_xlas_code(make: Callable[..., Circuit], folds: bool) -> None:
     with jax.enable_x64(folds):  # in both precisions, of either kind one
         assert_gradients(make, folds, np.float64 if folds else np.float32)

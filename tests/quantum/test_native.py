@@ -269,7 +269,7 @@ def test_random_circuits_and_their_gradients(seed: int) -> None:
 
 @pytest.mark.slow
 @given_seeds(50)
-def test_150_random_circuits_and_their_gradients(seed: int) -> None:
+def test_50_random_circuits_and_their_gradients(seed: int) -> None:
     check_random_circuit(seed)
 
 
@@ -393,10 +393,8 @@ def test_derivatives_of_all_kinds_are_those_of_xlas_code() -> None:
         w, v = params["ansatz"], jnp.ones_like(params["ansatz"])
         ways: dict[str, Callable[[str], Any]] = {
             "jvp": lambda r: jax.jvp(lambda p: loss(p, inputs, r), (w,), (v,)),
-            "jacfwd": lambda r: jax.jacfwd(loss, 1)(w, inputs, r),
             "hessian": lambda r: jax.hessian(loss)(w, inputs, r),
             "grad of grad": lambda r: jax.grad(lambda p: (jax.grad(loss)(p, inputs, r) ** 3).sum())(w),
-            "jacrev of vmap": lambda r: jax.jacrev(lambda x: loss(w, x, r))(inputs),
             "vmap of grad": lambda r: jax.vmap(jax.grad(loss), (None, 0, None))(w, inputs[:, None], r),
             "many cotangents": lambda r: jax.jacrev(
                 lambda p: by(r, expectation, circuit, {"ansatz": p}, inputs, z_observables(3))

@@ -140,7 +140,7 @@ def check_states(seed: int, expected: Callable[..., np.ndarray], dtypes: Sequenc
         np.testing.assert_allclose(found, wanted, rtol=0, atol=ATOL[real])
 
 
-@given_seeds(30)
+@given_seeds(20)
 def test_states_against_dense_algebra(seed: int) -> None:
     check_states(seed, reference_states, [one_dtype(seed)])
 
@@ -176,7 +176,7 @@ def aer_states(case: Case, params: dict[str, np.ndarray], inputs: np.ndarray) ->
     return np.broadcast_to(states, (len(inputs), states.shape[1]))
 
 
-@given_seeds(10)
+@given_seeds(6)
 def test_states_against_qiskit_aer(seed: int) -> None:
     check_states(seed, aer_states, [one_dtype(seed)])
 
@@ -228,7 +228,7 @@ def check_gradient(seed: int) -> None:
         np.testing.assert_allclose(jax.tree.leaves(found)[place], numeric, rtol=0, atol=1e-7)
 
 
-@given_seeds(6)
+@given_seeds(4)
 def test_gradients_against_central_differences(seed: int) -> None:
     check_gradient(seed)
 

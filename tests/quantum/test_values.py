@@ -113,8 +113,10 @@ def test_what_is_stored_is_itself_and_so_is_its_cotangent(
     np.testing.assert_array_equal(pull(array)[0], array * 2.0)
 
 
-@pytest.mark.parametrize("halved_from", [2, 12])
-@pytest.mark.parametrize(("n", "batch"), [(3, MIN_SIGN_BATCH - 1), (3, MIN_SIGN_BATCH), (5, MIN_SIGN_BATCH), (5, 1)])
+@pytest.mark.parametrize(
+    ("n", "batch", "halved_from"),
+    [(3, MIN_SIGN_BATCH - 1, 2), (3, MIN_SIGN_BATCH, 12), (5, MIN_SIGN_BATCH, 2), (5, 1, 12)],
+)
 def test_strings_by_matrices_and_by_a_tree_are_the_dense_values(
     n: int, batch: int, halved_from: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
