@@ -20,8 +20,8 @@ def dense_steps(circuit: Circuit, params: Any = None, inputs: Any = None) -> lis
     return steps
 
 
-def dense_state(circuit: Circuit, params: Any = None, inputs: Any = None) -> np.ndarray:
-    return dense.run(circuit.num_qubits, dense_steps(circuit, params, inputs))
+def dense_state(circuit: Circuit, params: Any = None, inputs: Any = None, start: Any = None) -> np.ndarray:
+    return dense.run(circuit.num_qubits, dense_steps(circuit, params, inputs), start)
 
 
 def dense_unitary(circuit: Circuit, params: Any = None, inputs: Any = None) -> np.ndarray:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from bound_circuits import dense_steps
+from bound_circuits import dense_state
 from jax.flatten_util import ravel_pytree
 
 from qjax.checks import UserError
@@ -40,10 +40,6 @@ def quick(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 # References ---------------------------------------------------------------------------------------------------------
-
-
-def dense_state(circuit: Circuit, params: Params, x: Any = None, start: Any = None) -> np.ndarray:
-    return dense.run(circuit.num_qubits, dense_steps(circuit, params, x), start)
 
 
 def dense_expectation(circuit: Circuit, observables: Any, params: Params, x: Any = None, start: Any = None) -> Any:
