@@ -4,42 +4,27 @@ One iteration changes the sign of the marked amplitudes and reflects all of them
 arXiv:quant-ph/9605043; Boyer, Brassard, Hoyer and Tapp 1996, arXiv:quant-ph/9605034, section 3). From the even
 superposition all amplitudes stay real, so a state is `[2**n]` real numbers.
 
-The loop carries the state after the oracle. An iteration then takes 2 / N of the sum of all amplitudes from each
-marked one, and each other one from that. In `search` the sum is taken from the state once for `_FUSED` iterations:
-from it and the sum of the marked amplitudes follow those after each of them. So the state is read once for the sum,
-and read and written once, in place, for that many updates of every amplitude, one after the other. That is 0.2 passes
-an iteration, a pass being one read and one write of the state. `search_unknown`, whose runs are short, takes the sum
-in each: 1.6 passes.
-
-Rounding. The sum is pairwise: a running sum of equal float32 numbers is off to the same side in many iterations,
-which adds up, to 6e-5 of the norm after 800 iterations on 10 qubits. What is left is the rounding of the amplitudes,
-below 1e-5 of the norm then, from which the results are freed: they are divided by it.
+There is no loop: any number of iterations is two passes over the state, a sum and an update, whose numbers follow in
+closed form (`qjax.quantum.engines.xla.search_loop`). So nothing drifts, and the amplitudes are off by the rounding of
+one sum.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from qjax.algorithms.marking import Marked, marked_mask
 from qjax.checks import check, fail
 from qjax.quantum.circuits.angle import as_index
 from qjax.quantum.engines.memory import device_bytes
+from qjax.quantum.engines.xla.search_loop import iterate, search_weights
 from qjax.quantum.measure.samples import sample_indices
-from qjax.types import Array, Bool, Float, Key
+from qjax.types import Array, Float, Key
 
-# Iterations that one pass over the state does. With 8 an iteration on 20 qubits takes 0.3 of the time of 1, with 16
-# another tenth less.
-_FUSED = 8
-# Amplitudes that are updated between two calls of a search's `on_progress`: a fraction of a second on a CPU core.
-_WORK_AT_ONCE = 2**31
-# Rows that are added up in one go by the pairwise sum: as many streams as a core reads well.
-_ROWS = 32
 # Measurements at the full bound, all failed, after which an unknown search gives up.
 GIVE_UP_AFTER = 32
 
@@ -136,7 +121,7 @@ def search(
 ) -> SearchResult:
     """Searches for marked states, starting from the even superposition of all.
 
-    The compiled program is a loop: its size does not depend on the number of iterations.
+    The compiled program is two passes over the state, whatever the number of iterations: see `search_weights`.
 
     Args:
       num_qubits: n.
@@ -144,7 +129,7 @@ def search(
       num_iterations: None for the optimal number, for which the marked states are counted.
       key: typed random key, for shots.
       shots: how often to measure the final state.
-      on_progress: called now and then with the number of iterations that were done since the last call.
+      on_progress: called with the number of iterations that were done; that is once, since they are done at once.
 
     Raises:
       UserError: `marked` is wrong, nothing is marked and `num_iterations` is None, shots are asked for without a key,
@@ -159,9 +144,13 @@ def search(
     num_marked = int(jnp.count_nonzero(mask))
     iterations = optimal_iterations(num_qubits, num_marked) if num_iterations is None else num_iterations
     iterations = as_index("num_iterations", iterations)
-    amplitudes, probabilities = _search(mask, num_marked, iterations, on_progress)
+    weights = search_weights(num_marked, len(mask), np.arange(iterations + 1))
+    amplitudes = _state_after(mask, weights[-1], iterations % 2 == 1)
+    probabilities = _success_probabilities(num_marked, len(mask), weights).astype(amplitudes.dtype)
+    if on_progress is not None and iterations:
+        on_progress(iterations)
     answers = [] if key is None or shots == 0 else sample_indices(key, amplitudes, shots, jnp.square).tolist()
-    return SearchResult(amplitudes, probabilities, tuple(answers), iterations, num_marked)
+    return SearchResult(amplitudes, jnp.asarray(probabilities), tuple(answers), iterations, num_marked)
 
 
 def search_unknown(
@@ -192,6 +181,7 @@ def search_unknown(
     limit = math.inf if max_queries is None else as_index("max_queries", max_queries)
     check_search_fits(num_qubits)
     mask = marked_mask(num_qubits, marked)
+    num_marked = int(jnp.count_nonzero(mask))  # for the simulation alone
     full, bound = math.sqrt(2**num_qubits), 1.0
     iterations: list[int] = []
     queries = failures = 0
@@ -201,10 +191,10 @@ def search_unknown(
         queries += count + 1
         if queries > limit:
             break
-        outcome, found = _attempt(measurement, mask, count)
+        outcome, found = _attempt(measurement, mask, num_marked, count)
         iterations.append(count)
         if found:
-            return UnknownSearchResult(int(outcome), tuple(iterations))
+            return UnknownSearchResult(outcome, tuple(iterations))
         failures += bound == full
         bound = min(bound * growth, full)
     return UnknownSearchResult(None, tuple(iterations))
@@ -219,101 +209,26 @@ def check_search_fits(num_qubits: int) -> None:
         fail("num_qubits", expectation, f"{num_qubits} qubits, for which a search needs {needed:,} bytes")
 
 
-def after_oracle(mask: Bool[Array, " states"]) -> Float[Array, " states"]:
-    """Returns the even superposition after one oracle: what the loop starts from."""
-    amplitude = jnp.full((), mask.shape[0] ** -0.5, jnp.result_type(float))
-    return jnp.where(mask, -amplitude, amplitude)
-
-
-def reflect(flipped: Float[Array, " states"], mask: Bool[Array, " states"]) -> Float[Array, " states"]:
-    """Returns the state after the oracle one iteration on: reflected about its mean, and through the oracle again."""
-    return _reflected(flipped, mask, pairwise_sum(flipped) * (2 / flipped.shape[0]))
-
-
-def _reflected(flipped: Array, mask: Array, doubled_mean: Array) -> Array:
-    return jnp.where(mask, flipped - doubled_mean, doubled_mean - flipped)
-
-
-def pairwise_sum(values: Float[Array, " states"]) -> Float[Array, ""]:
-    """Returns the sum of `[2**n]` numbers, added in pairs: the rounding error grows with n, not with 2**n."""
-    while values.shape[0] > 2:
-        rows = list(values.reshape(min(_ROWS, values.shape[0] // 2), -1))
-        while len(rows) > 1:
-            rows = [first + second for first, second in zip(rows[::2], rows[1::2], strict=True)]
-        values = lax.optimization_barrier(rows[0])
-    # The last pair as a reduction: XLA would take an addition into the update, and do it anew for each amplitude.
-    return values.sum()
-
-
-def _search(
-    mask: Array, num_marked: int, num_iterations: int, on_progress: Callable[[int], None] | None
-) -> tuple[Array, Array]:
-    """Returns the final state and the success probabilities, in as many calls as are reported."""
-    at_once = num_iterations
-    if on_progress is not None:
-        at_once = max(_WORK_AT_ONCE // mask.shape[0] // _FUSED, 1) * _FUSED
-    flipped = after_oracle(mask)
-    counts = jnp.asarray([float(num_marked), float(mask.shape[0] - num_marked)], flipped.dtype)
-    start = np.full(2, mask.shape[0] ** -0.5, flipped.dtype)
-    last, parts = jnp.asarray(start * [-1, 1], flipped.dtype), [start[None]]
-    for done in range(0, num_iterations, max(at_once, 1)):
-        count = min(at_once, num_iterations - done)
-        flipped, last, pairs = _iterate(flipped, last, mask, counts, num_iterations=count)
-        parts.append(np.asarray(pairs))
-        if on_progress is not None:
-            on_progress(count)
-    return _normalised(flipped, mask, np.concatenate(parts), counts)
-
-
-@partial(jax.jit, static_argnames="num_iterations", donate_argnums=0)
-def _iterate(
-    flipped: Array, last: Array, mask: Array, counts: Array, num_iterations: int
-) -> tuple[Array, Array, Float[Array, "iterations 2"]]:
-    """Returns the state after the oracle some iterations on, and after each a marked amplitude and another one.
-
-    These need no pass: all marked amplitudes are equal, bit for bit, since they start equal and have the same done to
-    them, and so are all others. So one of each, `last`, is updated beside the state. Where all states or none are
-    marked, the one of those that are not there is any number. `counts` are the numbers of marked and other states.
-    """
-
-    def iterations(carry: tuple[Array, Array], count: int) -> tuple[tuple[Array, Array], Array]:
-        state, pair = carry
-        marked = counts[0] * pair[0]
-        unmarked = pairwise_sum(state) - marked
-        taken, pairs = [], []
-        for _ in range(count):
-            taken.append((marked + unmarked) * (2 / mask.shape[0]))
-            marked, unmarked = marked - counts[0] * taken[-1], counts[1] * taken[-1] - unmarked
-            pair = jnp.stack([pair[0] - taken[-1], taken[-1] - pair[1]])
-            pairs.append(pair)
-        for doubled_mean in lax.optimization_barrier(taken):
-            state = _reflected(state, mask, doubled_mean)
-        return (lax.optimization_barrier(state), pair), jnp.stack(pairs)
-
-    carry, pairs = lax.scan(
-        lambda carry, _: iterations(carry, _FUSED), (flipped, last), None, length=num_iterations // _FUSED
-    )
-    pairs = pairs.reshape(-1, 2)
-    if num_iterations % _FUSED:
-        carry, more = iterations(carry, num_iterations % _FUSED)
-        pairs = jnp.concatenate([pairs, more])
-    return *carry, pairs
-
-
-@partial(jax.jit, donate_argnums=0)
-def _normalised(flipped: Array, mask: Array, pairs: Array, counts: Array) -> tuple[Array, Array]:
-    """Returns the final state and the success probabilities, from the pairs of `_iterate`."""
-    weights = pairs**2 * counts[None]
-    norms = weights.sum(axis=1)
-    return jnp.where(mask, -flipped, flipped) / jnp.sqrt(norms[-1]), weights[:, 0] / norms
-
-
 @jax.jit
-def _attempt(key: Array, mask: Array, num_iterations: Array) -> tuple[Array, Array]:
+def _state_after(mask: Array, weights: Array, is_odd: Array) -> Array:
+    """Returns the state after the iterations that some `search_weights` are of."""
+    start = jnp.full((mask.shape[0], 1), mask.shape[0] ** -0.5, jnp.result_type(float))
+    state = iterate(start, mask[:, None], weights, is_odd)[:, 0]
+    return jnp.where(is_odd, -state, state)  # here a reflection keeps the even superposition, there its complement
+
+
+def _success_probabilities(num_marked: int, num_states: int, weights: np.ndarray) -> np.ndarray:
+    """Returns the probability after 0, 1, ... iterations, given the `search_weights` of these."""
+    counts = np.array([num_marked, num_states - num_marked])
+    amplitudes = weights @ counts + [[(-1) ** k, 1] for k in range(len(weights))]
+    return amplitudes[:, 0] ** 2 * (num_marked / num_states)
+
+
+def _attempt(key: Key[Array, ""], mask: Array, num_marked: int, num_iterations: int) -> tuple[int, bool]:
     """Returns the basis index that is measured after some iterations, and whether it is marked."""
-    flipped = lax.fori_loop(0, num_iterations, lambda _, state: reflect(state, mask), after_oracle(mask))
-    outcome = sample_indices(key, flipped, 1, jnp.square)[0]
-    return outcome, mask[outcome]
+    weights = search_weights(num_marked, len(mask), num_iterations)
+    (outcome,) = sample_indices(key, _state_after(mask, weights, num_iterations % 2 == 1), 1, jnp.square).tolist()
+    return outcome, bool(mask[outcome])
 
 
 def _angle(num_qubits: int, num_marked: int, *, at_least: int) -> float:

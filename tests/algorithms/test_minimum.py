@@ -83,9 +83,9 @@ def test_all_it_asks_of_the_oracle_is_in_the_ledger(monkeypatch: pytest.MonkeyPa
     asked = []
     attempt = grover._attempt
 
-    def counted(key: Any, mask: Any, count: Any) -> Any:
-        asked.append(int(count) + 1)
-        return attempt(key, mask, count)
+    def counted(key: Any, mask: Any, num_marked: int, count: int) -> Any:
+        asked.append(count + 1)
+        return attempt(key, mask, num_marked, count)
 
     monkeypatch.setattr(grover, "_attempt", counted)
     result = find_minimum(np.random.default_rng(1).normal(size=40), jax.random.key(1))

@@ -48,7 +48,7 @@ def _no_code(task: Task) -> str:
     if task.platform == "cuda" and kernel_launch.gpu() is None:
         return "it needs an NVIDIA GPU of compute capability 7.0 or later, and the driver of CUDA 12 or later"
     if _repeats_a_search(task.circuit):
-        return "it repeats a Grover iteration, and XLA's engine does many of these in one pass"
+        return "it repeats a Grover iteration, and XLA's engine does any number of these in two passes"
     return "a first state is given" if task.given and task.platform == "cuda" else ""
 
 

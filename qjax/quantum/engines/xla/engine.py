@@ -20,7 +20,6 @@ from qjax.quantum.compile.stages import Dense, Flip, Loop, Permutation, Phase, P
 from qjax.quantum.engines.base import Description, Engine, Task, Work, nothing_saved
 from qjax.quantum.engines.memory import state_bytes
 from qjax.quantum.engines.readouts import ExpectationReadout
-from qjax.quantum.engines.xla.search_loop import MAX_FUSED
 from qjax.quantum.engines.xla.stage_steps import Numbers, apply, cotangents, keeps_real, numbers_of, undo
 from qjax.quantum.states.axes import num_qubits_of
 from qjax.quantum.states.barriers import barrier, stored
@@ -95,8 +94,7 @@ def _work(stage: Stage | ProductState | None, task: Task) -> Work:
     amplitudes, one_pass = task.batch << task.num_qubits, 2 * state_bytes(task.num_qubits, task.batch, task.dtype)
     if isinstance(stage, Loop):
         if is_search(stage, task.num_qubits):
-            passes = 2 * -(-stage.reps // MAX_FUSED)
-            return Work(passes, passes * one_pass, 2 * stage.reps * amplitudes)
+            return Work(2, 2 * one_pass, 2 * amplitudes)
         return sum((_work(inner, task) for inner in stage.body), Work()).times(stage.reps)
     if stage is None or isinstance(stage, ProductState):
         return Work(0.5, one_pass // 2, 6 * amplitudes)

@@ -1,11 +1,13 @@
-"""Grover iterations repeated: many of them in one pass over the state.
+"""Grover iterations repeated: any number of them in two passes over the state.
 
-An iteration changes the signs of marked amplitudes and subtracts twice the mean of all. What is subtracted next
-follows from the sum of the marked amplitudes and that of the others: a change of signs turns the first sum over, and
-a subtraction takes the same from each amplitude. So both sums are taken once, every number to subtract follows from
-them, and one pass gives each amplitude all of its updates.
+An iteration changes the signs of the marked amplitudes and subtracts twice the mean of all. The even superpositions
+of marked and of other basis states span a plane that it maps to itself. Up to a sign it is a rotation there, by twice
+the angle theta with sin(theta)^2 the marked share (Boyer et al. 1996, arXiv:quant-ph/9605034). What is orthogonal to
+the plane has no mean: only its signs change. So many iterations are a change of signs, and one number added to all
+marked amplitudes and one to all others, which follow from the sums of both.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,52 +18,53 @@ from jax import lax
 from qjax.quantum.circuits.operation import Operation
 from qjax.quantum.compile.conditions import conditional_sign, hold
 from qjax.quantum.compile.stages import Flip, Loop
+from qjax.quantum.states.axes import num_qubits_of
 from qjax.quantum.states.barriers import barrier
-from qjax.quantum.states.sums import sum_rows
 from qjax.types import Array
-
-# Iterations of one pass: fewer sums, but rounding errors of the two sums grow with each.
-MAX_FUSED = 16
-# Up to so many qubits both sums are one product with constant masks, above they are sums that need none (n = 8, 10,
-# 16, 50 iterations: 8.6, 11 and 233 us for 16, 19 and 282).
-MAX_MASK_QUBITS = 16
 
 
 def repeat_search(loop: Loop, state: Array, *, back: bool) -> Array:
     """Returns the state `[2**n, batch]` after all repetitions of a search, or with `back` the state before them."""
-    n = len(state).bit_length() - 1
+    n = num_qubits_of(state)
     flip = next(stage for stage in loop.body if isinstance(stage, Flip))
+    count = int(np.sum(marked_rows(flip.operations, np.arange(2**n, dtype=np.int32), n)))
+    weights = search_weights(count, 2**n, loop.reps)
     flips_first = isinstance(loop.body[0], Flip) != back
-    has_masks = n <= MAX_MASK_QUBITS
-    marked = marked_rows(flip.operations, np.arange(2**n) if has_masks else lax.iota(np.int32, 2**n), n)[:, None]
-    counts = [mask.sum(dtype=state.dtype) for mask in (marked, ~marked)]
-    share = 2.0 ** (1 - n)
+    marked = marked_rows(flip.operations, lax.iota(np.int32, 2**n), n)[:, None]
+    return iterate(state, marked, weights if flips_first else weights.T, loop.reps % 2 == 1)
 
-    def both_sums(current: Array) -> list[Array]:  # each `[1, batch]`
-        if not has_masks:
-            return [sum_rows(jnp.where(mask, current, 0))[None] for mask in (marked, ~marked)]
-        masks = np.concatenate([marked, ~marked], axis=1).T.astype(state.dtype)
-        return jnp.split(jnp.matmul(masks, current, precision=lax.Precision.HIGHEST), 2)
 
-    def fused(current: Array, count: int) -> Array:
-        of_marked, of_others = both_sums(current)
-        taken = []
-        for _ in range(count):
-            first = -of_marked if flips_first else of_marked
-            taken.append((first + of_others) * share)
-            after = first - counts[0] * taken[-1]
-            of_marked, of_others = after if flips_first else -after, of_others - counts[1] * taken[-1]
-        for number in barrier(taken):
-            if flips_first:
-                current = jnp.where(marked, -current, current) - number
-            else:
-                current = current - number
-                current = jnp.where(marked, -current, current)
-        return barrier(current)
+def search_weights(num_marked: int, num_states: int, reps: int | np.ndarray) -> np.ndarray:
+    """Returns the factors of both sums (columns) in what marked and other amplitudes (rows) gain, `[..., 2, 2]`.
 
-    if loop.reps >= MAX_FUSED:
-        state = lax.fori_loop(0, loop.reps // MAX_FUSED, lambda _, x: fused(x, MAX_FUSED), state)
-    return fused(state, loop.reps % MAX_FUSED) if loop.reps % MAX_FUSED else state
+    They are those of iterations that change signs first. Those that do it last are their inverse, the transpose.
+
+    Args:
+      num_marked: number of marked states.
+      num_states: number of all states.
+      reps: number of iterations, an integer or `[...]`.
+    """
+    others, sign = num_states - num_marked, 1 - 2 * (np.asarray(reps) % 2)
+    angle = reps * math.atan2(math.sqrt(num_marked), math.sqrt(others))
+    across = sign * np.sin(2 * angle) / math.sqrt(max(1, num_marked * others))
+    of_marked = -2 * sign * np.sin(angle) ** 2 / max(1, num_marked)
+    of_others = -2 * np.where(sign > 0, np.sin(angle), np.cos(angle)) ** 2 / max(1, others)
+    return np.moveaxis(np.array([[of_marked, across], [-across, of_others]]), (0, 1), (-2, -1))
+
+
+def iterate(state: Array, marked: Array, weights: Any, is_odd: Any) -> Array:
+    """Returns the state `[2**n, batch]` after as many iterations as `search_weights` are given for.
+
+    Args:
+      state: the state before them.
+      marked: which rows are marked, `[2**n, 1]`.
+      weights: see `search_weights`.
+      is_odd: whether the number of iterations is odd.
+    """
+    of_marked, of_others = (jnp.where(rows, state, 0).sum(axis=0, keepdims=True) for rows in (marked, ~marked))
+    factors = jnp.asarray(weights).astype(state.dtype)
+    gains = barrier([row[0] * of_marked + row[1] * of_others for row in factors])
+    return jnp.where(marked, jnp.where(is_odd, -state, state) + gains[0], state + gains[1])
 
 
 def marked_rows(operations: Sequence[Operation], rows: Any, n: int) -> Any:
