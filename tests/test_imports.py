@@ -92,8 +92,8 @@ INSIDE_QUANTUM = {
     "engines.native.cuda": ENGINES | {f"engines.native{part}" for part in ("", ".ir", ".table", ".cuda")},
     "engines.native": ENGINES | {f"engines.native{part}" for part in ("", ".ir", ".table", ".cpu", ".cuda")},
 }
-# The choice of the engine is above all engines, and what runs it above the choice; engines know neither.
-ABOVE_ENGINES = {"qjax.quantum.engines.choose", "qjax.quantum.engines.simulation"}
+# Segments run other engines, the choice is above all engines, and what runs it above the choice; engines know none.
+ABOVE_ENGINES = {f"qjax.quantum.engines.{name}" for name in ("segments", "choose", "simulation")}
 # What the quantum core may know beside Python's own library.
 QUANTUM_LIBRARIES = {"jax", "numpy", "qjax"}
 # And its native code: llvmlite is not on every machine.

@@ -18,6 +18,7 @@ from by_engine import BY_NAME, by
 from jax.flatten_util import ravel_pytree
 from random_circuits import QUICK, given_seeds, random_case, random_state, random_unitary, random_values
 
+from qjax.algorithms.grover_circuits import search_circuit
 from qjax.checks import UserError
 from qjax.quantum import (
     Circuit,
@@ -43,7 +44,7 @@ from qjax.quantum.engines.choose import XLA, choose, refusals
 from qjax.quantum.engines.readouts import StateReadout
 
 BATCH, STEP = 5, 1e-3
-WHOLE, LARGE = "native, whole states", "native, large states"
+WHOLE, LARGE, SEGMENTS = "native, whole states", "native, large states", "native and XLA, in segments"
 
 
 def quick(function: Callable[..., Any], *args: Any) -> Any:
@@ -104,6 +105,9 @@ READOUTS: dict[str, Callable[..., Any]] = {
 }
 
 
+SEARCHES = {n: Circuit(n, search_circuit(n, [1], 40).operations[n:]) for n in (3, 9)}
+
+
 @dataclass(frozen=True)
 class Contract:
     """A case for every engine: a circuit, how many examples, and the first states ('', 'real' or 'complex')."""
@@ -111,10 +115,13 @@ class Contract:
     num_qubits: int
     batch: int
     given: str = ""
+    searches: bool = False  # with repeated Grover iterations amid other gates
 
     def circuit(self) -> Circuit:
         n, w = self.num_qubits, parameter("w")
         circuit = angle_encoding(n, axis="ry") + hardware_efficient(n, 2, rotations=("ry", "rz"))
+        if self.searches:
+            circuit = SEARCHES[n] + circuit if self.given else circuit + SEARCHES[n]
         circuit = circuit.append("cry", (0, n - 1), w * input_angle(1)).append("crz", (1, 0), w)
         return circuit if n < 3 else circuit.append("rzz", (0, 2), 0.3 * w).append("swap", (1, 2))
 
@@ -146,6 +153,8 @@ CASES = {
     "real first states": Contract(3, 2, "real"),
     "complex first states": Contract(3, 16, "complex"),
     "a large first state": Contract(11, 1, "complex"),
+    "a search": Contract(3, 2, searches=True),
+    "a search from first states": Contract(9, 2, "real", searches=True),
 }
 # XLA's code does not depend on the size: of what is large it runs a batch in float32, as that is long to compile.
 LARGE_BY_XLA = ("few large states", np.float32)
@@ -153,6 +162,8 @@ LARGE_BY_XLA = ("few large states", np.float32)
 REFUSED: dict[tuple[str, str], str] = {
     **{(LARGE, name): "do not suit it" for name, case in CASES.items() if case.num_qubits < 9},
     **{(WHOLE, name): "does not suit it" for name, case in CASES.items() if case.num_qubits == 11},
+    **{(SEGMENTS, name): "one engine runs all of it: native" for name, case in CASES.items() if not case.searches},
+    **{(one, name): "repeats a Grover" for one in (WHOLE, LARGE) for name, case in CASES.items() if case.searches},
 }
 
 
@@ -331,7 +342,9 @@ def test_the_first_engine_that_does_not_refuse_a_task_runs_it(monkeypatch: pytes
     assert choose(task).name == LARGE
     assert [name for name, _ in refusals(task)] == [WHOLE]
     assert choose(Task(circuit, *facts, "tpu")) is XLA
-    assert dict(refusals(Task(circuit, *facts, "tpu"))) == dict.fromkeys((WHOLE, LARGE), "there is none for tpu")
+    assert dict(refusals(Task(circuit, *facts, "tpu"))) == dict.fromkeys(
+        (WHOLE, LARGE, SEGMENTS), "there is none for tpu"
+    )
     monkeypatch.setattr(choices, "USE_NATIVE", False)
     assert choose(task) is XLA
 

@@ -13,6 +13,7 @@ from bound_circuits import dense_state
 from by_engine import by
 from random_circuits import random_unitary, run_compiled
 
+from qjax.algorithms.grover_circuits import search_circuit
 from qjax.quantum import (
     Circuit,
     PauliString,
@@ -34,7 +35,7 @@ from qjax.quantum.compile.lowering import lowered, z_strings
 from qjax.quantum.engines.native.table.entries import Table, table_of
 from qjax.quantum.engines.native.table.layout import Entry, form_of
 
-WHOLE, LARGE = "native, whole states", "native, large states"
+WHOLE, LARGE, SEGMENTS = "native, whole states", "native, large states", "native and XLA, in segments"
 ATOL = {"float32": 2e-5, "float64": 1e-11}
 
 
@@ -105,6 +106,17 @@ def test_no_circuit_falls_to_xla_whatever_its_operands(n: int, dtype: str) -> No
     for shared in (True, False):
         for batch in (1, 2, 16):
             check_engine(n, every_gate(n, (0, 1, 2, 3), shared), batch, dtype)
+
+
+def test_what_native_code_lacks_is_a_segment_of_its_own() -> None:
+    n, rng = 19, np.random.default_rng(0)
+    wide = operation(permutation_gate(rng.permutation(2**15)), rng.permutation(n)[:15].tolist())
+    told = explain(mixed(n) + Circuit(n, (wide, wide)) + mixed(n), batch=2)
+    assert told.engine == SEGMENTS
+    assert sum(stage.startswith("XLA: permutation: ") for stage in told.stages) == 1  # both in one
+    search = search_circuit(5, [1], 40)
+    assert explain(search + mixed(5)).engine == SEGMENTS
+    assert dict(explain(search).refused)[SEGMENTS] == "one engine runs all of it: XLA"
 
 
 def test_one_large_state_goes_pass_by_pass_but_for_wide_matrices() -> None:

@@ -41,7 +41,7 @@ def test_without_native_code_xla_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choices, "USE_NATIVE", False)
     told = explain(classifier(4), batch=32)
     assert told.engine == "XLA"
-    assert [reason for _, reason in told.refused] == ["QJAX_NATIVE=0 switches native code off"] * 2
+    assert [reason for _, reason in told.refused] == ["QJAX_NATIVE=0 switches native code off"] * 3
 
 
 def test_figures_of_the_circuit() -> None:

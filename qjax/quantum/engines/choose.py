@@ -2,11 +2,12 @@
 
 from qjax.quantum.engines.base import Engine, Task
 from qjax.quantum.engines.native.engine import LargeStates, WholeStates
+from qjax.quantum.engines.segments import Segments
 from qjax.quantum.engines.xla.engine import XlaEngine
 
 # The first that does not refuse a task runs it. The last one refuses none.
 XLA = XlaEngine()
-ENGINES: tuple[Engine, ...] = (WholeStates(), LargeStates(), XLA)
+ENGINES: tuple[Engine, ...] = (WholeStates(), LargeStates(), Segments(), XLA)
 
 
 def choose(task: Task) -> Engine:

@@ -37,7 +37,7 @@ from qjax.quantum.states.batch import with_batch
 from qjax.types import Array
 
 
-def _no_code(task: Task) -> str:
+def no_code(task: Task) -> str:
     """Returns why no native code runs on the task's platform; '' where it does."""
     if not choices.USE_NATIVE:
         return "QJAX_NATIVE=0 switches native code off"
@@ -47,9 +47,13 @@ def _no_code(task: Task) -> str:
         return "it needs llvmlite, and a 64-bit POSIX system"
     if task.platform == "cuda" and kernel_launch.gpu() is None:
         return "it needs an NVIDIA GPU of compute capability 7.0 or later, and the driver of CUDA 12 or later"
-    if _repeats_a_search(task.circuit):
-        return "it repeats a Grover iteration, and XLA's engine does any number of these in two passes"
     return "a first state is given" if task.given and task.platform == "cuda" else ""
+
+
+def _lacks(task: Task) -> str:
+    """Returns why no native code of any form takes the task; '' where one may."""
+    search = "it repeats a Grover iteration, and XLA's engine does any number of these in two passes"
+    return no_code(task) or search * _repeats_a_search(task.circuit)
 
 
 @lru_cache(maxsize=MAX_KEPT_PLANS)
@@ -104,7 +108,7 @@ class WholeStates(Engine):
     name = "native, whole states"
 
     def refusal(self, task: Task) -> str:
-        missing = _no_code(task)
+        missing = _lacks(task)
         if missing:
             return missing
         suits = native_pays(task.platform, task.num_qubits, task.batch)
@@ -182,7 +186,7 @@ class LargeStates(Engine):
     name = "native, large states"
 
     def refusal(self, task: Task) -> str:
-        missing = _no_code(task)
+        missing = _lacks(task)
         if missing:
             return missing
         if not large_pays(task.num_qubits):
