@@ -33,6 +33,7 @@ from qjax.quantum.circuits.gates import GATES, Gate
 from qjax.quantum.circuits.operation import Operation
 from qjax.quantum.compile.lowering import lowered, z_strings
 from qjax.quantum.engines.native.table.entries import Table, table_of
+from qjax.quantum.engines.native.table.factor_recipes import factors_of
 from qjax.quantum.engines.native.table.layout import Entry, form_of
 
 WHOLE, LARGE, SEGMENTS = "native, whole states", "native, large states", "native and XLA, in segments"
@@ -237,6 +238,19 @@ def test_lowered_operations_amount_to_the_one() -> None:
         circuits = [Circuit(5, ops) for ops in (lowered(op), (op,))]
         found, wanted = (dense_state(c, None, values[1][: c.num_inputs], start) for c in circuits)
         np.testing.assert_allclose(found, wanted, atol=1e-13)
+
+
+def test_gates_of_several_angles_have_factors_of_one_each() -> None:
+    start, angles = dense_state(mixed(5), {"w": np.ones(3)}, np.ones(3)), np.array([0.3, -1.2, 2.0, 0.7])
+    for gate in (g for g in GATES.values() if g.num_angles > 1):
+        controls = () if gate.num_qubits > 1 else (2,)  # two qubits at most in all
+        names = [parameter("w", k) for k in range(gate.num_angles)]
+        op = operation(gate, (3, 1)[: gate.num_qubits], *names, controls=controls)
+        factors = factors_of((op,), ("dense", 2, 0))
+        assert all(sum(not a.is_constant for op in one.operations for a in op.angles) == 1 for one in factors)
+        params, parts = {"w": angles[: gate.num_angles]}, tuple(op for one in factors for op in one.operations)
+        found, wanted = (dense_state(Circuit(5, ops), params, None, start) for ops in (parts, (op,)))
+        np.testing.assert_allclose(found, wanted, atol=1e-13, err_msg=gate.name)
 
 
 def test_every_pauli_rotation_is_lowered() -> None:

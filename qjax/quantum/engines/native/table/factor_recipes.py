@@ -11,14 +11,26 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from qjax.quantum.circuits.angle import Angle
+from qjax.quantum.circuits.angle import Angle, as_angle
 from qjax.quantum.circuits.gates import gate
 from qjax.quantum.circuits.operation import Operation
 from qjax.quantum.engines.native.table.layout import MAX_NUMBERS, Form, Recipe
 from qjax.quantum.states.matrices import FixedBlock, constant_matrices, fixed_block
 
-# Gates of several angles as gates of one each, the first that acts first: (gate, which of the angles).
-_PARTS = {"u": (("p", 2), ("ry", 0), ("p", 1))}
+# Gates of several angles as gates of one each, the first that acts first: name, qubits, what the angle is multiplied
+# by, and which of the angles; -1 is the number 1.
+_U = ("p", (0,), 1.0, 2), ("ry", (0,), 1.0, 0), ("p", (0,), 1.0, 1)
+_CU = ("cp", (0, 1), 1.0, 2), ("cry", (0, 1), 1.0, 0), ("cp", (0, 1), 1.0, 1)
+_PARTS: dict[str, tuple[tuple[str, tuple[int, ...], float, int], ...]] = {
+    "u": _U,
+    "u3": _U,
+    "u2": (("p", (0,), 1.0, 1), ("ry", (0,), np.pi / 2, -1), ("p", (0,), 1.0, 0)),
+    "r": (("p", (0,), -1.0, 1), ("rx", (0,), 1.0, 0), ("p", (0,), 1.0, 1)),
+    "cu3": _CU,
+    "cu": (*_CU, ("p", (0,), 1.0, 3)),
+    "xx_plus_yy": (("p", (1,), -1.0, 1), ("rxx", (0, 1), 0.5, 0), ("ryy", (0, 1), 0.5, 0), ("p", (1,), 1.0, 1)),
+    "xx_minus_yy": (("p", (1,), -1.0, 1), ("rxx", (0, 1), 0.5, 0), ("ryy", (0, 1), -0.5, 0), ("p", (1,), 1.0, 1)),
+}
 
 
 @dataclass(frozen=True)
@@ -131,11 +143,12 @@ def factors_of(operations: Sequence[Operation], form: Form) -> tuple[Factor, ...
 
 
 def _parts(op: Operation) -> list[Operation]:
-    """Returns operations of one angle each that make up an operation, itself where it is not known how."""
-    parts = _PARTS.get(op.gate.name)
-    if parts is None:
-        return [op]
-    return [replace(op, gate=gate(name), angles=(op.angles[place],)) for name, place in parts]
+    """Returns operations of one angle each that make up an operation, itself where that has one or none."""
+    angles = (*op.angles, as_angle(1.0))
+    return [
+        replace(op, gate=gate(name), qubits=tuple(op.qubits[q] for q in qubits), angles=(angles[place] * scale,))
+        for name, qubits, scale, place in _PARTS.get(op.gate.name, ())
+    ] or [op]
 
 
 def recipe_of(constants: Sequence[np.ndarray], form: Form, rows: np.ndarray) -> np.ndarray:
