@@ -220,15 +220,21 @@ def _state_after(mask: Array, weights: Array, is_odd: Array) -> Array:
 def _success_probabilities(num_marked: int, num_states: int, weights: np.ndarray) -> np.ndarray:
     """Returns the probability after 0, 1, ... iterations, given the `search_weights` of these."""
     counts = np.array([num_marked, num_states - num_marked])
-    amplitudes = weights @ counts + [[(-1) ** k, 1] for k in range(len(weights))]
-    return amplitudes[:, 0] ** 2 * (num_marked / num_states)
+    signs = 1 - 2 * (np.arange(len(weights)) % 2)
+    return (weights[:, 0] @ counts + signs) ** 2 * (num_marked / num_states)
 
 
 def _attempt(key: Key[Array, ""], mask: Array, num_marked: int, num_iterations: int) -> tuple[int, bool]:
     """Returns the basis index that is measured after some iterations, and whether it is marked."""
     weights = search_weights(num_marked, len(mask), num_iterations)
-    (outcome,) = sample_indices(key, _state_after(mask, weights, num_iterations % 2 == 1), 1, jnp.square).tolist()
-    return outcome, bool(mask[outcome])
+    outcome, is_marked = _measured(key, mask, weights, num_iterations % 2 == 1)
+    return int(outcome), bool(is_marked)
+
+
+@jax.jit
+def _measured(key: Array, mask: Array, weights: Array, is_odd: Array) -> tuple[Array, Array]:
+    outcome = sample_indices(key, _state_after(mask, weights, is_odd), 1, jnp.square)[0]
+    return outcome, mask[outcome]
 
 
 def _angle(num_qubits: int, num_marked: int, *, at_least: int) -> float:

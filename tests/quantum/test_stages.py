@@ -51,12 +51,16 @@ TRANSPOSE = operation(pauli_rotation_gate("XZY"), (2, 0, 3), W[0])
 CONTROLLED = operation("cu", (3, 1), *W, controls=(0,), control_values=(0,))
 WIDE = operation(unitary_gate(random_unitary(np.random.default_rng(3), 8)), (3, 0, 1))
 BLOCK = Dense((0, 1), (operation("rx", 0, W[0]), operation("u", 1, *W[1:]), operation("crx", (1, 0), W[1])))
+CONTROLLED_PAIR = (operation("crx", (2, 1), W[1]), operation("ry", 2, W[3]))
 PHASES = Phase(
     (operation("rz", 3, W[0]), operation("rzz", (2, 0), W[1]), operation("t", 1), operation("cp", (3, 1), W[2]))
 )
-STAGES: dict[str, Stage] = {
+LAST_BLOCK = Dense((2, 3), (operation("rxx", (3, 2), W[0]), operation("ry", 2, W[3])))
+STAGES: dict[str, Stage | tuple[Stage, ...]] = {
     "a block at the front": BLOCK,
-    "a block at the end": Dense((2, 3), (operation("rxx", (3, 2), W[0]), operation("h", 2))),
+    "a block at the end": LAST_BLOCK,
+    "blocks side by side": (BLOCK, LAST_BLOCK),
+    "blocks of one qubit and of two": (Dense((0,), (operation("u", 0, *W[:3]),)), Dense((1, 2), CONTROLLED_PAIR)),
     "a block apart": Dense((0, 3), (operation("ry", 0, W[0]), operation("iswap", (0, 3)))),
     "one qubit": Dense((1,), (operation("u", 1, *W[:3]),)),
     "a constant block": Dense((1, 2), (operation("h", 1), operation("ch", (2, 1)))),
@@ -71,8 +75,10 @@ STAGES: dict[str, Stage] = {
 
 
 def operations_of(stage: Any) -> tuple[Operation, ...]:
+    if isinstance(stage, tuple):
+        return tuple(op for inner in stage for op in operations_of(inner))
     if isinstance(stage, Loop):
-        return tuple(op for inner in stage.body for op in operations_of(inner)) * stage.reps
+        return operations_of(stage.body) * stage.reps
     return (stage.operation,) if isinstance(stage, Single) else tuple(stage.operations)
 
 
@@ -90,21 +96,22 @@ def test_a_stage_its_reverse_and_its_cotangents(
     if name not in STAGES:
         monkeypatch.setattr("qjax.quantum.compile.conditions.MAX_TABLE_QUBITS", 0)
     stage, rng = STAGES[name.removesuffix(" without a table")], np.random.default_rng(of_state)
+    stages = stage if isinstance(stage, tuple) else (stage,)
     with jax.enable_x64(True):
         angles = jnp.asarray(rng.normal(size=(4, of_angles)))
         before = jnp.asarray(random_state(1, (of_state, 2**N)).T)
         costate = jnp.asarray(random_state(2, (3, 2**N)).T)
 
         def numbers(angles: Any) -> Any:
-            return stage_steps.numbers_of((stage,), Values({"w": angles}, jnp.zeros((0, 1)), angles.dtype))
+            return stage_steps.numbers_of(stages, Values({"w": angles}, jnp.zeros((0, 1)), angles.dtype))
 
         def run(angles: Any, before: Any) -> Any:
-            return jnp.broadcast_to(_run((stage,), numbers(angles), before, False)[0], (2**N, 3))
+            return jnp.broadcast_to(_run(stages, numbers(angles), before, False)[0], (2**N, 3))
 
         def everything(angles: Any, before: Any) -> Any:
             (after, pull), (made, into) = jax.vjp(run, angles, before), jax.vjp(numbers, angles)
-            kept = (None,) * 3 if name == "a loop" else None
-            (found, back), slopes = _run_back((stage,), made, (after, costate), (kept,))
+            kept = ((None,) * 3,) if name == "a loop" else (None,) * len(stages)
+            (found, back), slopes = _run_back(stages, made, (after, costate), kept)
             return after, found, (into(slopes)[0], back.conj()), pull(costate.conj())
 
         after, found, pulled, expected = jax.jit(everything, compiler_options=QUICK)(angles, before)

@@ -20,7 +20,16 @@ from qjax.quantum.compile.stages import Dense, Flip, Loop, Permutation, Phase, P
 from qjax.quantum.engines.base import Description, Engine, Task, Work, nothing_saved
 from qjax.quantum.engines.memory import state_bytes
 from qjax.quantum.engines.readouts import ExpectationReadout
-from qjax.quantum.engines.xla.stage_steps import Numbers, apply, cotangents, keeps_real, numbers_of, undo
+from qjax.quantum.engines.xla.stage_steps import (
+    Numbers,
+    apply,
+    are_side_by_side,
+    cotangents,
+    keeps_real,
+    numbers_of,
+    pair_cotangents,
+    undo,
+)
 from qjax.quantum.states.axes import num_qubits_of
 from qjax.quantum.states.barriers import barrier, stored
 from qjax.quantum.states.batch import batch_of, with_batch
@@ -201,7 +210,17 @@ def _run_back(
       kept: see `_run`.
     """
     all_slopes: list[Numbers] = []
-    for stage, stage_numbers, saved in zip(reversed(stages), reversed(numbers), reversed(kept), strict=True):
+    left = list(zip(stages, numbers, kept, strict=True))
+    while left:
+        stage, stage_numbers, saved = left.pop()
+        if left and are_side_by_side(left[-1][:2], (stage, stage_numbers)):
+            blocks: Any = left.pop()[:2], (stage, stage_numbers)
+            before, costate = states
+            for block, matrix in reversed(blocks):
+                before, costate = barrier([undo(block, matrix, x) for x in (before, costate)])
+            all_slopes += reversed(pair_cotangents(blocks, before, states[1]))
+            states = before, costate
+            continue
         if isinstance(stage, Loop) and not is_search(stage, num_qubits_of(states[0])):
             states, slopes = _loop_back(stage, stage_numbers, states, saved)
         elif saved is None:

@@ -121,6 +121,23 @@ def cotangents(stage: Stage, numbers: Numbers, before: Array, costate: Array) ->
     return tuple(jax.vjp(lambda xs: apply(stage, xs, before), numbers)[1](cotangent)[0])
 
 
+def are_side_by_side(*blocks: tuple[Stage, Numbers]) -> bool:
+    """Whether these are blocks on neighbouring qubits, with matrices of angles that all examples share."""
+    if not all(isinstance(stage, Dense) and numbers and numbers[0].shape[-1] == 1 for stage, numbers in blocks):
+        return False
+    qubits = [q for stage, _ in blocks for q in stage.qubits]  # type: ignore[union-attr]
+    return qubits == list(range(qubits[0], qubits[0] + len(qubits)))
+
+
+def pair_cotangents(blocks: Sequence[tuple[Dense, Numbers]], before: Array, costate: Array) -> list[Numbers]:
+    """Returns the `cotangents` of two blocks side by side, given the state before both: one sum over the states."""
+    first, second = (matrix[..., 0] for _, (matrix,) in blocks)
+    qubits = [q for stage, _ in blocks for q in stage.qubits]
+    whole = _matrix_cotangent(costate.conj(), before, qubits, False).reshape(2 * (len(first), len(second)))
+    products = ("rscd,sd->rc", second), ("rscd,rc->sd", first)
+    return [(jnp.einsum(word, whole, other, precision=lax.Precision.HIGHEST)[..., None],) for word, other in products]
+
+
 @lru_cache(maxsize=1024)
 def _constant(stage: Dense) -> np.ndarray | None:
     """Returns the matrix of a block that has no angles, `[d, d]`."""
