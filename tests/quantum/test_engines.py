@@ -41,6 +41,7 @@ from qjax.quantum import (
 from qjax.quantum.engines import choices
 from qjax.quantum.engines.base import Task, platform_here
 from qjax.quantum.engines.choose import XLA, choose, refusals
+from qjax.quantum.engines.memory import state_bytes
 from qjax.quantum.engines.readouts import StateReadout
 
 BATCH, STEP = 5, 1e-3
@@ -322,14 +323,15 @@ def test_vmapped_and_batched_calls_cost_the_same_and_broadcast_no_weight() -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", [XLA.name, "auto"])
-def test_memory_is_flat_in_depth(engine: str) -> None:
+def test_no_layer_keeps_its_states(engine: str) -> None:
+    """Native code has numbers for each layer, which take a tenth of the states of this batch."""
     n, batch, used = 10, 64, []
     for reps in (12, 64):  # both are loops
         circuit, params = classifier(n, reps)
         loss = lambda p, x, c=circuit: by(engine, expectation, c, p, x, z_observables(n)).sum()  # noqa: E731
         compiled = jax.jit(jax.grad(loss)).lower(params, jnp.zeros((batch, n))).compile()
         used.append(compiled.memory_analysis().temp_size_in_bytes)
-    assert used[1] < 1.5 * used[0]
+    assert used[1] - used[0] < (64 - 12) * state_bytes(n, batch, np.float32) / 5
 
 
 # The choice --------------------------------------------------------------------------------------------------------
