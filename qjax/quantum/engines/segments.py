@@ -98,7 +98,9 @@ def _differentiable(engine: Engine, part: Task) -> Callable[..., tuple[Array, ..
 @lru_cache(maxsize=MAX_KEPT_PLANS)
 def _segments(task: Task) -> tuple[Segment, ...]:
     """Returns the segments in order; a product state before one of XLA's engine is a part of that."""
-    n, pieces = task.num_qubits, _split(task, task.circuit.operations)
+    n, pieces = task.num_qubits, [(False, task.circuit.operations)]
+    if _native(_part(task, (), 2)):  # for such states there is native code at all
+        pieces = _split(task, task.circuit.operations)
     if len(pieces) > 1 and not task.given and not compile_circuit(Circuit(n, pieces[0][1]), True, Blocks()).stages:
         (_, first), (is_native, second), *rest = pieces
         pieces = [(False, (*first, *second)), *rest]
