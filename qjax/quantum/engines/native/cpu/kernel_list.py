@@ -42,10 +42,10 @@ def kernels() -> dict[int, Kernel]:
     """Returns what applies gates: given the tile, the entry, and coefficients, or rotations and tables of phases."""
     found: dict[int, Kernel] = {}
     for kind, form in (*enumerate(FORMS), (PRODUCT_KIND, PRODUCT)):
-        found[kind] = f"apply_{_name(form)}", 3, partial(_forward, form=form)
+        found[kind] = f"apply_{_name(form)}", 3, partial(forward, form=form)
     for (count, phases), kind in GIVENS.items():
         if phases or count == MAX_GIVENS:
-            found[kind] = f"rotate_{count}_{phases:d}", 4, partial(_rotate, count=count, phases=phases)
+            found[kind] = f"rotate_{count}_{phases:d}", 4, partial(rotate, count=count, phases=phases)
     return found
 
 
@@ -54,34 +54,17 @@ def kernels_back() -> dict[int, Kernel]:
     found: dict[int, Kernel] = {}
     for kind, form in (*enumerate(FORMS), (PRODUCT_KIND, PRODUCT)):
         if form[0] != "pair":
-            found[kind] = f"undo_{_name(form)}", 5, partial(_backward, form=form)
+            found[kind] = f"undo_{_name(form)}", 5, partial(backward, form=form)
     for count, kind in SUMS.items():
-        found[kind] = f"sums_{count}", 5, partial(_backward, form=("diagonal", count, 0), changes=False)
+        found[kind] = f"sums_{count}", 5, partial(backward, form=("diagonal", count, 0), changes=False)
     for (count, phases), kind in GIVENS.items():
         if count <= MAX_GIVENS_BACK:
-            found[kind] = f"rotate_back_{count}_{phases:d}", 6, partial(_rotate_back, count=count, phases=phases)
+            found[kind] = f"rotate_back_{count}_{phases:d}", 6, partial(rotate_back, count=count, phases=phases)
     return found
 
 
 def _name(form: Form) -> str:
     return "_".join(map(str, form))
-
-
-def _forward(code: Code, *operands: Value, form: Form) -> None:
-    forward(code, form, *operands)
-
-
-def _backward(
-    code: Code,
-    tile: Value,
-    cotangent: Value,
-    entry: Value,
-    coefficients: Value,
-    sums: Value,
-    form: Form,
-    changes: bool = True,
-) -> None:
-    backward(code, form, tile, cotangent, entry, coefficients, sums, changes)
 
 
 def _listed(code: Code, *operands: Value, form: Form, is_backward: bool) -> None:
@@ -93,11 +76,3 @@ def _listed(code: Code, *operands: Value, form: Form, is_backward: bool) -> None
         gather(code, form[0], is_backward, operands[:tiles], operands[tiles], *operands[-3:])
     else:
         (controlled_back if is_backward else controlled)(code, form, *operands[:-2])
-
-
-def _rotate(code: Code, *operands: Value, count: int, phases: bool) -> None:
-    rotate(code, count, phases, *operands)
-
-
-def _rotate_back(code: Code, *operands: Value, count: int, phases: bool) -> None:
-    rotate_back(code, count, phases, *operands)

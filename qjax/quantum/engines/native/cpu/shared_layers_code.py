@@ -231,14 +231,14 @@ def _total(code: Code, element: Any, start: Value, index: int) -> Value:
 # Kernels on the states of a tile. ------------------------------------------------------------------------------
 
 
-def rotate(code: Code, count: int, phases: bool, *operands: Value) -> None:
+def rotate(code: Code, *operands: Value, count: int, phases: bool) -> None:
     """Writes the kernel that applies rotations, and then phases, to a tile.
 
     Args:
       code: of the function.
+      operands: addresses of the tile, of the entry, of the rotations' records, and of the tables.
       count: number of rotations.
       phases: whether phases follow.
-      operands: addresses of the tile, of the entry, of the rotations' records, and of the tables.
     """
     tile, *others = operands
     rotations = _Rotations(code, count, *others)
@@ -255,7 +255,7 @@ def rotate(code: Code, count: int, phases: bool, *operands: Value) -> None:
     code.each_coset(rotations.num_cosets, rotations.first_row, 2**count, body)
 
 
-def rotate_back(code: Code, count: int, phases: bool, *operands: Value) -> None:
+def rotate_back(code: Code, *operands: Value, count: int, phases: bool) -> None:
     """Writes the kernel that undoes rotations on a state and its cotangent, and adds to the rotations' sums.
 
     Args:

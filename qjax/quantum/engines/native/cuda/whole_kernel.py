@@ -189,7 +189,7 @@ class TableKernel(ABC):
         elif form[0] in GROUP_FORMS:
             self._scaled(form, entry).forward(self.tile)
         else:
-            forward(self.code, form, self.tile, entry, self.coefficients)
+            forward(self.code, self.tile, entry, self.coefficients, form=form)
 
     def _backward(self, form: Form, entry: Value) -> None:
         tiles = self.tile, self.cotangent
@@ -198,7 +198,7 @@ class TableKernel(ABC):
         elif form[0] in GROUP_FORMS:
             self._scaled(form, entry).backward(*tiles, self.scaled_sums)
         else:
-            backward(self.code, form, *tiles, entry, self.coefficients, self.sums)
+            backward(self.code, *tiles, entry, self.coefficients, self.sums, form=form)
 
     def _scaled(self, form: Form, entry: Value) -> ScaledGroup:
         return ScaledGroup(self.code, form[1], entry, form[0] == "scaled_real", self.tables)

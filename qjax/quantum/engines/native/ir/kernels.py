@@ -13,7 +13,7 @@ from qjax.quantum.engines.native.ir.writer import INT32, Code, Complex, Value, i
 from qjax.quantum.engines.native.table.layout import Entry, Form, MadeEntry, num_numbers
 
 
-def forward(code: Code, form: Form, tile: Value, entry: Value, coefficients: Any) -> None:
+def forward(code: Code, tile: Value, entry: Value, coefficients: Any, *, form: Form) -> None:
     """Writes what applies a gate to a tile."""
     if form[0] == "column":
         matrix, column = _factors(code, entry, coefficients)
@@ -41,12 +41,13 @@ def forward(code: Code, form: Form, tile: Value, entry: Value, coefficients: Any
 
 def backward(
     code: Code,
-    form: Form,
     tile: Value,
     cotangent: Value,
     entry: Value,
     coefficients: Any,
     sums: Any,
+    *,
+    form: Form,
     changes: bool = True,
 ) -> None:
     """Writes what takes a state and its cotangent back through a gate, or, if it changes nothing, takes sums alone.
