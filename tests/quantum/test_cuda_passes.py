@@ -33,7 +33,7 @@ from qjax.quantum import (
 )
 from qjax.quantum.engines.native.cuda import kernel_launch
 from qjax.quantum.engines.native.cuda import large_states as cuda_large
-from qjax.quantum.engines.native.large import large_of
+from qjax.quantum.engines.native.large import large_plan_of
 from qjax.quantum.engines.native.table.passes import span
 from qjax.quantum.engines.native.table.z_strings import in_coset
 
@@ -140,7 +140,7 @@ def test_parts_are_smaller_where_memory_or_work_is_little(
     found = []
     for memory in (232448, 101376, 65536):
         monkeypatch.setattr(kernel_launch, "gpu", lambda memory=memory: (100, memory))
-        large = large_of.__wrapped__(classifier(n), frozenset(), batch, np.dtype(np.float32), "cuda")
+        large = large_plan_of.__wrapped__(classifier(n), frozenset(), batch, np.dtype(np.float32), "cuda")
         found.append(large.num_coset_bits)
         assert large._shape(True).memory <= memory
     assert found == expected

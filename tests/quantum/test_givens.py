@@ -39,7 +39,7 @@ from qjax.quantum.engines.native.table.layout import (
     RotationWord,
     form_of,
 )
-from qjax.quantum.engines.native.whole_states import native_of
+from qjax.quantum.engines.native.whole_states import whole_plan_of
 from qjax.quantum.engines.readouts import StateReadout
 
 INPUTS = frozenset({"inputs"})
@@ -113,7 +113,7 @@ def assert_alike(found: Any, expected: Any, atol: float) -> None:
 
 
 def num_rotations(circuit: Circuit, batch: int, dtype: Any) -> int:
-    native = native_of(circuit, StateReadout(), INPUTS, batch, np.dtype(dtype))
+    native = whole_plan_of(circuit, StateReadout(), INPUTS, batch, np.dtype(dtype))
     assert native is not None
     return len(native._givens.rotations)
 

@@ -29,7 +29,7 @@ from qjax.quantum import (
 from qjax.quantum.compile.relabelling import Relabelling
 from qjax.quantum.engines.native.cpu import large_states as large_cpu
 from qjax.quantum.engines.native.cpu.permute import moves_of, to_indices, to_rows
-from qjax.quantum.engines.native.large import large_of
+from qjax.quantum.engines.native.large import large_plan_of
 from qjax.quantum.engines.native.table.entries import large_table_of
 from qjax.quantum.engines.native.table.layout import FORMS, TRANSPOSE, Entry
 from qjax.quantum.engines.native.table.passes import Pass, Space, passes_of, span
@@ -185,10 +185,10 @@ def dtype(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture
 def small_cosets(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Cosets of a few rows, so that there are several of them."""
-    large_of.cache_clear()
+    large_plan_of.cache_clear()
     monkeypatch.setattr(large_cpu, "coset_bits", lambda _, n: (min(10, n), 5))
     yield
-    large_of.cache_clear()
+    large_plan_of.cache_clear()
 
 
 @pytest.mark.usefixtures("small_cosets")

@@ -37,7 +37,7 @@ from qjax.quantum.engines.native import engine as native_engine
 from qjax.quantum.engines.native import load, whole_states
 from qjax.quantum.engines.native.table.entries import Table, pair_neighbours, table_of
 from qjax.quantum.engines.native.table.layout import FORMS, NUM_SCALES, Entry, MadeEntry, form_of
-from qjax.quantum.engines.native.table.native_gates import Item, rotation_constants
+from qjax.quantum.engines.native.table.native_gates import NativeGate, rotation_constants
 from qjax.quantum.explain import Explanation
 
 INPUTS = frozenset({"inputs"})
@@ -186,7 +186,7 @@ def test_constants_of_a_rotation_make_its_matrix(name: str) -> None:
     op = operation(name, tuple(range(k)), -0.7 * input_angle(0) + 1.1)
     diagonal = GATES[name].structure == "diagonal"
     form = ("diagonal" if diagonal else "dense", k, 0)
-    item = Item(form, op.qubits, (op,), own=True, angle=input_angle(0))
+    item = NativeGate(form, op.qubits, (op,), per_example=True, angle=input_angle(0))
     made = rotation_constants(item)
     scale, parts = made[:NUM_SCALES].sum(), made[NUM_SCALES:].reshape(-1, 3, 2)
     constant, cosine, sine = (parts[:, i, 0] + 1j * parts[:, i, 1] for i in range(3))

@@ -27,12 +27,12 @@ from qjax.quantum.engines.choices import (
 from qjax.quantum.engines.memory import state_bytes
 from qjax.quantum.engines.native.cuda import kernel_launch
 from qjax.quantum.engines.native.ir.jit import is_available
-from qjax.quantum.engines.native.large import large_of
-from qjax.quantum.engines.native.large_states import Large
+from qjax.quantum.engines.native.large import large_plan_of
+from qjax.quantum.engines.native.large_states import LargePlan
 from qjax.quantum.engines.native.table.coefficients import coefficients
 from qjax.quantum.engines.native.table.entries import Table, program_of
 from qjax.quantum.engines.native.table.layout import Entry, form_of
-from qjax.quantum.engines.native.whole_states import Native, native_of
+from qjax.quantum.engines.native.whole_states import WholePlan, whole_plan_of
 from qjax.quantum.states.batch import with_batch
 from qjax.types import Array
 
@@ -114,10 +114,10 @@ class WholeStates(Engine):
         suits = native_pays(task.platform, task.num_qubits, task.batch)
         if not suits and not _only_whole(task):
             return f"a batch of {task.batch} with {task.num_qubits} qubits does not suit it"
-        found = self._plan(task)
-        if found is None:
+        plan = self._plan(task)
+        if plan is None:
             return "the circuit has a gate that it lacks"
-        return "" if found.fits else "its working memory would not fit"
+        return "" if plan.fits else "its working memory would not fit"
 
     def bytes_held(self, task: Task, gradient: bool) -> int:
         return self._native(task).bytes_held(gradient)
@@ -147,14 +147,14 @@ class WholeStates(Engine):
         of_shared, of_own, *of_first = native.pull_back(*numbers, saved, cotangents, first)
         return *pull((of_shared, of_own)), *of_first
 
-    def _plan(self, task: Task) -> Native | None:
+    def _plan(self, task: Task) -> WholePlan | None:
         readout: Any = task.readout  # a protocol has no hash for mypy
-        return native_of(task.circuit, readout, task.batched, task.batch, task.dtype, task.platform, task.given)
+        return whole_plan_of(task.circuit, readout, task.batched, task.batch, task.dtype, task.platform, task.given)
 
-    def _native(self, task: Task) -> Native:
-        found = self._plan(task)
-        assert found is not None, "the engine refuses this task"
-        return found
+    def _native(self, task: Task) -> WholePlan:
+        plan = self._plan(task)
+        assert plan is not None, "the engine refuses this task"
+        return plan
 
 
 def _one(task: Task) -> Task:
@@ -191,8 +191,8 @@ class LargeStates(Engine):
             return missing
         if not large_pays(task.num_qubits):
             return f"{task.num_qubits} qubits do not suit it"
-        found = self._plan(_one(task))
-        return "" if found is not None and found.pays else "the circuit has a gate that it lacks"
+        plan = self._plan(_one(task))
+        return "" if plan is not None and plan.pays else "the circuit has a gate that it lacks"
 
     def bytes_held(self, task: Task, gradient: bool) -> int:
         held = self._large(_one(task)).bytes_held(gradient)
@@ -235,8 +235,8 @@ class LargeStates(Engine):
 
         (tensors, made), pull = jax.vjp(numbers, *operands)
         final = saved if saved.shape[0] else large.run(tensors, *made)
-        known = tuple(with_batch(x, task.batch) for x in cotangents)
-        first, *sums = large.pull_back_read(task.readout, with_batch(final, task.batch), known, *made)
+        of_read = tuple(with_batch(x, task.batch) for x in cotangents)
+        first, *sums = large.pull_back_read(task.readout, with_batch(final, task.batch), of_read, *made)
         return tuple(pull((large.pull_back_first(tensors, first), tuple(sums))))
 
     def _backward_each(self, one: Task, operands: tuple[Array, ...], more: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -244,17 +244,17 @@ class LargeStates(Engine):
 
         def step(sums: dict[int, Array], each: Any) -> Any:
             saved, *cotangents = _joined(more, each[1])
-            found = self.backward(one, _joined(operands, each[0]), saved, cotangents, False)
-            return {k: total + found[k] for k, total in sums.items()}, {k: found[k] for k in each[0]}
+            sums_of_one = self.backward(one, _joined(operands, each[0]), saved, cotangents, False)
+            return {k: total + sums_of_one[k] for k, total in sums.items()}, {k: sums_of_one[k] for k in each[0]}
 
         zeros = {k: jnp.zeros_like(x) for k, x in enumerate(operands) if x.shape[-1] == 1}
         sums, parts = jax.lax.scan(step, zeros, (_each(operands), _each(more)))
         return tuple(sums[k] if k in sums else _batch_last(parts[k]) for k in range(len(operands)))
 
-    def _plan(self, task: Task) -> Large | None:
-        return large_of(task.circuit, task.batched, task.batch, task.dtype, task.platform, task.given)
+    def _plan(self, task: Task) -> LargePlan | None:
+        return large_plan_of(task.circuit, task.batched, task.batch, task.dtype, task.platform, task.given)
 
-    def _large(self, task: Task) -> Large:
-        found = self._plan(task)
-        assert found is not None, "the engine refuses this task"
-        return found
+    def _large(self, task: Task) -> LargePlan:
+        plan = self._plan(task)
+        assert plan is not None, "the engine refuses this task"
+        return plan

@@ -10,14 +10,14 @@ from qjax.quantum.compile.compiler import MAX_KEPT_PLANS
 from qjax.quantum.engines.native.cpu.large_states import LargeOnCpu
 from qjax.quantum.engines.native.cuda.large_states import LargeOnGpu
 from qjax.quantum.engines.native.ir.jit import is_available
-from qjax.quantum.engines.native.large_states import Large
+from qjax.quantum.engines.native.large_states import LargePlan
 from qjax.quantum.engines.native.table.entries import large_table_of
 
 
 @lru_cache(maxsize=MAX_KEPT_PLANS)
-def large_of(
+def large_plan_of(
     circuit: Circuit, batched: frozenset[str], batch: int, dtype: np.dtype[Any], platform: str, given: int = 0
-) -> Large | None:
+) -> LargePlan | None:
     """Returns the simulation of a circuit, pass by pass; None where it can't be.
 
     Args:
@@ -26,7 +26,7 @@ def large_of(
       batch: number of examples.
       dtype: real dtype, as NumPy has it.
       platform: 'cpu' or 'cuda'.
-      given: arrays that hold the first states, see `Native.run`; 0 for |0...0>.
+      given: arrays that hold the first states, see `WholePlan.run`; 0 for |0...0>.
     """
     usable = is_available() and (platform == "cpu" or not given)
     table = large_table_of(circuit, batched, platform == "cuda", given) if usable else None

@@ -21,7 +21,7 @@ from qjax.types import Array
 
 
 @dataclass(frozen=True, eq=False)
-class Large(ABC):
+class LargePlan(ABC):
     """A simulation that the native code does, pass by pass.
 
     Attributes:
@@ -83,24 +83,26 @@ class Large(ABC):
         """The passes, in order."""
 
     @abstractmethod
-    def run(self, tensors: Any, shared: Array, own: Array) -> Array:
+    def run(self, tensors: Any, shared: Array, per_example: Array) -> Array:
         """Returns the states after all gates, `[parts * 2**n, batch]`.
 
         Args:
           tensors: of the first states; see `begin`.
           shared: coefficients that all examples share, `[num_shared, 1]`.
-          own: the others, `[num_own, batch]`.
+          per_example: the others, `[num_per_example, batch]`.
         """
 
     @abstractmethod
-    def pull_back(self, states: Array, cotangent: Array, shared: Array, own: Array) -> tuple[Array, Array, Array]:
+    def pull_back(
+        self, states: Array, cotangent: Array, shared: Array, per_example: Array
+    ) -> tuple[Array, Array, Array]:
         """Returns the cotangents of the first states, and of the coefficients.
 
         Args:
           states: after all gates, `[parts * 2**n, batch]`.
           cotangent: of these.
           shared: see `run`.
-          own: likewise.
+          per_example: likewise.
         """
 
     @abstractmethod
@@ -114,7 +116,7 @@ class Large(ABC):
     # From parameters to the first state, and from the final one to what is read. --------------------------------
 
     def begin(self, values: Values, first: Sequence[Array] = ()) -> Any:
-        """Returns the tensors of the first states: two halves, or `first` where they are given; see `Native.run`."""
+        """Returns the tensors of the first states: two halves, or `first` where given; see `WholePlan.run`."""
         return first if self.table.start is None else halves(self.table.start.runs, values)
 
     def first_states(self, tensors: Any) -> Array:
@@ -140,7 +142,7 @@ class Large(ABC):
         return jax.lax.complex(real, imag[0] if imag else jnp.zeros_like(real))
 
     def run_and_read(
-        self, readout: Readout, tensors: Any, shared: Array, own: Array, keep: bool
+        self, readout: Readout, tensors: Any, shared: Array, per_example: Array, keep: bool
     ) -> tuple[tuple[Array, ...], Array | None]:
         """Returns what is read, each `[..., batch]`, and the final states, `[parts * 2**n, batch]`.
 
@@ -148,14 +150,14 @@ class Large(ABC):
           readout: what is read.
           tensors: see `run`.
           shared: likewise.
-          own: likewise.
+          per_example: likewise.
           keep: whether the final states are wanted; else there may be none.
         """
-        final = self.run(tensors, shared, own)
+        final = self.run(tensors, shared, per_example)
         return self.read(readout, final), final
 
     def pull_back_read(
-        self, readout: Readout, final: Array, cotangents: tuple[Array, ...], shared: Array, own: Array
+        self, readout: Readout, final: Array, cotangents: tuple[Array, ...], shared: Array, per_example: Array
     ) -> tuple[Array, Array, Array]:
         """Returns what `pull_back` does, given the cotangents of what is read.
 
@@ -164,10 +166,10 @@ class Large(ABC):
           final: the states after all gates, `[parts * 2**n, batch]`.
           cotangents: each `[..., batch]`.
           shared: see `run`.
-          own: likewise.
+          per_example: likewise.
         """
         (cotangent,) = jax.vjp(lambda final: self.read(readout, final), final)[1](cotangents)
-        return self.pull_back(final, cotangent, shared, own)
+        return self.pull_back(final, cotangent, shared, per_example)
 
     def read(self, readout: Readout, final: Array) -> tuple[Array, ...]:
         """Returns what is read from the final states, each `[..., batch]`."""
@@ -196,11 +198,11 @@ class Large(ABC):
           The entries of all passes, of each pass the first one and how many are done, int32 `[passes, 2]`, the bits
           below its pivots, and the rows of its first part whose numbers are multiples of 2**low.
         """
-        firsts = np.cumsum([0, *(len(own) for own, _ in entries[:-1])])
+        firsts = np.cumsum([0, *(len(rows) for rows, _ in entries[:-1])])
         places = np.stack([firsts, [count for _, count in entries]], axis=1).astype(np.int32)
         lows = np.array([[2**pivot - 1 for pivot in one.pivots] for one in self.passes], np.int32)
         rows = np.stack([one.rows(low) for one in self.passes])
-        return np.concatenate([own for own, _ in entries]), places, lows, rows
+        return np.concatenate([rows for rows, _ in entries]), places, lows, rows
 
     def shaped(self, *shape: int) -> Any:
         """Returns what stands for an array of real numbers."""

@@ -42,12 +42,12 @@ def register_native_code(names: Iterable[str] = ()) -> tuple[str, ...]:
     platform = native_platform() if is_available() else None
     if platform is None:
         return ()
-    known = {_name(*facts): facts for facts in _all_code(platform)}
+    by_name = {_name(*facts): facts for facts in _all_code(platform)}
     wanted = (names,) if isinstance(names, str) else as_tuple("names", names)
     for name in wanted:
-        check_choice("names", name, known)
+        check_choice("names", name, by_name)
     with _LOCK:
-        return tuple(_registered(*known[name], platform) for name in wanted or known)
+        return tuple(_registered(*by_name[name], platform) for name in wanted or by_name)
 
 
 def _all_code(platform: str) -> list[tuple[str, str, bool, int]]:
@@ -108,8 +108,8 @@ def _registered(kind: str, dtype: str, is_complex: bool, bits: int, platform: st
     capsule = ctypes.pythonapi.PyCapsule_New
     capsule.restype, capsule.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
     # XLA's own name of that platform has capital letters.
-    known = {"cpu": "cpu", "cuda": "CUDA"}[platform]
-    jax.ffi.register_ffi_target(name, capsule(address, None, None), platform=known)
+    xla_platform = {"cpu": "cpu", "cuda": "CUDA"}[platform]
+    jax.ffi.register_ffi_target(name, capsule(address, None, None), platform=xla_platform)
     return name
 
 

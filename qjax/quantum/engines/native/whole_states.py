@@ -41,7 +41,7 @@ _MAKE_STATES = (*CPU_MAKER_KINDS, START)
 
 
 @dataclass(frozen=True, eq=False)
-class Native:
+class WholePlan:
     """A simulation that the native code does.
 
     Attributes:
@@ -311,7 +311,7 @@ class Native:
 
 
 @lru_cache(maxsize=MAX_KEPT_PLANS)
-def native_of(
+def whole_plan_of(
     circuit: Circuit,
     readout: Readout,
     batched: frozenset[str],
@@ -319,7 +319,7 @@ def native_of(
     dtype: np.dtype[Any],
     platform: str = "cpu",
     given: int = 0,
-) -> Native | None:
+) -> WholePlan | None:
     """Returns the simulation of a circuit by the native code; None where it can't be.
 
     Args:
@@ -333,4 +333,4 @@ def native_of(
     """
     usable = is_available() and (platform == "cpu" or (kernel_launch.gpu() is not None and not given))
     table = table_of(circuit, batched, platform == "cpu", given) if usable else None
-    return None if table is None else Native(table, readout, batch, dtype, platform)
+    return None if table is None else WholePlan(table, readout, batch, dtype, platform)

@@ -58,11 +58,11 @@ class LargeDriver:
         self.results = ("NEW_STATE", "NEW_COTANGENT", "SUMS", "SCRATCH") if is_backward else ("NEW_STATE", "SCRATCH")
         self.transpose = write_transpose(self.module, arithmetic)
         forms = kernels_back() if is_backward else kernels()
-        known = {
+        chosen = {
             kind: facts for kind, facts in forms.items() if kind < TRANSPOSE and kind not in (*MAKER_KINDS, START)
         }
-        known |= listed_kernels(is_backward) if lists else {}
-        self.kernels = {kind: self._kernel(*facts) for kind, facts in known.items()}
+        chosen |= listed_kernels(is_backward) if lists else {}
+        self.kernels = {kind: self._kernel(*facts) for kind, facts in chosen.items()}
         exact = partial(exact_function, self.module, arithmetic)
         self.compose = exact("compose", 3, write_compose)
         self.compose_back = exact("compose_back", 4, write_compose_back) if is_backward else None
@@ -134,8 +134,8 @@ class LargeDriver:
         b.call(self.compose_back, [*_recipes(code, record), whole, code.load_int64(record, LargeCall.NUM_RECIPES)])
         add = code.intrinsic("vector.reduce.fadd", code.real, [code.real, code.vector])
         with code.loop(code.load_int64(record, LargeCall.NUM_SHARED)) as loop:
-            found = code.load_real(whole, loop.index)
-            total = b.call(add, [ir.Constant(code.real, 0.0), found], fastmath=("reassoc",))
+            lanes_summed = code.load_real(whole, loop.index)
+            total = b.call(add, [ir.Constant(code.real, 0.0), lanes_summed], fastmath=("reassoc",))
             b.store(total, code.at(sums, b.mul(loop.index, int64(code.itemsize)), code.real))
 
 
@@ -285,8 +285,8 @@ class LargeWorker:
         behind = b.or_(b.shl(first, int32(1)), int32(1))
         kinds = *self.driver.kernels, TRANSPOSE
         follow(code, entries, count, kinds, partial(self._do_entry, behind), self.driver.is_backward)
-        for own, _, new in moved:
-            self._move(own, b.gep(code.load_pointer(self.record, new), [start]), first, size, load=False)
+        for tile, _, new in moved:
+            self._move(tile, b.gep(code.load_pointer(self.record, new), [start]), first, size, load=False)
 
     def _fetch(self, moved: Sequence[Any], start: Value, first: Value, size: Value) -> None:
         """Gets the coset from what was before the first pass, or from what the pass before has made."""
@@ -310,7 +310,7 @@ class LargeWorker:
                 code.splat(b.load(code.at(high, b.add(far, b.mul(sizes[0], int64(k))), code.real))) for k in parts
             ]
             right = [code.load(low, b.add(near, b.mul(sizes[1], int64(k)))) for k in parts]
-            pairs = [(own[0], own[1] if code.is_complex else None) for own in (left, right)]
+            pairs = [(half[0], half[1] if code.is_complex else None) for half in (left, right)]
             code.store_rows(tile, [b.shl(loop.index, code.row_shift)], [code.multiply(*pairs)])
 
     def _move(self, tile: Value, array: Value, first: Value, size: Value, load: bool) -> None:
@@ -320,12 +320,12 @@ class LargeWorker:
             row = b.load(code.at(self.rows, b.shl(loop.index, int64(2)), INT32))
             real = b.mul(b.zext(b.xor(row, first), INT64), int64(code.itemsize))
             places = [real, b.add(real, size)][: 1 + code.is_complex]
-            own = b.shl(loop.index, code.row_shift)
+            in_tile = b.shl(loop.index, code.row_shift)
             if load:
                 parts = [code.load(array, place) for place in places]
-                code.store_rows(tile, [own], [(parts[0], parts[1] if code.is_complex else None)])
+                code.store_rows(tile, [in_tile], [(parts[0], parts[1] if code.is_complex else None)])
             else:
-                for place, part in zip(places, code.load_rows(tile, [own])[0], strict=False):
+                for place, part in zip(places, code.load_rows(tile, [in_tile])[0], strict=False):
                     code.store(part, array, place)
 
     def _do_entry(self, coset: Value, kind: int, entry: Value) -> None:

@@ -1,4 +1,4 @@
-"""Large single states on a CPU: passes by its own code, and their final amplitudes put in order."""
+"""Large single states on a CPU: passes by code of their own, and their final amplitudes put in order."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import numpy as np
 
 from qjax.quantum.engines.choices import coset_bits, native_workers
 from qjax.quantum.engines.native.cpu.permute import LinearMap, moves_of, to_indices, to_rows
-from qjax.quantum.engines.native.large_states import Large
+from qjax.quantum.engines.native.large_states import LargePlan
 from qjax.quantum.engines.native.load import permute_target, target
 from qjax.quantum.engines.native.table.entries import pair_neighbours
 from qjax.quantum.engines.native.table.layout import VECTOR_BYTES, LargeCall, scratch_bytes
@@ -21,7 +21,7 @@ from qjax.types import Array
 
 
 @dataclass(frozen=True, eq=False)
-class LargeOnCpu(Large):
+class LargeOnCpu(LargePlan):
     """A simulation that the native code of a CPU does, pass by pass; its coefficients are shared by all examples."""
 
     @property
@@ -43,7 +43,7 @@ class LargeOnCpu(Large):
         run = coset_bits("cpu", self.num_qubits)[1]
         return passes_of(*facts, lanes=True, run=run, records=self.table.records)
 
-    def run(self, tensors: Any, shared: Array, own: Array) -> Array:
+    def run(self, tensors: Any, shared: Array, per_example: Array) -> Array:
         operands, parts = self._operands(False, shared), 1 + self.table.is_complex
         results = [self.shaped(self.batch, parts << self.num_qubits), self._workspace(False, self.table.num_shared)]
         if self.table.start is None:
@@ -52,12 +52,14 @@ class LargeOnCpu(Large):
             first = [jnp.pad(half[..., 0], ((0, parts - half.shape[0]), (0, 0))) for half in tensors]
         return self._call(False, results, operands, *first)[0].T
 
-    def pull_back(self, states: Array, cotangent: Array, shared: Array, own: Array) -> tuple[Array, Array, Array]:
+    def pull_back(
+        self, states: Array, cotangent: Array, shared: Array, per_example: Array
+    ) -> tuple[Array, Array, Array]:
         each, operands = states.T, self._operands(True, shared)
         workspace = self._workspace(True, self.table.num_shared)
         made = [self.shaped(*each.shape), self.shaped(*each.shape), self.shaped(*shared.shape), workspace]
         _, back, sums, _ = self._call(True, made, operands, each, cotangent.T)
-        return back.T, sums, jnp.zeros_like(own)
+        return back.T, sums, jnp.zeros_like(per_example)
 
     def ordered(self, final: Array) -> Array:
         return self.amplitudes(self._permuted(final))
@@ -86,18 +88,18 @@ class LargeOnCpu(Large):
     def _operands(self, backward: bool, shared: Array) -> tuple[Any, ...]:
         entries = [one.entries for one in self.passes]
         if not backward:
-            entries = [pair_neighbours(own, self.num_coset_bits - self._low) for own in entries]
+            entries = [pair_neighbours(rows, self.num_coset_bits - self._low) for rows in entries]
         firsts = np.cumsum([0, *(len(one.records) for one in self.passes)])
-        placed = [with_records_at(own, int(first)) for own, first in zip(entries, firsts, strict=False)]
-        tables = self.tables([(own, len(own)) for own in placed], self._low)
+        placed = [with_records_at(rows, int(first)) for rows, first in zip(entries, firsts, strict=False)]
+        tables = self.tables([(rows, len(rows)) for rows in placed], self._low)
         records = np.concatenate([one.records for one in self.passes])
         numbers = [self.table.operands.constants.view(np.int32), *self.table.operands.recipes]
         return *tables, records, self.table.content, np.concatenate(numbers), shared
 
     def _call(self, backward: bool, results: Sequence[Any], operands: Sequence[Any], *states: Array) -> list[Array]:
-        facts, found = self._facts(len(self.passes), self.table.num_shared, backward), self.table.operands
-        facts[LargeCall.NUM_SHARED], facts[LargeCall.NUM_CONSTANTS] = found.counts.shared, found.counts.constants
-        facts[LargeCall.NUM_RECIPES] = len(found.recipes)
+        facts, numbers = self._facts(len(self.passes), self.table.num_shared, backward), self.table.operands
+        facts[LargeCall.NUM_SHARED], facts[LargeCall.NUM_CONSTANTS] = numbers.counts.shared, numbers.counts.constants
+        facts[LargeCall.NUM_RECIPES] = len(numbers.recipes)
         facts[LargeCall.LOW_QUBITS] = 0 if backward else states[1].shape[-1].bit_length() - 1  # -1 without halves
         name = target(self.dtype, backward, self.table.is_complex, "cpu", large=True, lists=self.table.has_lists)
         return list(jax.ffi.ffi_call(name, results)(*operands, *states, facts))

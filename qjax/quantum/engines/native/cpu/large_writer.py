@@ -45,8 +45,8 @@ class LargeCode(Code):
         select = self.builder.select
         pairs = [(number, numbers[k ^ places]) for k, number in enumerate(numbers)]
         return [
-            (select(flipped, other[0], own[0]), None if own[1] is None else select(flipped, other[1], own[1]))
-            for own, other in pairs
+            (select(flipped, other[0], row[0]), None if row[1] is None else select(flipped, other[1], row[1]))
+            for row, other in pairs
         ]
 
     def _flipped(self, entry: Value, qubit: int) -> Value:

@@ -100,11 +100,11 @@ def write_compose_back(code: Code, held: Any, *arguments: Value) -> None:
                 last = code.builder.sub(recipe.num_factors, int64(1))
                 number = code.builder.sub(last, factors.index)
                 recipe.write_factor(number)
-                after, before, known, back = factors.values
+                after, before, cotangent, back = factors.values
                 _multiply(recipe, recipe.factor, after, before, adjoint=True)
-                _multiply(recipe, recipe.factor, known, back, adjoint=True)
-                recipe.add_slope(number, before, known, sums)
-                factors.next = [before, after, back, known]
+                _multiply(recipe, recipe.factor, cotangent, back, adjoint=True)
+                recipe.add_slope(number, before, cotangent, sums)
+                factors.next = [before, after, back, cotangent]
         loop.next = [recipe.end]
 
 
@@ -196,8 +196,8 @@ class _Recipe:
             place = self._place(row, lanes.index)
             address = b.gep(self.angles, [b.mul(place, int64(code.stored_itemsize))])
             # A factor without an angle has the scale 0, which is read in its place.
-            known = b.select(b.icmp_signed("<", place, int64(0)), constants, address)
-            b.store(code.load_stored(known, int64(0)), self._lane(self.turns, int64(0), lanes.index))
+            source = b.select(b.icmp_signed("<", place, int64(0)), constants, address)
+            b.store(code.load_stored(source, int64(0)), self._lane(self.turns, int64(0), lanes.index))
         scale = code.splat(self._double(constants, int64(0)))
         cosine, sine = cos_sin(code, code.load(self.turns, int64(0)), [scale])
         by_cosine, by_sine = b.fmul(cosine, scale), b.fneg(b.fmul(sine, scale))
@@ -240,24 +240,24 @@ class _Recipe:
         nothing = ir.Constant(self.held, 0.0)
         with code.loop(self.count) as lanes:
             place = b.shl(self._place(int64(0), lanes.index), int64(VECTOR_SHIFT))
-            known, total = b.gep(coefficients, [place]), b.gep(sums, [place])
+            numbers, totals = b.gep(coefficients, [place]), b.gep(sums, [place])
             with code.loop(b.shl(self.numbers, int64(1))) as parts:
                 offset = b.shl(parts.index, int64(VECTOR_SHIFT))
-                number = code.cast(b.load(code.at(known, offset, self.held)), code.real)
+                number = code.cast(b.load(code.at(numbers, offset, self.held)), code.real)
                 b.store(number, self._lane(self.product, offset, lanes.index))
-                own = b.load(code.at(total, offset, vector), align=VECTOR_BYTES)
-                found = b.call(add, [nothing, own], fastmath=("reassoc",))
-                b.store(code.cast(found, code.real), self._lane(self.cotangent, offset, lanes.index))
+                lanes_summed = b.load(code.at(totals, offset, vector), align=VECTOR_BYTES)
+                total = b.call(add, [nothing, lanes_summed], fastmath=("reassoc",))
+                b.store(code.cast(total, code.real), self._lane(self.cotangent, offset, lanes.index))
 
-    def add_slope(self, number: Value, before: Value, known: Value, sums: Value) -> None:
-        """Adds to the sums of a factor's angles: the real part of sum conj(known) * derivative * before."""
+    def add_slope(self, number: Value, before: Value, cotangent: Value, sums: Value) -> None:
+        """Adds to the sums of a factor's angles: the real part of sum conj(cotangent) * derivative * before."""
         code, b = self.code, self.code.builder
         with code.loop(self.factor_numbers, [code.zero]) as loop:
             row, inner = self.split(loop.index, self.dim_shift)
             first = b.sub(row, self.split(row, self.dim_shift)[1])  # row of its block
-            of_known, of_before = (b.shl(x, self.column_shift) for x in (row, b.add(first, inner)))
+            of_cotangent, of_before = (b.shl(x, self.column_shift) for x in (row, b.add(first, inner)))
             with code.loop(self.columns, [code.zero, code.zero]) as columns:
-                left = self.load(known, b.add(of_known, columns.index))
+                left = self.load(cotangent, b.add(of_cotangent, columns.index))
                 right = code.conjugate(self.load(before, b.add(of_before, columns.index)))
                 real, imag = code.multiply(left, right, (columns.values[0], columns.values[1]))
                 columns.next = [real, imag]
@@ -268,9 +268,9 @@ class _Recipe:
         with code.loop(self.count) as lanes:
             place = self._place(b.add(number, int64(1)), lanes.index)
             with b.if_then(b.icmp_signed(">=", place, int64(0))):
-                found = code.cast(b.load(self._lane(self.turns, int64(0), lanes.index)), self.held)
+                added = code.cast(b.load(self._lane(self.turns, int64(0), lanes.index)), self.held)
                 address = code.at(sums, b.shl(place, int64(VECTOR_SHIFT)), self.held)
-                b.store(b.fadd(b.load(address), found), address)
+                b.store(b.fadd(b.load(address), added), address)
 
 
 def _multiply(recipe: _Recipe, factor: Value, old: Value, new: Value, adjoint: bool = False) -> None:

@@ -198,7 +198,7 @@ class Worker:
         b.cbranch(b.icmp_signed("<", share, workers), some, none)
         b.position_at_end(some)
         self.workspace = Workspace(code, self.record, share, self.driver.backward)
-        self.own_offset = self.workspace.starts[3]
+        self.per_example_offset = self.workspace.starts[3]
         self._begin()
         left = b.sub(b.add(self._get(Call.TILES), b.sub(workers, int64(1))), share)
         with code.loop(b.udiv(left, workers)) as loop:
@@ -238,7 +238,7 @@ class Worker:
             [factors, workspace.rotations, workspace.tables, self._get(Call.NUM_TABLES), workspace.rows],
         )
         if self.driver.backward:
-            self._clear(workspace.sums, int64(0), self.own_offset)
+            self._clear(workspace.sums, int64(0), self.per_example_offset)
             self._clear(workspace.rotation_sums, int64(0), b.shl(count, int64(RECORD_SHIFT)))
 
     def _begin_back(self) -> None:
@@ -258,12 +258,12 @@ class Worker:
     def _do_tile(self, number: Value) -> None:
         code, b, workspace = self.code, self.code.builder, self.workspace
         lanes = Lanes(code, b.mul(number, int64(code.num_lanes)), self._get(Call.BATCH))
-        own = code.load_pointer(self.record, Call.PER_EXAMPLE)
+        per_example = code.load_pointer(self.record, Call.PER_EXAMPLE)
         with code.loop(self._get(Call.NUM_PER_EXAMPLE)) as loop:
-            place = b.add(self.own_offset, b.shl(loop.index, int64(VECTOR_SHIFT)))
-            code.store(lanes.take(own, loop.index), workspace.coefficients, place)
+            place = b.add(self.per_example_offset, b.shl(loop.index, int64(VECTOR_SHIFT)))
+            code.store(lanes.take(per_example, loop.index), workspace.coefficients, place)
         if self.driver.backward:
-            self._clear(workspace.sums, self.own_offset, workspace.starts[-1])
+            self._clear(workspace.sums, self.per_example_offset, workspace.starts[-1])
         code.store_rows(workspace.tile, [int64(0)], [(code.one, code.zero if code.is_complex else None)])
         with self._rows_of(Call.BEGIN, Call.NUM_BEGIN) as (begin, place, row, half):
             real, imag = self._take(lanes, begin, row, half)
@@ -289,7 +289,7 @@ class Worker:
         self._put_out(lanes, workspace.cotangent)
         sums = code.load_pointer(self.record, Call.PER_EXAMPLE_SUMS)
         with code.loop(self._get(Call.NUM_PER_EXAMPLE)) as loop:
-            place = b.add(self.own_offset, b.shl(loop.index, int64(VECTOR_SHIFT)))
+            place = b.add(self.per_example_offset, b.shl(loop.index, int64(VECTOR_SHIFT)))
             lanes.put(code.load(workspace.sums, place), sums, loop.index)
 
     def _put_out(self, lanes: Lanes, tile: Value) -> None:

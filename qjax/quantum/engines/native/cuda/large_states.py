@@ -15,7 +15,7 @@ from qjax.quantum.engines.native.cuda import kernel_launch, scaled_gates
 from qjax.quantum.engines.native.cuda.grouping import GroupedEntries, grouped_entries
 from qjax.quantum.engines.native.cuda.launch_shape import Shape, coset_shape, demands
 from qjax.quantum.engines.native.cuda.memory_banks import CosetLists
-from qjax.quantum.engines.native.large_states import Large
+from qjax.quantum.engines.native.large_states import LargePlan
 from qjax.quantum.engines.native.load import target
 from qjax.quantum.engines.native.table.layout import LOW_BITS, Launch, ReadWord
 from qjax.quantum.engines.native.table.passes import Pass, passes_of
@@ -26,7 +26,7 @@ from qjax.types import Array
 
 
 @dataclass(frozen=True, eq=False)
-class LargeOnGpu(Large):
+class LargeOnGpu(LargePlan):
     """A simulation that the native code of a GPU does, pass by pass."""
 
     @property

@@ -94,13 +94,13 @@ class Gathered:
             target = self._target(loop.index)
             with b.if_then(b.icmp_signed("!=", target.lanes, int32(0))):
                 bit = b.shl(int64(1), b.sub(b.sub(self.targets, int64(1)), loop.index))
-                turned = code.odd_lanes(int32(0), target.lanes)
+                flipped = code.odd_lanes(int32(0), target.lanes)
                 with code.loop(b.lshr(self.count, int64(1))) as inner:
                     below = b.and_(inner.index, b.sub(bit, int64(1)))
                     low = b.add(b.shl(b.sub(inner.index, below), int64(1)), below)
                     places = [code.place(low), code.place(b.add(low, bit))]
                     pair = code.load_rows(rows, places)
-                    code.store_rows(rows, places, chosen(code, turned, pair[::-1], pair))
+                    code.store_rows(rows, places, chosen(code, flipped, pair[::-1], pair))
 
 
 def gather(code: Code, kind: str, is_backward: bool, tiles: Sequence[Value], entry: Value, *lists: Value) -> None:

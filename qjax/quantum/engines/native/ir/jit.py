@@ -14,8 +14,8 @@ _ENGINES: list[Any] = []
 @cache
 def is_available() -> bool:
     """Returns whether llvmlite is installed, and the code is written for this system: 64-bit addresses, and POSIX."""
-    known = os.name == "posix" and ctypes.sizeof(ctypes.c_void_p) == 8
-    return known and importlib.util.find_spec("llvmlite") is not None
+    is_posix = os.name == "posix" and ctypes.sizeof(ctypes.c_void_p) == 8
+    return is_posix and importlib.util.find_spec("llvmlite") is not None
 
 
 def compiled(module: Any, function: str) -> int:

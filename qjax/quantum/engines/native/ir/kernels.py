@@ -30,10 +30,10 @@ def forward(code: Code, tile: Value, entry: Value, coefficients: Any, *, form: F
 
     def body(firsts: list[Value], _: list[Value]) -> list[Value]:
         places = [gate.places(first) for first in firsts]
-        old = [code.load_rows(tile, own[:1] if form[0] == "start" else own) for own in places]
+        old = [code.load_rows(tile, at[:1] if form[0] == "start" else at) for at in places]
         new = [gate.apply(rows) for rows in old]
-        for own, rows in zip(places, new, strict=True):
-            code.store_rows(tile, own, rows)
+        for at, rows in zip(places, new, strict=True):
+            code.store_rows(tile, at, rows)
         return []
 
     code.each_coset(code.load_int32(entry, Entry.COUNT), gate.first_row, 2 ** form[1], body)
@@ -75,14 +75,14 @@ def backward(
 
     def body(firsts: list[Value], values: list[Value]) -> list[Value]:
         places = [gate.places(first) for first in firsts]
-        states = [code.load_rows(tile, own) for own in places]
-        cotangents = [code.load_rows(cotangent, own) for own in places]
+        states = [code.load_rows(tile, at) for at in places]
+        cotangents = [code.load_rows(cotangent, at) for at in places]
         added = paired(values, parts) if kept else code.load_numbers(total, count)
-        for own, after, known in zip(places, states, cotangents, strict=True):
-            before, back = gate.undo(after), gate.undo(known)
+        for at, after, costate in zip(places, states, cotangents, strict=True):
+            before, back = gate.undo(after), gate.undo(costate)
             for k, (row, column) in enumerate(gate.products()):
-                added[k] = code.multiply(code.conjugate(before[column]), known[row], added[k])
-            stored = own[: changes * (1 if form[0] == "start" else len(own))]
+                added[k] = code.multiply(code.conjugate(before[column]), costate[row], added[k])
+            stored = at[: changes * (1 if form[0] == "start" else len(at))]
             code.store_rows(tile, stored, before[: len(stored)])
             code.store_rows(cotangent, stored, back[: len(stored)])
         if not kept:
@@ -90,18 +90,18 @@ def backward(
         return [part for number in added for part in number[:parts]] if kept else []
 
     initial = [code.zero] * (parts * count) if kept else []
-    found = code.each_coset(code.load_int32(entry, Entry.COUNT), gate.first_row, 2 * 2 ** form[1], body, initial)
+    totals = code.each_coset(code.load_int32(entry, Entry.COUNT), gate.first_row, 2 * 2 ** form[1], body, initial)
     if kept:
-        code.add_sums(total, code.orient(form, entry, paired(found, parts)))
+        code.add_sums(total, code.orient(form, entry, paired(totals, parts)))
 
 
 def _product_back(code: Code, entry: Value, coefficients: Any, sums: Any) -> None:
     """Writes what takes the cotangent of a column to those of its factors."""
     matrix, column = _factors(code, entry, coefficients)
-    known = code.load_numbers(code.of_entry(entry, Entry.FIRST, sums), 2)
-    products = [code.multiply(code.conjugate(k), row) for row in known for k in column]
+    cotangents = code.load_numbers(code.of_entry(entry, Entry.FIRST, sums), 2)
+    products = [code.multiply(code.conjugate(k), row) for row in cotangents for k in column]
     code.add_numbers(code.of_entry(entry, MadeEntry.LEFT, sums), products)
-    code.add_numbers(code.of_entry(entry, MadeEntry.RIGHT, sums), code.apply(code.adjoint(matrix), known))
+    code.add_numbers(code.of_entry(entry, MadeEntry.RIGHT, sums), code.apply(code.adjoint(matrix), cotangents))
 
 
 def _factors(code: Code, entry: Value, coefficients: Any) -> tuple[list[list[Complex]], list[Complex]]:
@@ -139,17 +139,17 @@ class Rows:
     def numbers_of(self, row: Value) -> list[Value]:
         """Returns the rows that are mixed, given the first one; the first qubit is most significant."""
         b = self.code.builder
-        found = []
+        rows = []
         for k in range(2**self.num_qubits):
-            own = row
+            mixed = row
             for q in range(self.num_qubits):
-                own = b.xor(own, self.masks[q]) if k >> (self.num_qubits - 1 - q) & 1 else own
-            found.append(own)
-        return found
+                mixed = b.xor(mixed, self.masks[q]) if k >> (self.num_qubits - 1 - q) & 1 else mixed
+            rows.append(mixed)
+        return rows
 
     def places(self, row: Value) -> list[Value]:
         """Returns where these lie."""
-        return [self.code.place(own) for own in self.numbers_of(row)]
+        return [self.code.place(mixed) for mixed in self.numbers_of(row)]
 
     def first_row(self, coset: Value) -> Value:
         """Returns the row of a coset where all of the qubits are 0, and the controls as they must be."""
@@ -236,7 +236,7 @@ def _added_product(code: Code, total: Complex, x: Complex, y: Complex) -> Comple
 def add_skew_sums(
     code: Code,
     states: Sequence[Complex],
-    known: Sequence[Complex],
+    cotangents: Sequence[Complex],
     gates: Sequence[Sequence[tuple[int, int]]],
     values: Sequence[Value],
 ) -> list[Value]:
@@ -245,7 +245,7 @@ def add_skew_sums(
     Args:
       code: of the kernel.
       states: rows of the state.
-      known: the same of its cotangent.
+      cotangents: the same rows of its cotangent.
       gates: the pairs of rows that each gate mixes.
       values: for each gate real and imaginary part of M01 - conj(M10), and then for each row the imaginary part of
         M[j, j]; in real arithmetic the real parts alone.
@@ -260,14 +260,14 @@ def add_skew_sums(
         real = parts * k
         for low, high in pairs:
             for row, column, sign in ((low, high, 1), (high, low, -1)):
-                (x, y), (u, v) = known[row], states[column]
+                (x, y), (u, v) = cotangents[row], states[column]
                 added[real] = plus(added[real], x, u, sign)
                 if y is not None and v is not None:
                     added[real] = plus(added[real], y, v, sign)
                     added[real + 1] = plus(added[real + 1], y, u, 1)
                     added[real + 1] = plus(added[real + 1], x, v, -1)
     if code.is_complex:
-        for j, ((x, y), (u, v)) in enumerate(zip(known, states, strict=True), parts * len(gates)):
+        for j, ((x, y), (u, v)) in enumerate(zip(cotangents, states, strict=True), parts * len(gates)):
             added[j] = plus(plus(added[j], y, u, 1), x, v, -1)
     return added
 

@@ -24,11 +24,13 @@ def coefficients(table: Table, values: Values) -> Pair:
     operands, batches = table.operands, (1, values.batch)
     sources = _sources(operands.sources, values)
     handed, inner = (_angles(angles, sources, values.dtype) for angles in (operands.handed, operands.inner))
-    parts: list[list[Array]] = [[sources[own]] * operands.takes_sources + [handed[own]] for own in (0, 1)]
+    parts: list[list[Array]] = [
+        [sources[per_example]] * operands.takes_sources + [handed[per_example]] for per_example in (0, 1)
+    ]
     for group in operands.groups.values():
-        parts[group.item.own].append(_numbers(group, operands.inner.starts(), inner, values))
-    shared, own = (_joined(some, batch, values.dtype) for some, batch in zip(parts, batches, strict=True))
-    return shared, own
+        parts[group.item.per_example].append(_numbers(group, operands.inner.starts(), inner, values))
+    shared, per_example = (_joined(some, batch, values.dtype) for some, batch in zip(parts, batches, strict=True))
+    return shared, per_example
 
 
 def _joined(parts: Sequence[Array], batch: int, dtype: Any) -> Array:
@@ -42,11 +44,11 @@ def _joined(parts: Sequence[Array], batch: int, dtype: Any) -> Array:
 def _sources(sources: Sources, values: Values) -> Pair:
     """Returns parameters and inputs, flattened."""
     arrays = [[values.params[name] if name else values.inputs for name in names] for names in sources.names]
-    shared, own = (
+    shared, per_example = (
         _joined([x.reshape(-1, x.shape[-1]) for x in some], batch, values.dtype)
         for some, batch in zip(arrays, (1, values.batch), strict=True)
     )
-    return shared, own
+    return shared, per_example
 
 
 def _angles(angles: Angles, sources: Pair, dtype: Any) -> Pair:
@@ -62,16 +64,20 @@ def _angles(angles: Angles, sources: Pair, dtype: Any) -> Pair:
             small[source] = small.get(source, bounded(sources[source]))
             return take_rows(small[source], places[0]) * form.scale
         columns = iter(places)
-        factors = tuple(tuple(take_rows(sources[own], next(columns)) for own in term) for term in form.sources)
-        alike = [own[0] if len(set(own)) == 1 else tuple(own) for own in scales.tolist()]
+        factors = tuple(
+            tuple(take_rows(sources[per_example], next(columns)) for per_example in term) for term in form.sources
+        )
+        alike = [
+            per_example[0] if len(set(per_example)) == 1 else tuple(per_example) for per_example in scales.tolist()
+        ]
         return angle_sum(form.shift, tuple(alike), factors)
 
     for form, members in angles.forms.items():
         scales, places = (np.array(columns).T for columns in zip(*members, strict=True))
-        found[form.own].append(one_form(form, scales, places.astype(np.int32)))
+        found[form.per_example].append(one_form(form, scales, places.astype(np.int32)))
     batches = [max((x.shape[-1] for x in some), default=1) for some in found]
-    shared, own = (_joined(some, batch, dtype) for some, batch in zip(found, batches, strict=True))
-    return shared, own
+    shared, per_example = (_joined(some, batch, dtype) for some, batch in zip(found, batches, strict=True))
+    return shared, per_example
 
 
 def _numbers(group: Group, starts: dict[AngleForm, int], inner: Pair, values: Values) -> Array:
@@ -81,7 +87,7 @@ def _numbers(group: Group, starts: dict[AngleForm, int], inner: Pair, values: Va
     def angle() -> Array:
         """Returns the next angle of each gate, `[gates, 1 or batch]`."""
         column = next(columns)
-        return take_rows(inner[column[0][0].own], np.array([starts[form] + k for form, k in column]))
+        return take_rows(inner[column[0][0].per_example], np.array([starts[form] + k for form, k in column]))
 
     angles = [alike_angles([angle() for _ in op.angles]) for op in item.operations]
     numbers = _of_item(item, angles, values)

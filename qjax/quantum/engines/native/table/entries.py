@@ -31,7 +31,7 @@ from qjax.quantum.engines.native.table.layout import (
     num_numbers,
 )
 from qjax.quantum.engines.native.table.lists import Lists
-from qjax.quantum.engines.native.table.native_gates import Item, Level, Rules, Unsupported, level_of
+from qjax.quantum.engines.native.table.native_gates import GateLoop, NativeGate, Rules, Unsupported, gates_of
 from qjax.quantum.engines.native.table.operands import Counts, Operands, Sources
 from qjax.quantum.engines.native.table.passes import are_apart
 from qjax.types import Array
@@ -51,7 +51,7 @@ class Table:
     """
 
     num_qubits: int
-    level: Level
+    level: GateLoop
     sources: Sources
     is_complex: bool
     composes: bool
@@ -158,7 +158,7 @@ def table_of(circuit: Circuit, batched: frozenset[str], composes: bool = True, g
     """
     program = program_of(circuit, given)
     try:
-        level = level_of(program, Rules(Blocks(batched=batched), composes=composes))
+        level = gates_of(program, Rules(Blocks(batched=batched), composes=composes))
         facts = circuit.num_qubits, level, _sources(circuit, batched), _is_complex(program, given), composes
         return Table(*facts, big_endian=given > 0)
     except Unsupported:
@@ -211,7 +211,7 @@ def large_table_of(
     program = program_of(circuit, given)
     try:
         rules = Rules(Blocks(batched=batched), with_controls, composes=not with_controls)
-        level, sources = level_of(replace(program, start=None), rules), _sources(circuit, batched)
+        level, sources = gates_of(replace(program, start=None), rules), _sources(circuit, batched)
         facts = circuit.num_qubits, level, sources, _is_complex(program, given), rules.composes
         return LargeTable(*facts, True, program.start)
     except Unsupported:
@@ -244,7 +244,7 @@ class _Entries:
         end = sum(counts) + 4 * sum(entry[Entry.KIND] == COLUMN for entry in entries)
         self.entries = with_products(entries, counts.num_shared, end) if table.composes else entries
 
-    def _in_order(self, items: Sequence[Item]) -> Iterator[list[int]]:
+    def _in_order(self, items: Sequence[NativeGate]) -> Iterator[list[int]]:
         """Yields the entries of all gates."""
         firsts, starts = self.operands.firsts, list(takewhile(lambda item: item.form == ("start", 1, 0), items))
         for item, first in zip(starts, firsts, strict=False):  # on a GPU like neighbours need not wait for each other
@@ -258,7 +258,7 @@ class _Entries:
                 yield from self._made(item, firsts[number])
             yield self._gate(item, number)
 
-    def _made(self, item: Item, first: int) -> Iterator[list[int]]:
+    def _made(self, item: NativeGate, first: int) -> Iterator[list[int]]:
         """Yields what makes the coefficients from an angle, where they are."""
         if first in self.operands.rotations:
             entry = new_entry("rotation", 1, first)
@@ -266,7 +266,7 @@ class _Entries:
             entry[Entry.COUNT] = item.size // 2
             yield entry
 
-    def _gate(self, item: Item, number: int) -> list[int]:
+    def _gate(self, item: NativeGate, number: int) -> list[int]:
         """Returns the entry of a gate, given its number among all."""
         assert item.form is not None
         first = self.operands.firsts[number]
@@ -301,7 +301,7 @@ def has_real_rows(operations: Sequence[Operation]) -> bool:
     return all(op.gate.structure == "diagonal" for op in operations[first:])
 
 
-def _move(relabelling: Relabelling, item: Item) -> None:
+def _move(relabelling: Relabelling, item: NativeGate) -> None:
     """Changes the relabelling by X, CX or SWAP."""
     if len(item.qubits) == 2:
         relabelling.swap(*item.qubits)

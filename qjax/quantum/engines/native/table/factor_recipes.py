@@ -85,9 +85,9 @@ def constants_of(factors: Sequence[tuple[Factor, tuple[int, ...], Form]]) -> lis
         scales.append(_frequencies(factor.operations[places[0]])[0] if places else 0.0)
         width, parts = fixed_block(factor.operations, qubits)
         for angle in (0.0, np.pi / scales[-1], np.pi / 2 / scales[-1]) if places else ():
-            own, (name, values, _, _) = parts[places[0]]
+            places_of, (name, values, _, _) = parts[places[0]]
             blocks.append(
-                (width, [*parts[: places[0]], (own, (name, values, (angle,), True)), *parts[places[0] + 1 :]])
+                (width, [*parts[: places[0]], (places_of, (name, values, (angle,), True)), *parts[places[0] + 1 :]])
             )
         blocks += [] if places else [(width, parts)]
     matrices = iter(constant_matrices(blocks))
@@ -127,7 +127,7 @@ def factors_of(operations: Sequence[Operation], form: Form) -> tuple[Factor, ...
     """Returns the factors of a gate, the first that acts first; none where it is no such product."""
     operations = [part for op in operations for part in _parts(op)]
     angles = [[a for a in op.angles if not a.is_constant] for op in operations]
-    turning = [i for i, own in enumerate(angles) if own]
+    turning = [i for i, some in enumerate(angles) if some]
     dim = 1 << form[1]
     fits = (dim if form[0] == "diagonal" else dim * dim) <= MAX_NUMBERS
     if not fits or not all(has_one_frequency(operations[i]) for i in turning):

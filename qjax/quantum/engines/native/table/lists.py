@@ -6,7 +6,7 @@ import numpy as np
 
 from qjax.quantum.compile.relabelling import Relabelling, pivots
 from qjax.quantum.engines.native.table.layout import CPU_FORMS, GATHERS, Entry, ListEntry, RecordWord
-from qjax.quantum.engines.native.table.native_gates import Item
+from qjax.quantum.engines.native.table.native_gates import NativeGate
 
 
 class Lists:
@@ -27,7 +27,7 @@ class Lists:
         self.content: list[np.ndarray] = []
         self._relabelling, self._places = relabelling, {b"": 0}
 
-    def entry(self, item: Item, first: int, angles: Sequence[int]) -> list[int]:
+    def entry(self, item: NativeGate, first: int, angles: Sequence[int]) -> list[int]:
         """Returns the entry of a gate, whose lists are added.
 
         Args:
@@ -61,7 +61,7 @@ class Lists:
         self.records.append(record)
         return record
 
-    def _content_at(self, item: Item) -> int:
+    def _content_at(self, item: NativeGate) -> int:
         """Returns where a matrix or a permutation lies; equal ones lie in one place."""
         words = np.zeros(0, np.int32)
         for op in item.operations:  # one, or none

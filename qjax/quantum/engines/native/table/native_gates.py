@@ -50,14 +50,14 @@ class Unsupported(Exception):
 
 
 @dataclass(frozen=True)
-class Item:
+class NativeGate:
     """A gate, or something that moves no amplitude.
 
     Attributes:
       form: see `layout.py`; None for X, CX and SWAP, which change the frame alone.
       qubits: that it acts on.
       operations: what its coefficients are made from.
-      own: whether each example has coefficients of its own.
+      per_example: whether each example has coefficients of its per_example.
       is_constant: whether they are the same in every call.
       controls: that it acts under.
       control_values: 0 or 1 for each control.
@@ -72,7 +72,7 @@ class Item:
     form: Form | None
     qubits: tuple[int, ...]
     operations: tuple[Operation, ...]
-    own: bool = False
+    per_example: bool = False
     is_constant: bool = False
     controls: tuple[int, ...] = ()
     control_values: tuple[int, ...] = ()
@@ -115,7 +115,7 @@ class Rules:
 
 
 @dataclass(frozen=True, eq=False)
-class Level:
+class GateLoop:
     """The gates of a circuit, or of the body of a loop.
 
     Attributes:
@@ -125,23 +125,23 @@ class Level:
       sliced: whether each repetition has a slice of the parameters.
     """
 
-    items: tuple["Item | Level", ...]
+    items: tuple["NativeGate | GateLoop", ...]
     reps: int = 1
     reverse: bool = False
     sliced: bool = False
 
-    def gates(self, leading: tuple[int, ...] = ()) -> Iterator[tuple[Item, tuple[int, ...]]]:
+    def gates(self, leading: tuple[int, ...] = ()) -> Iterator[tuple[NativeGate, tuple[int, ...]]]:
         """Yields the gates of all repetitions in order, with the leading index of their parameters."""
         for rep in range(self.reps):
             here = (*leading, self.reps - 1 - rep if self.reverse else rep) if self.sliced else leading
             for item in self.items:
-                if isinstance(item, Level):
+                if isinstance(item, GateLoop):
                     yield from item.gates(here)
                 else:
                     yield item, here
 
 
-def level_of(program: Program, rules: Rules) -> Level:
+def gates_of(program: Program, rules: Rules) -> GateLoop:
     """Returns the gates of a program.
 
     Args:
@@ -151,15 +151,15 @@ def level_of(program: Program, rules: Rules) -> Level:
     Raises:
       Unsupported: it has something else.
     """
-    items: list[Item | Level] = []
-    items += _start_items(program.start, rules) if program.start is not None else ()
-    return Level((*items, *_items(program.stages, program.num_qubits, rules)))
+    items: list[NativeGate | GateLoop] = []
+    items += _start_gates(program.start, rules) if program.start is not None else ()
+    return GateLoop((*items, *_native_gates(program.stages, program.num_qubits, rules)))
 
 
 # Stages to items. -------------------------------------------------------------------------------------------
 
 
-def _start_items(start: ProductState, rules: Rules) -> Iterator[Item]:
+def _start_gates(start: ProductState, rules: Rules) -> Iterator[NativeGate]:
     """Yields what makes the state of each qubit, in the order of their bits of the row, and then what is left.
 
     That is what all examples share after the last operation that differs between them.
@@ -167,17 +167,17 @@ def _start_items(start: ProductState, rules: Rules) -> Iterator[Item]:
     rest = []
     for qubit, run in enumerate(start.runs):
         last = max((i + 1 for i, op in enumerate(run) if rules.blocks.is_batched(op)), default=len(run))
-        yield _item(("start", 1, 0), (qubit,), run[:last], rules)
+        yield _native_gate(("start", 1, 0), (qubit,), run[:last], rules)
         if last < len(run):
-            rest.append(_item(("dense", 1, 0), (qubit,), run[last:], rules))
+            rest.append(_native_gate(("dense", 1, 0), (qubit,), run[last:], rules))
     yield from rest
 
 
-def _items(stages: Sequence[Stage], num_qubits: int, rules: Rules) -> Iterator[Item | Level]:
+def _native_gates(stages: Sequence[Stage], num_qubits: int, rules: Rules) -> Iterator[NativeGate | GateLoop]:
     for stage in stages:
         if isinstance(stage, Dense):
             for part in _parts_of_block(stage.operations, rules):
-                yield _item(("dense", len(stage.qubits), 0), stage.qubits, part, rules)
+                yield _native_gate(("dense", len(stage.qubits), 0), stage.qubits, part, rules)
         elif isinstance(stage, Phase | Flip):
             yield from _diagonals(stage.operations, num_qubits, rules)
         elif isinstance(stage, Permutation):
@@ -186,10 +186,10 @@ def _items(stages: Sequence[Stage], num_qubits: int, rules: Rules) -> Iterator[I
         elif isinstance(stage, Single):
             yield from _lowered(stage.operation, rules)
         elif isinstance(stage, Loop):
-            body = tuple(_items(stage.body, num_qubits, rules))
-            yield Level(body, stage.reps, stage.reverse, bool(stage.names))
+            body = tuple(_native_gates(stage.body, num_qubits, rules))
+            yield GateLoop(body, stage.reps, stage.reverse, bool(stage.names))
         elif isinstance(stage, Reflection) and rules.composes:
-            yield Item(REFLECTION, stage.qubits, ())
+            yield NativeGate(REFLECTION, stage.qubits, ())
         elif isinstance(stage, Reflection) and rules.on_cpu:
             for op in lowered_reflection(stage.qubits):
                 yield from _lowered(op, rules)
@@ -197,7 +197,7 @@ def _items(stages: Sequence[Stage], num_qubits: int, rules: Rules) -> Iterator[I
             raise Unsupported
 
 
-def _diagonals(operations: Sequence[Operation], num_qubits: int, rules: Rules) -> Iterator[Item]:
+def _diagonals(operations: Sequence[Operation], num_qubits: int, rules: Rules) -> Iterator[NativeGate]:
     """Yields the items of diagonal operations side by side: of many of them a sum of phases."""
     rest = list(operations)
     if len(rest) > MAX_NATIVE_DIAGONALS * num_qubits:
@@ -222,8 +222,8 @@ def _is_diagonal(op: Operation, rules: Rules) -> bool:
     return op.gate.structure == "diagonal" and form in FORMS and (rules.with_controls or form[1] < 3)
 
 
-def _diagonal(op: Operation, rules: Rules) -> Item:
-    return _item(_diagonal_form(op), op.all_qubits or (0,), (op,), rules)
+def _diagonal(op: Operation, rules: Rules) -> NativeGate:
+    return _native_gate(_diagonal_form(op), op.all_qubits or (0,), (op,), rules)
 
 
 def _has_few_strings(op: Operation) -> bool:
@@ -231,7 +231,7 @@ def _has_few_strings(op: Operation) -> bool:
     return one or op.gate.name == "diagonal" or len(op.all_qubits) <= _MAX_SUMMED_QUBITS
 
 
-def _summed(operations: Sequence[Operation], rules: Rules) -> Item:
+def _summed(operations: Sequence[Operation], rules: Rules) -> NativeGate:
     """Returns the item of diagonal operations as a sum of phases."""
     angles: dict[Angle, int] = {}
     strings: dict[tuple[tuple[int, ...], int], float] = {}
@@ -241,18 +241,20 @@ def _summed(operations: Sequence[Operation], rules: Rules) -> Item:
         for qubits, scale in z_strings(op).items():
             key = tuple(sorted(qubits)), place
             strings[key] = strings.get(key, 0.0) + scale
-    own = any(map(rules.blocks.is_batched, operations))
+    per_example = any(map(rules.blocks.is_batched, operations))
     listed = tuple((*key, scale) for key, scale in strings.items())
-    return Item(STRINGS, (), tuple(operations), own, kind=(STRINGS, own), angles=tuple(angles), strings=listed)
+    return NativeGate(
+        STRINGS, (), tuple(operations), per_example, kind=(STRINGS, per_example), angles=tuple(angles), strings=listed
+    )
 
 
-def _lowered(op: Operation, rules: Rules) -> Iterator[Item]:
+def _lowered(op: Operation, rules: Rules) -> Iterator[NativeGate]:
     """Yields the items of an operation that no stage of others has: X, CX and SWAP are none but relabel rows."""
     for part in lowered(op) if rules.on_cpu or op.gate.name in _LOWERED else (op,):
         if part.gate.name in _MAX_CONTROLS and len(part.controls) <= _MAX_CONTROLS[part.gate.name]:
             moves = tuple(Operation(gate("cx"), (q, *part.qubits)) for q in part.controls)
             moves += (replace(part, controls=(), control_values=()),) if part.control_values != (1,) else ()
-            yield Item(None, part.qubits, moves, controls=part.controls, control_values=part.control_values)
+            yield NativeGate(None, part.qubits, moves, controls=part.controls, control_values=part.control_values)
         elif _is_diagonal(part, rules):
             yield _diagonal(part, rules)
         elif part.gate.structure == "diagonal" and part.gate.num_qubits > 2 and rules.on_cpu:
@@ -261,30 +263,32 @@ def _lowered(op: Operation, rules: Rules) -> Iterator[Item]:
             yield _under_controls(part, rules)
 
 
-def _under_controls(op: Operation, rules: Rules) -> Item:
+def _under_controls(op: Operation, rules: Rules) -> NativeGate:
     """Returns the item of an operation's gate under its controls."""
     width, count = len(op.qubits), len(op.controls)
     if not rules.with_controls and width + count <= 2:
-        return _item(("dense", width + count, 0), op.all_qubits, (op,), rules)
+        return _native_gate(("dense", width + count, 0), op.all_qubits, (op,), rules)
     form: Form = ("dense", width, count)
     if rules.on_cpu and (form not in FORMS or not rules.with_controls):
         form = "controlled", width, 0
     if rules.on_cpu and width > 2:
         form = ("permutation" if op.gate.structure == "permutation" else "matrix"), 0, 0
     plain = Operation(op.gate, op.qubits, op.angles)
-    return _item(form, op.qubits, (plain,), rules, controls=op.controls, control_values=op.control_values)
+    return _native_gate(form, op.qubits, (plain,), rules, controls=op.controls, control_values=op.control_values)
 
 
-def _item(form: Form, qubits: tuple[int, ...], operations: tuple[Operation, ...], rules: Rules, **more: Any) -> Item:
+def _native_gate(
+    form: Form, qubits: tuple[int, ...], operations: tuple[Operation, ...], rules: Rules, **more: Any
+) -> NativeGate:
     """Returns the item of a gate made of operations."""
     if form not in FORMS and form not in CPU_FORMS:
         raise Unsupported
     if all(angle.is_constant for op in operations for angle in op.angles):
-        return Item(form, qubits, operations, is_constant=True, **more)
-    own = any(map(rules.blocks.is_batched, operations))
-    angle = _only_angle(operations) if own else None
+        return NativeGate(form, qubits, operations, is_constant=True, **more)
+    per_example = any(map(rules.blocks.is_batched, operations))
+    angle = _only_angle(operations) if per_example else None
     angle = handed_over(angle) if angle and rules.composes else angle
-    factors = factors_of(operations, form) if rules.composes and not own else ()
+    factors = factors_of(operations, form) if rules.composes and not per_example else ()
     is_made = bool(factors) or angle is not None
 
     def alike(angle: Angle) -> Hashable:
@@ -297,7 +301,16 @@ def _item(form: Form, qubits: tuple[int, ...], operations: tuple[Operation, ...]
         (op.gate, op.control_values, tuple([qubits.index(q) for q in op.all_qubits]), tuple(map(alike, op.angles)))
         for op in operations
     ]
-    return Item(form, qubits, operations, own, kind=(form, own, tuple(kind)), angle=angle, factors=factors, **more)
+    return NativeGate(
+        form,
+        qubits,
+        operations,
+        per_example,
+        kind=(form, per_example, tuple(kind)),
+        angle=angle,
+        factors=factors,
+        **more,
+    )
 
 
 def _parts_of_block(operations: tuple[Operation, ...], rules: Rules) -> list[tuple[Operation, ...]]:
@@ -320,7 +333,7 @@ def _only_angle(operations: Sequence[Operation]) -> Angle | None:
     return angle if has_one_frequency(op) else None
 
 
-def rotation_constants(item: Item) -> np.ndarray:
+def rotation_constants(item: NativeGate) -> np.ndarray:
     """Returns what the native code makes an item of one angle from: see `constants_of`; s as a sum of float32."""
     assert item.form is not None
     ((scale, *rest),) = constants_of([(Factor(item.operations, item.angle), item.qubits, item.form)])

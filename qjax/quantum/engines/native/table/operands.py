@@ -14,7 +14,7 @@ import numpy as np
 from qjax.quantum.circuits.angle import Angle, Parameter, Reference
 from qjax.quantum.engines.native.table.factor_recipes import constants_of, is_entry, numbers_of, recipe_of
 from qjax.quantum.engines.native.table.layout import NUM_SCALES, Form
-from qjax.quantum.engines.native.table.native_gates import Item, rotation_constants
+from qjax.quantum.engines.native.table.native_gates import NativeGate, rotation_constants
 from qjax.quantum.states.matrices import constant_matrices, fixed_block
 
 # Positions on the leading axes of parameters, in the loops around a gate.
@@ -38,36 +38,36 @@ class Sources:
         self.counts = [0, 0]
         self._arrays: dict[str, tuple[int, int, tuple[int, ...]]] = {}
         for name, shape in (*shapes.items(), (_INPUTS, (num_inputs,))):
-            own = int((name or "inputs") in batched)
+            per_example = int((name or "inputs") in batched)
             strides = tuple(int(np.prod(shape[axis + 1 :])) for axis in range(len(shape)))
-            self._arrays[name] = own, self.counts[own], strides
-            self.names[own].append(name)
-            self.counts[own] += int(np.prod(shape))
+            self._arrays[name] = per_example, self.counts[per_example], strides
+            self.names[per_example].append(name)
+            self.counts[per_example] += int(np.prod(shape))
 
     def find(self, reference: Reference, leading: Leading) -> tuple[int, int]:
         """Returns which of the two a reference is in, and its place there."""
         if isinstance(reference, Parameter):
-            own, place, strides = self._arrays[reference.name]
+            per_example, place, strides = self._arrays[reference.name]
             index = (*leading, *reference.index)
         else:
-            own, place, strides = self._arrays[_INPUTS]
+            per_example, place, strides = self._arrays[_INPUTS]
             index = (reference.index,)
         for i, stride in zip(index, strides, strict=True):
             place += i * stride
-        return own, place
+        return per_example, place
 
 
 class AngleForm(NamedTuple):
     """What angles have in common that are computed together.
 
     Attributes:
-      own: whether they differ between examples.
+      per_example: whether they differ between examples.
       shift: see `Angle`.
       scale: of an entry of an array, or of one that was doubled or negated, which are exact; 0 of any other angle.
       sources: of each reference of each term, which of the `Sources` it is in.
     """
 
-    own: int
+    per_example: int
     shift: float
     scale: float
     sources: tuple[tuple[int, ...], ...]
@@ -83,7 +83,7 @@ class Angles:
     def add(self, angle: Angle, leading: Leading) -> tuple[AngleForm, int]:
         """Returns the form of an angle and its place among those of this form, which it has from now on."""
         found = [[self.sources.find(ref, leading) for ref in refs] for _, refs in angle.terms]
-        sources = tuple([tuple([own for own, _ in term]) for term in found])
+        sources = tuple([tuple([per_example for per_example, _ in term]) for term in found])
         scales = tuple([scale for scale, _ in angle.terms])
         is_exact = not angle.shift and [len(term) for term in found] == [1] and abs(scales[0]) in (1.0, 2.0)
         form = AngleForm(
@@ -97,13 +97,13 @@ class Angles:
         """Returns where each form begins, among those that examples share or among the others."""
         counts, found = [0, 0], {}
         for form, members in self.forms.items():
-            found[form] = counts[form.own]
-            counts[form.own] += len(members)
+            found[form] = counts[form.per_example]
+            counts[form.per_example] += len(members)
         return found
 
-    def count(self, own: int) -> int:
+    def count(self, per_example: int) -> int:
         """Returns how many there are that examples share (0), or that each has (1)."""
-        return sum(len(members) for form, members in self.forms.items() if form.own == own)
+        return sum(len(members) for form, members in self.forms.items() if form.per_example == per_example)
 
 
 class Group(NamedTuple):
@@ -114,7 +114,7 @@ class Group(NamedTuple):
       angles: of each gate the angles of its operations, one after the other: form and place in `Angles`.
     """
 
-    item: Item
+    item: NativeGate
     angles: list[tuple[tuple[AngleForm, int], ...]]
 
 
@@ -160,7 +160,7 @@ class Operands:
       angles: places of the angles whose sums are phases, by the number of their gate.
     """
 
-    def __init__(self, gates: Sequence[tuple[Item, Leading]], sources: Sources, takes_sources: bool) -> None:
+    def __init__(self, gates: Sequence[tuple[NativeGate, Leading]], sources: Sources, takes_sources: bool) -> None:
         """Finds a place for all.
 
         Args:
@@ -171,12 +171,12 @@ class Operands:
         self.sources, self.takes_sources = sources, takes_sources
         self.handed, self.inner = Angles(sources), Angles(sources)
         self.groups: dict[Hashable, Group] = {}
-        self._constants: list[Item] = []  # rotations, a kind each, and gates that are constants
+        self._constants: list[NativeGate] = []  # rotations, a kind each, and gates that are constants
         self._kinds: dict[Hashable, int] = {}  # of rotations, where their constants begin
-        self._composed: dict[Hashable, tuple[Item, list[list[Place]]]] = {}
+        self._composed: dict[Hashable, tuple[NativeGate, list[list[Place]]]] = {}
         self._sizes = dict.fromkeys(("constant", "composed", "made"), 0)
         self._rotations: list[tuple[Place, Place, Place]] = []
-        # Repetitions that have nothing of their own share their numbers.
+        # Repetitions that have nothing of their per_example share their numbers.
         keys = [(id(item), () if item.is_constant else leading) for item, leading in gates]
         places = {key: self._add(*gate) for key, gate in dict(zip(keys, gates, strict=True)).items() if gate[0].size}
         summed = [(k, *gate) for k, gate in enumerate(gates) if gate[0].angles]
@@ -190,7 +190,7 @@ class Operands:
         self._make_constants()
         self._make_recipes()
 
-    def _add(self, item: Item, leading: Leading) -> Place:
+    def _add(self, item: NativeGate, leading: Leading) -> Place:
         """Returns the place of a gate's first number, and notes where they come from."""
         if item.is_constant:
             self._constants.append(item)
@@ -230,15 +230,17 @@ class Operands:
         ends = list(counts)
         starts: dict[Hashable, tuple[int, int]] = {}
         for form, start in self.handed.starts().items():
-            starts[form] = form.own, ends[form.own] + start
-        for own in (0, 1):
-            ends[own] += self.handed.count(own)
+            starts[form] = form.per_example, ends[form.per_example] + start
+        for per_example in (0, 1):
+            ends[per_example] += self.handed.count(per_example)
         for kind, (item, angles) in self.groups.items():
-            starts[kind] = int(item.own), ends[item.own]
-            ends[item.own] += item.size * len(angles)
+            starts[kind] = int(item.per_example), ends[item.per_example]
+            ends[item.per_example] += item.size * len(angles)
         self.counts = Counts(ends[0], self._sizes["constant"], self._sizes["composed"], ends[1], self._sizes["made"])
         num_shared = self.counts.num_shared
-        self._starts: dict[Hashable, int] = {kind: own * num_shared + start for kind, (own, start) in starts.items()}
+        self._starts: dict[Hashable, int] = {
+            kind: per_example * num_shared + start for kind, (per_example, start) in starts.items()
+        }
         self._starts |= {0: 0, 1: num_shared, "constant": ends[0], "composed": ends[0] + self.counts.constants}
         self._starts |= {"made": num_shared + ends[1], _NOWHERE[0]: 0}
 

@@ -60,9 +60,9 @@ class Space:
     def rest(self, mask: int) -> tuple[int, int]:
         """Returns what of a mask is not in the space, and which of the basis are the sum of all else."""
         places = 0
-        for pivot, (vector, own) in self.vectors.items():
+        for pivot, (vector, made_of) in self.vectors.items():
             if mask >> pivot & 1:
-                mask, places = mask ^ vector, places ^ own
+                mask, places = mask ^ vector, places ^ made_of
         return mask, places
 
     def add(self, mask: int) -> None:
@@ -73,11 +73,11 @@ class Space:
             return
         places ^= 1 << len(self.basis)
         self.basis.append(mask)
-        own = rest.bit_length() - 1
-        for pivot, (vector, known) in self.vectors.items():
-            if vector >> own & 1:
-                self.vectors[pivot] = vector ^ rest, known ^ places
-        self.vectors[own] = rest, places
+        pivot_bit = rest.bit_length() - 1
+        for pivot, (vector, made_of) in self.vectors.items():
+            if vector >> pivot_bit & 1:
+                self.vectors[pivot] = vector ^ rest, made_of ^ places
+        self.vectors[pivot_bit] = rest, places
 
     def copy(self) -> "Space":
         """Returns one that can be changed by itself."""
@@ -209,9 +209,9 @@ def gates_with_makers(entries: np.ndarray, records: np.ndarray = _NO_RECORDS) ->
         kind, targets, controls = form_of(entry[Entry.KIND])
         needed = tuple(int(mask) for mask in entry[Entry.MASK : Entry.MASK + targets + controls])
         weights = tuple(int(x) for x in entry[Entry.WEIGHTS : Entry.WEIGHTS + targets + controls])
-        own = records_of(entry, records)
-        weights += tuple({int(x) for x in own[:, RecordWord.WEIGHTS]})
-        needed += tuple(int(x) for x in own[: num_targets(entry), RecordWord.MASK])
+        listed = records_of(entry, records)
+        weights += tuple({int(x) for x in listed[:, RecordWord.WEIGHTS]})
+        needed += tuple(int(x) for x in listed[: num_targets(entry), RecordWord.MASK])
         moving = () if kind == "diagonal" else needed[:targets] if controls else needed
         found.append(GateWithMakers((*makers, entry), needed, moving, weights))
         makers = []
@@ -257,7 +257,7 @@ class _Draft:
             ]
         local = [self._local(entry, order) for entry in self._in_order(exchanged)]
         entries = np.array([entry for entry, _ in local], np.int32).reshape(-1, Entry.SIZE)
-        records = [own for _, own in local]
+        records = [listed for _, listed in local]
         if self.lanes:
             entries = _in_vectors(entries, records, self.low, self.size)
         basis = tuple(self._space.basis[place] for place in order)
@@ -359,7 +359,7 @@ def _in_vectors(entries: np.ndarray, records: Sequence[np.ndarray], low: int, si
         number = _exchanged(number, low) if is_transposed else number
         return number >> low, number & below
 
-    for entry, own in zip(entries, records, strict=True):
+    for entry, listed in zip(entries, records, strict=True):
         if entry[Entry.KIND] == TRANSPOSE:
             is_transposed = not is_transposed
             found.append(entry)
@@ -370,12 +370,12 @@ def _in_vectors(entries: np.ndarray, records: Sequence[np.ndarray], low: int, si
             assert not reached
             changed[Entry.WEIGHTS + k], lanes = places(int(entry[Entry.WEIGHTS + k]))
             changed[Entry.LANES] |= lanes << 4 * k
-        if len(own):
-            parity_bits = [places(weights) for weights in own[:, RecordWord.WEIGHTS].tolist()]
-            own[:, [RecordWord.WEIGHTS, RecordWord.LANES]] = parity_bits
+        if len(listed):
+            parity_bits = [places(weights) for weights in listed[:, RecordWord.WEIGHTS].tolist()]
+            listed[:, [RecordWord.WEIGHTS, RecordWord.LANES]] = parity_bits
             changed[ListEntry.RECORDS] = num_records
-            num_records += len(own)
-        targets = own[: num_targets(entry)]
+            num_records += len(listed)
+        targets = listed[: num_targets(entry)]
         if len(targets):
             targets[:, RecordWord.MASK] = [places(int(mask))[0] for mask in targets[:, RecordWord.MASK]]
             targets[:, RecordWord.LOW] = [2**bit - 1 for bit in pivots(targets[:, RecordWord.MASK].tolist())]
