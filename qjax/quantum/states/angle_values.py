@@ -1,7 +1,7 @@
 """What a traced computation knows of a circuit's angles: parameters and inputs by reference.
 
 Every value has shape `[1]` or `[batch]`: `[1]` where all examples share it, so that parameters are never broadcast to
-the batch. Arrays are taken apart by one `split` each, whose transpose is one `concatenate`; an index for each angle
+the batch. Arrays are divided by one `split` each, whose transpose is one `concatenate`; an index for each angle
 would cost the reverse pass one padded array for each.
 """
 
@@ -139,7 +139,7 @@ class Values:
         return self._known[name]
 
     def _look_up(self, reference: Reference, bounded: bool = False) -> Array:
-        """Returns a reference's value, taken from its array, which is taken apart once."""
+        """Returns a reference's value, taken from its array, which is split once."""
         array, index = self._array(reference, bounded), reference.index
         shape = array.shape[:-1]
         name, place = (

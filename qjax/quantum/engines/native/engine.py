@@ -73,7 +73,7 @@ def _only_whole(task: Task) -> bool:
 def _description(words: str, table: Table, task: Task, passes: int) -> Description:
     """Returns what native code does: the entries of its table by kind, and their operations.
 
-    The way back undoes each gate on state and cotangent and takes the sums for its numbers: three times the work.
+    The reverse pass undoes each gate on state and cotangent and takes the sums for its numbers: three times the work.
     """
     counts, size = Counter(table.gates_back[:, Entry.KIND].tolist()), task.batch << task.num_qubits
     made = {

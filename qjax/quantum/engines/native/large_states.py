@@ -188,7 +188,7 @@ class LargePlan(ABC):
         return self.batch << (self.num_qubits - self.num_coset_bits)
 
     def tables(self, entries: Sequence[tuple[np.ndarray, int]], low: int) -> tuple[np.ndarray, ...]:
-        """Returns what the code is told of the passes.
+        """Returns the words of the passes.
 
         Args:
           entries: of each pass, and how many of them are done one after the other.

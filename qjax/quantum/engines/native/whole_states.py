@@ -193,7 +193,7 @@ class WholePlan:
         return len(self._grouped[1].firsts) * scaled_gates.num_sums(self.table.is_complex)
 
     def _plan(self, backward: bool, gates: np.ndarray) -> np.ndarray:
-        """Returns what the native code of a CPU is told; see `whole_driver.py`."""
+        """Returns the plan of a call on a CPU; see `whole_driver.py`."""
         table, facts = self.table, np.zeros(Call.SHARED, np.int32)
         facts[Call.QUBITS], facts[Call.BATCH] = table.num_qubits, self.batch
         facts[Call.TILES], facts[Call.WORKERS] = self._num_tiles, self._num_workers
@@ -214,7 +214,7 @@ class WholePlan:
         return np.concatenate([facts, *(part.reshape(-1) for part in parts)])
 
     def _launch(self, backward: bool, operands: Sequence[Array | np.ndarray], kept: bool) -> np.ndarray:
-        """Returns the shape of a launch on a GPU, and then what the kernel is told."""
+        """Returns the shape of a launch on a GPU, and then the kernel's words (`Launch`)."""
         shape, words = self._shape(backward), np.zeros(len(Launch), np.int32)
         assert shape is not None
         words[Launch.QUBITS], words[Launch.BATCH] = self.table.num_qubits, self.batch

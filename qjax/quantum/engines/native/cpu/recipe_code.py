@@ -2,7 +2,7 @@
 
 A gate is a product of factors of one angle t each, F = C + A cos(s t) + B sin(s t) (`factor_recipes.py`). Gates that
 are built alike lie side by side in a vector, and all is done in float64: rounded once, a gate is as exact as its
-numbers can be, which products of many gates show. The way back recomputes each product from the one after it, as
+numbers can be, which products of many gates show. The reverse pass recomputes each product from the one after it, as
 factors are unitary.
 """
 

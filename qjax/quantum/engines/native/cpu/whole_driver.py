@@ -12,8 +12,8 @@ the cotangents of what is shared, of what each example has, and of the first sta
 not wanted; and a workspace.
 
 The plan is one array, as XLA spends time on each: the words of a `Call` before SHARED; the table of the gates,
-`[gates, ENTRY]`; the table for the way back; the rows to read; the recipes of the gates that all examples share;
-constants of float64, from which those of each example are made; and what is said of rotations and of their phases
+`[gates, ENTRY]`; the table of the reverse pass; the rows to read; the recipes of the gates that all examples share;
+constants of float64, from which those of each example are made; and the words of rotations and of their phases
 (`shared_layers.py`). Where the final states were kept, the reverse pass has them in place of the first ones, and its
 first table has those entries alone that make coefficients.
 """

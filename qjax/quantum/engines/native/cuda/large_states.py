@@ -66,7 +66,7 @@ class LargeOnGpu(LargePlan):
         return (combined(strings[1], each),), states.T if keep else None
 
     def _strings(self, readout: Readout) -> tuple[np.ndarray, np.ndarray] | None:
-        """Returns what the last pass is told of the strings that it reads, and the observables in terms of them.
+        """Returns the words of the strings that the last pass reads, and the observables in terms of them.
 
         None where it reads none: they are others, or their values in all parts would take too much memory.
         """
@@ -185,7 +185,7 @@ class LargeOnGpu(LargePlan):
         return _GroupedPasses(found, np.concatenate([one.firsts for one in found]), lists.places)
 
     def _launches(self, backward: bool, places: np.ndarray, more: dict[Launch, int]) -> np.ndarray:
-        """Returns the shape of each launch, and then what the kernel is told."""
+        """Returns the shape of each launch, and then the kernel's words (`Launch`)."""
         shape = self._shape(backward)
         words = np.zeros((len(self.passes), len(Launch)), np.int32)
         facts = {

@@ -110,7 +110,7 @@ def gather(code: Code, kind: str, is_backward: bool, tiles: Sequence[Value], ent
       code: of the kernel.
       kind: 'matrix', 'permutation' or 'reflection'.
       is_backward: whether it is the inverse.
-      tiles: the state, and of the way back its cotangent.
+      tiles: the state, and in the reverse pass its cotangent.
       entry: of the table.
       *lists: records, content and scratch.
     """

@@ -214,7 +214,7 @@ class Gate(Rows):
         return rows
 
 
-# Gates as unit-diagonal matrices, and what is summed on the way back. -----------------------------------------
+# Gates as unit-diagonal matrices, and the sums of the reverse pass. -----------------------------------------
 
 
 def mix(code: Code, rows: list[Complex], gates: Sequence[tuple[Sequence[tuple[int, int]], Complex, Complex]]) -> None:

@@ -119,7 +119,7 @@ class LayerEntry(IntEnum):
     PHASES = 15
 
 
-# Kinds of entries, by the number of qubits, of a diagonal gate on the way back that is undone with such phases: they
+# Kinds of entries, by the number of qubits, of a diagonal gate that the reverse pass undoes with such phases: they
 # take the sums for its numbers, and change nothing.
 SUMS = {1: 81, 2: 82}
 # Kinds of entries of a CPU for gates on any number of qubits, which have records of strings of Z (`RECORD_WORDS`):
@@ -160,7 +160,7 @@ RECORD_SHIFT = VECTOR_SHIFT + 2
 
 
 class RotationWord(IntEnum):
-    """What is said of a rotation, or of the numbers of a diagonal gate among them, where SCALED is -1."""
+    """The words of a rotation, or of the numbers of a diagonal gate among them, where SCALED is -1."""
 
     GATE = 0  # where the numbers of its gate begin
     SCALED = 1  # which rotations, of all, are scaled where its sums are taken: from this one
@@ -169,7 +169,7 @@ class RotationWord(IntEnum):
 
 
 class FactorWord(IntEnum):
-    """What is said of a factor of a table of phases: its second number holds where all three qubits are 1."""
+    """The words of a factor of a table of phases: its second number holds where all three qubits are 1."""
 
     ROTATION = 0  # -1 where the factor is 1 and -1
     BEFORE = 1  # 1: the diagonal before that rotation; 0: the one after it
@@ -189,7 +189,7 @@ LOW_BITS = 5
 
 
 class ReadWord(IntEnum):
-    """What a pass over large states is told of a string of I and Z; see `z_strings.in_coset`."""
+    """The words of a string of I and Z; see `z_strings.in_coset`."""
 
     ROW = 0
     MASK = 1
@@ -341,7 +341,7 @@ class LargeCall(IntEnum):
 
 
 class Launch(IntEnum):
-    """What a kernel of a GPU is told, in integers, after the addresses of operands and results."""
+    """The integers that a kernel of a GPU gets after the addresses of operands and results."""
 
     QUBITS = 0
     BATCH = auto()
@@ -379,7 +379,7 @@ def workspace_bytes(
     num_tables: int = 0,
     itemsize: int = 4,
 ) -> int:
-    """Returns the bytes that a worker needs: a tile, its probabilities, coefficients, and what the way back takes."""
+    """Returns the bytes of a worker: a tile, its probabilities, coefficients, and what the reverse pass takes."""
     states, parts = 2 if backward else 1, 2 if is_complex else 1  # with its cotangent
     vectors = (parts * states + 1) * (1 << num_qubits) + (num_coefficients + 4 * num_rotations) * states
     tables = parts * itemsize * num_tables << num_qubits

@@ -41,7 +41,7 @@ def strings_of(readout: Readout, relabelling: Relabelling, dtype: Any) -> tuple[
 
 
 def in_coset(masks: np.ndarray, basis: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns what a kernel is told of strings where it has the cosets that a basis spans.
+    """Returns the words of strings for a kernel that has the cosets that a basis spans.
 
     Args:
       masks: of the strings, int32 `[strings]`.
