@@ -22,7 +22,7 @@ from qjax.checks import check, fail
 from qjax.quantum.circuits.angle import as_index
 from qjax.quantum.circuits.binding import check_values
 from qjax.quantum.circuits.circuit import Circuit
-from qjax.quantum.measure.samples import check_shots, sample_indices
+from qjax.quantum.measure.samples import sample_indices
 from qjax.quantum.simulate import state
 from qjax.types import Array, CircuitParams, Complex, Key
 
@@ -236,7 +236,7 @@ def sample_outcomes(key: Key[Array, ""] | None, probabilities: ArrayLike, shots:
       UserError: there is no key, `shots` is not an integer of at least 1, or the probabilities have no finite sum
         above 0.
     """
-    check_shots(shots)
+    as_index("shots", shots, 1)
     if key is None:
         fail("key", "be a random key where there are shots", "None")
     outcomes = np.asarray(sample_indices(key, np.asarray(probabilities, np.float64), shots))

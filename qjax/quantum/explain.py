@@ -138,8 +138,7 @@ def explain(
     2
     """
     as_circuit(circuit)
-    batch = as_index("batch", batch)
-    check(batch >= 1, "batch", "be an integer of at least 1", batch)
+    batch = as_index("batch", batch, 1)
     check_choice("dtype", _name_of(dtype), DTYPES)
     measured = check_observables(observables, circuit.num_qubits) if observables else ()
     readout: Readout = ExpectationReadout(measured) if measured else StateReadout()

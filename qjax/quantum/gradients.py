@@ -6,7 +6,7 @@ values alone, as quantum hardware has to. Arguments in common stand in `simulate
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -25,7 +25,7 @@ from qjax.quantum.circuits.circuit import Circuit, as_circuit
 from qjax.quantum.circuits.operation import Operation
 from qjax.quantum.compile.compiler import MAX_KEPT_PLANS
 from qjax.quantum.measure.observables import Observable, Observables, check_observables
-from qjax.quantum.simulate import expectation, state
+from qjax.quantum.simulate import batch_size, expectation, state
 from qjax.quantum.states.angle_values import Values
 from qjax.types import Array, CircuitParams, Float
 
@@ -329,21 +329,11 @@ def hessian(
 
         return jax.jacfwd(jax.jacrev(run))(arrays)
 
-    rows: dict[str, dict[str, Array]] = _per_example(second, inputs, initial_state)
+    given: list[Any] = [None if value is None else jnp.asarray(value) for value in (inputs, initial_state)]
+    axes = tuple(0 if np.ndim(value) == 2 else None for value in given)
+    each = second if batch_size(inputs, initial_state) is None else jax.vmap(second, axes)
+    rows: dict[str, dict[str, Array]] = each(*given)
     return rows
-
-
-def _per_example(function: Callable[[Any, Any], Any], inputs: Any, initial_state: Any) -> Any:
-    """Calls function(inputs, initial_state), under vmap over whichever of them has a batch."""
-    values = [None if value is None else jnp.asarray(value) for value in (inputs, initial_state)]
-    axes = tuple(0 if value is not None and value.ndim == 2 else None for value in values)
-    sizes = sorted(
-        {value.shape[0] for value, axis in zip(values, axes, strict=True) if value is not None and axis == 0}
-    )
-    check(len(sizes) <= 1, "initial_state", "have the batch of the inputs", f"batches of {sizes}")
-    if axes == (None, None):
-        return function(*values)
-    return jax.vmap(function, axes)(*values)
 
 
 def quantum_metric(

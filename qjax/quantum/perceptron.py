@@ -53,8 +53,7 @@ def controlled_rotations(num_inputs: int, name: str = "perceptron") -> Circuit:
     >>> controlled_rotations(2).parameter_shapes
     {'perceptron_weights': (2,), 'perceptron_bias': ()}
     """
-    n = as_index("num_inputs", num_inputs)
-    check(n >= 1, "num_inputs", "be an integer of at least 1", num_inputs)
+    n = as_index("num_inputs", num_inputs, 1)
     rotations = [operation("ry", n, 2 * parameter(f"{name}_weights", i), controls=i) for i in range(n)]
     return Circuit(n + 1, (*rotations, operation("ry", n, 2 * parameter(f"{name}_bias"))))
 
@@ -111,8 +110,7 @@ def repeat_until_success_perceptron(
 
     Source: Cao et al. 2017 (arXiv:1711.11240), after a circuit of Wiebe and Kliuchnikov 2013 (arXiv:1305.5528).
     """
-    count = as_index("rounds", rounds)
-    check(count >= 1, "rounds", "be an integer of at least 1", rounds)
+    count = as_index("rounds", rounds, 1)
     neuron = controlled_rotations(num_inputs, name)
     ancillas = tuple(range(neuron.num_qubits - 1, neuron.num_qubits - 2 + 2**count))
     num_qubits = ancillas[-1] + 2
@@ -212,7 +210,7 @@ def success_probability(theta: ArrayLike, rounds: int = 1) -> Float[Array, "..."
 
 def _activation(theta: ArrayLike, rounds: int) -> tuple[Array, Array]:
     """Returns what `activation` and `success_probability` return."""
-    check(as_index("rounds", rounds) >= 1, "rounds", "be an integer of at least 1", rounds)
+    rounds = as_index("rounds", rounds, 1)
     angle = as_jax_array("theta", theta)
     check(angle.dtype in (jnp.float32, jnp.float64), "theta", "hold float32 or float64", str(angle.dtype))
     probability = jnp.ones_like(angle)

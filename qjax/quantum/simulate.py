@@ -16,7 +16,7 @@ With inputs or an initial state of rank 2 every result has the batch as its firs
 not use the inputs.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -34,8 +34,9 @@ from qjax.quantum.engines.memory import check_matrix_fits
 from qjax.quantum.engines.readouts import ExpectationReadout, ProbabilityReadout, Readout, StateReadout
 from qjax.quantum.engines.simulation import Simulation
 from qjax.quantum.measure.observables import Observables, check_observables
-from qjax.quantum.measure.samples import check_shots, sample_indices
-from qjax.quantum.states.batch import shapes_of
+from qjax.quantum.measure.reduced import check_qubits
+from qjax.quantum.measure.samples import sample_indices
+from qjax.quantum.states.batch import shapes_of, with_batch
 from qjax.types import Array, CircuitParams, Complex, Float, Int, Key
 
 
@@ -55,7 +56,7 @@ def state(
     Array([0.7071+0.j, 0.    +0.j, 0.    +0.j, 0.7071+0.j], dtype=complex64)
     """
     (real, imag), batched = run(circuit, params, inputs, initial_state, StateReadout())
-    return _batch_first(lax.complex(real, imag), batched)
+    return batch_first(lax.complex(real, imag), batched)
 
 
 @without_reverse_pass
@@ -79,10 +80,9 @@ def expectation(
     Raises:
       UserError: as for `state`, or an observable is of another type or number of qubits.
     """
-    observables = check_observables(observables, as_circuit(circuit).num_qubits)
-    readout = ExpectationReadout(observables)
+    readout = ExpectationReadout(check_observables(observables, as_circuit(circuit).num_qubits))
     (values,), batched = run(circuit, params, inputs, initial_state, readout)
-    return _batch_first(values, batched)
+    return batch_first(values, batched)
 
 
 @without_reverse_pass
@@ -106,13 +106,9 @@ def probabilities(
       UserError: as for `state`, or qubits are out of range or repeated.
     """
     n = as_circuit(circuit).num_qubits
-    chosen = range(n) if qubits is None else qubits if isinstance(qubits, Iterable) else (qubits,)
-    kept = tuple(as_index("qubits", q) for q in chosen)
-    distinct = len(set(kept)) == len(kept) > 0 and max(kept) < n
-    check(distinct, "qubits", f"hold distinct integers in 0..{n - 1}, at least one", kept)
-    readout = ProbabilityReadout(kept)
+    readout = ProbabilityReadout(check_qubits(range(n) if qubits is None else qubits, n))
     (probs,), batched = run(circuit, params, inputs, initial_state, readout)
-    return _batch_first(probs, batched)
+    return batch_first(probs, batched)
 
 
 def sample(
@@ -139,7 +135,7 @@ def sample(
     Raises:
       UserError: as for `state`, or `shots` is below 1.
     """
-    check_shots(shots)  # before anything is simulated
+    as_index("shots", shots, 1)  # before anything is simulated
     check_key(key)
     return sample_indices(key, probabilities(circuit, params, inputs, None, initial_state), shots)
 
@@ -178,34 +174,39 @@ def run(
     """
     check_values(circuit, params, inputs)
     arrays, rows, _ = _as_arrays(circuit, params or {}, inputs, initial_state)
-    start = None if initial_state is None else _first_state(circuit.num_qubits, initial_state)
-    sizes = {size for size, has in ((len(rows), rows.ndim == 2), (_width(start), np.ndim(initial_state) == 2)) if has}
-    check(len(sizes) <= 1, "initial_state", "have the batch of the inputs", f"batches of {sorted(sizes)}")
-    columns = rows.T if rows.ndim == 2 else rows[:, None]
-    batch = max(sizes, default=1)
-    given = () if start is None else (start.real, start.imag) if jnp.iscomplexobj(start) else (start,)
+    given = () if initial_state is None else _first_state(circuit.num_qubits, initial_state)
+    batch = batch_size(rows, initial_state)
     simulation = Simulation(circuit=circuit, readout=readout, given=len(given))
-    operands = [*(x[..., None] for x in arrays.values()), columns, *given]
+    operands = [*(x[..., None] for x in arrays.values()), jnp.atleast_2d(rows).T, *given]
     simulation.check_memory(shapes_of(operands))
     if batch == 0:  # answered here, so that no engine has to treat it
         empty = [jax.ShapeDtypeStruct((*x.shape[:-1], max(1, x.shape[-1])), x.dtype) for x in operands]
         shapes = jax.eval_shape(lambda *xs: simulation(*xs), *empty)
         return tuple(jnp.zeros((*x.shape[:-1], 0), x.dtype) for x in shapes), True
     results = call(simulation, *operands)
-    return tuple(jnp.broadcast_to(x, (*x.shape[:-1], batch)) for x in results), bool(sizes)
+    return tuple(with_batch(x, batch or 1) for x in results), batch is not None
 
 
-def _first_state(num_qubits: int, initial_state: Any) -> Array:
-    """Returns the given state as `[2**n, 1 or batch]`."""
+def batch_size(inputs: Any, initial_state: Any) -> int | None:
+    """Returns the number of examples, None where there is no batch; raises where the two have different ones."""
+    sizes = {len(x) for x in (inputs, initial_state) if np.ndim(x) == 2}
+    check(len(sizes) <= 1, "initial_state", "have the batch of the inputs", f"batches of {sorted(sizes)}")
+    return max(sizes, default=None)
+
+
+def batch_first(array: Array, batched: bool) -> Array:
+    """Returns what `run` read with the batch as its first axis, or without one where there is no batch."""
+    return jnp.moveaxis(array, -1, 0) if batched else array[..., 0]
+
+
+def _first_state(num_qubits: int, initial_state: Any) -> tuple[Array, ...]:
+    """Returns the parts of the given state, real or real and imaginary, as `[2**n, 1 or batch]`."""
     array = jnp.asarray(initial_state)
     dim = 2**num_qubits
     fits = array.ndim in (1, 2) and array.shape[-1] == dim
     check(fits, "initial_state", f"have shape [{dim}] or [batch, {dim}]", f"shape {list(array.shape)}")
-    return array.T if array.ndim == 2 else array[:, None]
-
-
-def _width(start: Array | None) -> int:
-    return 1 if start is None else start.shape[1]
+    columns = jnp.atleast_2d(array).T
+    return (columns.real, columns.imag) if jnp.iscomplexobj(columns) else (columns,)
 
 
 def _as_arrays(
@@ -228,7 +229,3 @@ def _as_arrays(
     check(same, "params and inputs", "have one dtype", str({name: str(d) for name, d in dtypes.items()}))
     dtype = next(iter(dtypes.values()), jnp.result_type(float))
     return arrays, named.get("inputs", jnp.zeros((0,), dtype)), dtype
-
-
-def _batch_first(array: Array, batched: bool) -> Array:
-    return array.T if batched else array[:, 0]

@@ -1,6 +1,5 @@
 """Variances and covariances of observables, with the arguments of `simulate.py`."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,11 +7,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from qjax.quantum.circuits.circuit import Circuit, as_circuit
-from qjax.quantum.circuits.operation import Operation
 from qjax.quantum.engines.readouts import Readout
 from qjax.quantum.measure.expectation import apply_observable
 from qjax.quantum.measure.observables import Observable, Observables, check_observables
-from qjax.quantum.simulate import run
+from qjax.quantum.simulate import batch_first, run
 from qjax.quantum.states.axes import real_overlap, squared
 from qjax.types import Array, CircuitParams, Float
 
@@ -44,7 +42,7 @@ def variance(
     """
     items = check_observables(observables, as_circuit(circuit).num_qubits)
     (values,), batched = run(circuit, params, inputs, initial_state, _VarianceReadout(items))
-    return values.T if batched else values[:, 0]
+    return batch_first(values, batched)
 
 
 def covariance(
@@ -76,38 +74,30 @@ def covariance(
     """
     items = check_observables(observables, as_circuit(circuit).num_qubits)
     (values,), batched = run(circuit, params, inputs, initial_state, _CovarianceReadout(items))
-    return jnp.moveaxis(values, -1, 0) if batched else values[..., 0]
+    return batch_first(values, batched)
 
 
 @dataclass(frozen=True)
-class _VarianceReadout:
+class _VarianceReadout(Readout):
     """The variance of each observable, `[observables, batch]`."""
 
     observables: tuple[Observable, ...]
-    folds = False
 
     def __call__(self, state: Array) -> tuple[Array, ...]:
         return (jnp.stack([squared(_deviation(state, item)).sum(axis=0) for item in self.observables]),)
 
-    def before(self, operations: Sequence[Operation]) -> Readout:
-        raise NotImplementedError
-
 
 @dataclass(frozen=True)
-class _CovarianceReadout:
+class _CovarianceReadout(Readout):
     """The covariance of each pair, `[observables, observables, batch]`."""
 
     observables: tuple[Observable, ...]
-    folds = False
 
     def __call__(self, state: Array) -> tuple[Array, ...]:
         deviations = [_deviation(state, item) for item in self.observables]
         # With real parts above imaginary parts, the real part of <a|b> is a dot product of real vectors.
         stacked = jnp.stack([jnp.concatenate([lax.real(d), lax.imag(d)]) for d in deviations])
         return (jnp.einsum("adb,cdb->acb", stacked, stacked, precision=lax.Precision.HIGHEST),)
-
-    def before(self, operations: Sequence[Operation]) -> Readout:
-        raise NotImplementedError
 
 
 def _deviation(amplitudes: Array, observable: Observable) -> Array:

@@ -20,7 +20,7 @@ class OneEngine(Simulation):
     forced: str = ""
 
     def chosen(self, task: Task) -> Engine:
-        return BY_NAME[self.forced]
+        return BY_NAME[self.forced] if task.platform else XLA
 
 
 @contextmanager

@@ -43,7 +43,7 @@ def without_native_code(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
 def emulated(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """What can go to a GPU goes to one of three multiprocessors that have 16 KiB each."""
     task = Simulation.task
-    monkeypatch.setattr(Simulation, "task", lambda self, _, *facts: task(self, "cuda", *facts))
+    monkeypatch.setattr(Simulation, "task", lambda self, name, *facts: task(self, name and "cuda", *facts))
     monkeypatch.setattr(kernel_launch, "gpu", lambda: (3, 2**14))
     monkeypatch.setattr(kernel_launch, "launch", cuda_emulation.launch)
     for module in (whole_states, cuda_large):

@@ -160,7 +160,7 @@ def test_feature_map_in_the_simulator_and_its_gradient() -> None:
     ("build", "message"),
     [
         (lambda: dense_angle_encoding(0), "`num_qubits` must be an integer of at least 1, but got 0"),
-        (lambda: basis_encoding(-1), "`num_qubits` must be an integer of at least 0, but got -1"),
+        (lambda: basis_encoding(-1), "`num_qubits` must be an integer of at least 1, but got -1"),
         (lambda: basis_state("102"), "`bits` must hold 0 or 1 for each qubit, at least one, but got '102'"),
         (lambda: basis_state([]), "`bits` must hold 0 or 1"),
         (lambda: iqp_encoding(3, order=4), r"`order` must be an integer in 1\.\.3, but got 4"),

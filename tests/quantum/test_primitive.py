@@ -19,7 +19,7 @@ SIZE, BATCH = 3, 4
 class Toy(BatchLast):
     """Two results of three operands, `[3, .]`, `[3, .]` and `[.]`, each with the full batch."""
 
-    def __call__(self, *operands: Any) -> Any:
+    def run(self, platform: str, *operands: Any) -> Any:
         a, b, c = operands
         return jnp.sin(a * b) + c[None] * a, (jnp.cos(b) + a).sum(0) * c**2
 
@@ -28,10 +28,10 @@ class Toy(BatchLast):
 class SavingToy(Toy):
     """The same with a reverse pass by hand, from what was saved: cos(a b)."""
 
-    def saving(self, *operands: Any) -> Any:
+    def saving(self, platform: str, *operands: Any) -> Any:
         return self(*operands), (jnp.cos(operands[0] * operands[1]),)
 
-    def pull_back(self, operands: Any, saved: Any, cotangents: Any, per_example: bool) -> Any:
+    def pull_back(self, platform: str, operands: Any, saved: Any, cotangents: Any, per_example: bool) -> Any:
         (a, b, c), (ct, last), (cos,) = operands, cotangents, saved
         found = [
             ct * (cos * b + c[None]) + (last * c**2)[None],

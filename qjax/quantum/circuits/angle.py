@@ -169,13 +169,13 @@ def _show_term(scale: float, references: tuple[Reference, ...]) -> str:
     return f"-{product}" if scale == -1.0 else f"{scale:g}*{product}"
 
 
-def as_index(argument: str, value: object) -> int:
-    """Returns `value` as a Python int, or raises unless it is an integer of at least 0."""
+def as_index(argument: str, value: object, least: int = 0) -> int:
+    """Returns `value` as a Python int, or raises unless it is an integer of at least `least`."""
     try:
         index = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         fail(argument, "be an integer", value)
-    check(not isinstance(value, bool) and index >= 0, argument, "be an integer of at least 0", value)
+    check(not isinstance(value, bool) and index >= least, argument, f"be an integer of at least {least}", value)
     return index
 
 

@@ -49,38 +49,26 @@ class BatchLast:
         return False
 
     def __call__(self, *operands: Array) -> tuple[Array, ...]:
-        """Returns the results, each `[..., batch]`, or `[..., 1]` for what is summed over the batch."""
+        """Returns the results in a way that JAX can differentiate, on any platform."""
+        return self.run("", *operands)
+
+    def run(self, platform: str, *operands: Array) -> tuple[Array, ...]:
+        """Returns the results, each `[..., batch]`, or `[..., 1]` for what is summed over the batch.
+
+        Args:
+          platform: 'cpu' or 'cuda' for the best way there; '' for one that JAX can differentiate.
+          *operands: arrays `[..., 1 or batch]`.
+        """
         raise NotImplementedError
 
-    def saving(self, *operands: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        """Returns the results and the arrays `[..., 1 or batch]` that are saved for the reverse pass."""
-        return self(*operands), ()
+    def saving(self, platform: str, *operands: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Returns what `run` does, and the arrays `[..., 1 or batch]` that are saved for the reverse pass.
+
+        These have the same shapes on every platform, but may hold something else.
+        """
+        return self.run(platform, *operands), ()
 
     def pull_back(
-        self, operands: tuple[Array, ...], saved: tuple[Array, ...], cotangents: tuple[Array, ...], per_example: bool
-    ) -> tuple[Array, ...]:
-        """Returns the cotangent of each operand: of its own shape, or `[..., batch]` with `per_example`."""
-        function, full = self, batch_of((*operands, *cotangents))
-        if per_example:  # nothing is shared then, so that nothing is summed
-            function = replace(self, per_example=True)
-            operands = tuple(with_batch(x, full) for x in operands)
-            cotangents = tuple(with_batch(ct, full) for ct in cotangents)
-        return tuple(jax.vjp(function, *operands)[1](cotangents))
-
-    def natively(self, platform: str, *operands: Array) -> tuple[Array, ...]:
-        """Returns what `__call__` does, in the best way for a platform, 'cpu' or 'cuda'.
-
-        JAX need not be able to differentiate it.
-        """
-        return self(*operands)
-
-    def saving_natively(self, platform: str, *operands: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        """Returns what `saving` does, in the same way; what is saved has the same shapes, but may be another."""
-        if type(self).saving is BatchLast.saving:
-            return self.natively(platform, *operands), ()
-        return self.saving(*operands)
-
-    def pull_back_natively(
         self,
         platform: str,
         operands: tuple[Array, ...],
@@ -88,8 +76,13 @@ class BatchLast:
         cotangents: tuple[Array, ...],
         per_example: bool,
     ) -> tuple[Array, ...]:
-        """Returns what `pull_back` does, in the same way, given what `saving_natively` saved."""
-        return self.pull_back(operands, saved, cotangents, per_example)
+        """Returns the cotangent of each operand: of its shape, or `[..., batch]` with `per_example`."""
+        function, full = self, batch_of((*operands, *cotangents))
+        if per_example:  # nothing is shared then, so that nothing is summed
+            function = replace(self, per_example=True)
+            operands = tuple(with_batch(x, full) for x in operands)
+            cotangents = tuple(with_batch(ct, full) for ct in cotangents)
+        return tuple(jax.vjp(function, *operands)[1](cotangents))
 
     def settled(self, operands: Shapes) -> "BatchLast":
         """Returns the function with all that `saving` decides by size decided: no later batching may change it."""
@@ -114,14 +107,9 @@ class _Saving(BatchLast):
     def sums(self) -> bool:
         return self.function.sums
 
-    def __call__(self, *operands: Array) -> tuple[Array, ...]:
-        results, saved = _like(self, self.function).saving(*operands)
+    def run(self, platform: str, *operands: Array) -> tuple[Array, ...]:
+        results, saved = _like(self, self.function).saving(platform, *operands)
         full = batch_of(operands)  # so that no array that is shared looks like one that is summed
-        return (*results, *(with_batch(x, full) for x in saved))
-
-    def natively(self, platform: str, *operands: Array) -> tuple[Array, ...]:
-        results, saved = _like(self, self.function).saving_natively(platform, *operands)
-        full = batch_of(operands)
         return (*results, *(with_batch(x, full) for x in saved))
 
     def shapes(self, operands: Shapes) -> Shapes:
@@ -161,19 +149,18 @@ class Tangent(_Linear):
     def sums(self) -> bool:
         return self.function.sums
 
-    def __call__(self, *operands: Array) -> tuple[Array, ...]:
+    def run(self, platform: str, *operands: Array) -> tuple[Array, ...]:
         primals, _, tangents = self.split(operands)
         function = _like(self, self.function)
 
-        def partial(*chosen: Array) -> tuple[Array, ...]:
+        def of_wanted(*chosen: Array) -> tuple[Array, ...]:
             rest = iter(chosen)
             return function(*(next(rest) if w else x for x, w in zip(primals, self.wanted, strict=True)))
 
-        pairs = []
-        for x, t in zip(self.chosen(primals), tangents, strict=True):
-            size = max(x.shape[-1], t.shape[-1])
-            pairs.append((with_batch(x, size), with_batch(t, size)))
-        return tuple(jax.jvp(partial, tuple(x for x, _ in pairs), tuple(t for _, t in pairs))[1])
+        chosen = self.chosen(primals)
+        sizes = [batch_of(pair) for pair in zip(chosen, tangents, strict=True)]
+        points, directions = (tuple(map(with_batch, arrays, sizes)) for arrays in (chosen, tangents))
+        return tuple(jax.jvp(of_wanted, points, directions)[1])
 
     def shapes(self, operands: Shapes) -> Shapes:
         primals, _, tangents = self.split(operands)
@@ -192,14 +179,8 @@ class Pullback(_Linear):
     def sums(self) -> bool:
         return True
 
-    def __call__(self, *operands: Array) -> tuple[Array, ...]:
-        primals, saved, cotangents = self.split(operands)
-        return self.chosen(self.function.pull_back(primals, saved, cotangents, self.per_example))
-
-    def natively(self, platform: str, *operands: Array) -> tuple[Array, ...]:
-        primals, saved, cotangents = self.split(operands)
-        results = self.function.pull_back_natively(platform, primals, saved, cotangents, self.per_example)
-        return self.chosen(results)
+    def run(self, platform: str, *operands: Array) -> tuple[Array, ...]:
+        return self.chosen(self.function.pull_back(platform, *self.split(operands), self.per_example))
 
     def shapes(self, operands: Shapes) -> Shapes:
         primals, _, cotangents = self.split(operands)
@@ -297,42 +278,33 @@ def _abstract(*operands: Any, function: BatchLast) -> list[Any]:
     return [x.update(sharding=s, manual_axis_type=kind) for x, s in zip(plain, sharding, strict=True)]
 
 
-_lower_function = mlir.lower_fun(lambda *operands, function: function(*operands), multiple_results=True)
-
-
-def _lower_natively(platform: str) -> Any:
-    """Returns the lowering rule of a platform."""
-    return mlir.lower_fun(lambda *operands, function: function.natively(platform, *operands), multiple_results=True)
-
-
-def _lower(lower_function: Any, context: Any, *operands: Any, function: BatchLast) -> Any:
-    """Lowers the function without the axes of a shard_map.
+def _lower(platform: str, context: Any, *operands: Any, function: BatchLast) -> Any:
+    """Lowers the function for a platform, without the axes of a shard_map.
 
     Nothing inside communicates, and loops start from zeros that vary over none of them.
     """
-    plain = [
+    ins, outs = (
         [jax.core.ShapedArray(x.shape, x.dtype) for x in avals] for avals in (context.avals_in, context.avals_out)
-    ]
-    return lower_function(context.replace(avals_in=plain[0], avals_out=plain[1]), *operands, function=function)
+    )
+    lower = mlir.lower_fun(partial(function.run, platform), multiple_results=True)
+    return lower(context.replace(avals_in=ins, avals_out=outs), *operands)
 
 
 def _batch(operands: Sequence[Any], dims: Sequence[Any], *, function: BatchLast) -> tuple[list[Array], list[int]]:
     """Folds the mapped axis into the last one: an example's number becomes (its old number, its place in the map)."""
     size = next(x.shape[d] for x, d in zip(operands, dims, strict=True) if d is not None)
-    moved = [x if d is None else jnp.moveaxis(x, d, -1) for x, d in zip(operands, dims, strict=True)]
-    mapped = [d is not None for d in dims]
-    old = max(x.shape[-2] if m else x.shape[-1] for x, m in zip(moved, mapped, strict=True))
-    shapes = [(*x.shape[:-1],) if m else x.shape for x, m in zip(moved, mapped, strict=True)]
-    before = function.shapes(tuple((tuple(s), x.dtype) for s, x in zip(shapes, moved, strict=True)))
+    # Each `[..., 1 or batch, 1 or size]`.
+    moved = [x[..., None] if d is None else jnp.moveaxis(x, d, -1) for x, d in zip(operands, dims, strict=True)]
+    old = max(x.shape[-2] for x in moved)
+    before = function.shapes(tuple((tuple(x.shape[:-1]), x.dtype) for x in moved))
     if size == 0:  # nothing is computed, so that no function has to know of it
         return [jnp.zeros((*shape, 0), dtype) for shape, dtype in before], [len(shape) for shape, _ in before]
-    folded = []
-    for x, m in zip(moved, mapped, strict=True):
-        if not m and x.shape[-1] == 1:
-            folded.append(x)
-            continue
-        whole = jnp.broadcast_to(x if m else x[..., None], (*x.shape[: -2 if m else -1], old, size))
-        folded.append(whole.reshape((*whole.shape[:-2], old * size)))
+    folded = [
+        x[..., 0]
+        if x.shape[-2:] == (1, 1)
+        else jnp.broadcast_to(x, (*x.shape[:-2], old, size)).reshape((*x.shape[:-2], old * size))
+        for x in moved
+    ]
     each = replace(function, per_example=True) if function.sums else function
     results = _batch_last_p.bind(*folded, function=each)
     outs = []
@@ -350,9 +322,8 @@ def _jvp(
     results = _batch_last_p.bind(*primals, function=_Saving(function=function))
     num_results = len(function.shapes(shapes_of(primals)))
     values, saved = results[:num_results], results[num_results:]
-    given = [t for t in tangents if not isinstance(t, ad.Zero)]
     tangent = Tangent(function=function, wanted=wanted, num_saved=len(saved))
-    return values, _batch_last_p.bind(*primals, *saved, *given, function=tangent)
+    return values, _batch_last_p.bind(*primals, *saved, *tangent.chosen(tangents), function=tangent)
 
 
 def _transpose(cotangents: Sequence[Any], *operands: Any, function: BatchLast) -> list[Any]:
@@ -372,9 +343,9 @@ def _transpose(cotangents: Sequence[Any], *operands: Any, function: BatchLast) -
 
 _batch_last_p.def_impl(_run)
 _batch_last_p.def_abstract_eval(_abstract)
-mlir.register_lowering(_batch_last_p, partial(_lower, _lower_function))
+mlir.register_lowering(_batch_last_p, partial(_lower, ""))
 for _platform in ("cpu", "cuda"):
-    mlir.register_lowering(_batch_last_p, partial(_lower, _lower_natively(_platform)), platform=_platform)
+    mlir.register_lowering(_batch_last_p, partial(_lower, _platform), platform=_platform)
 batching.primitive_batchers[_batch_last_p] = _batch
 ad.primitive_jvps[_batch_last_p] = _jvp
 ad.primitive_transposes[_batch_last_p] = _transpose

@@ -1,8 +1,8 @@
 """What is read from the final state: hashable functions, complex `[2**n, batch]` -> real arrays `[..., batch]`."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 from qjax.quantum.circuits.operation import Operation
 from qjax.quantum.compile.relabelling import Relabelling
@@ -12,55 +12,45 @@ from qjax.quantum.measure.pauli import PauliString, PauliSum
 from qjax.quantum.states.axes import marginal, squared
 from qjax.types import Array
 
-# Permutations that add bits to bits, modulo 2, or turn one over: they take each string of I and Z to another one.
-_LINEAR = ("x", "cx", "swap")
 
+class Readout(ABC):
+    """What is read from the final state; subclasses are frozen and hashable."""
 
-@runtime_checkable
-class Readout(Protocol):
-    """What is read from the final state."""
-
+    @abstractmethod
     def __call__(self, state: Array) -> tuple[Array, ...]:
         """Returns real arrays `[..., batch]`."""
 
     @property
     def folds(self) -> bool:
-        """Whether a linear permutation at the end of the circuit can go into the readout."""
+        """Whether X, CX and SWAP at the end of the circuit can go into the readout, by `before`."""
+        return False
 
     def before(self, operations: Sequence[Operation]) -> "Readout":
-        """Returns what reads from the state before these operations what this reads after them; see `is_linear`."""
-
-
-@dataclass(frozen=True)
-class StateReadout:
-    """The amplitudes themselves, as real and imaginary parts."""
-
-    folds = False
-
-    def __call__(self, state: Array) -> tuple[Array, ...]:
-        return state.real, state.imag
-
-    def before(self, operations: Sequence[Operation]) -> Readout:
+        """Returns what reads from the state before these X, CX and SWAP what this reads after them."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class ProbabilityReadout:
+class StateReadout(Readout):
+    """The amplitudes themselves, as real and imaginary parts."""
+
+    def __call__(self, state: Array) -> tuple[Array, ...]:
+        return state.real, state.imag
+
+
+@dataclass(frozen=True)
+class ProbabilityReadout(Readout):
     """The probability of each outcome of some qubits, `[2**k, batch]`."""
 
     kept: tuple[int, ...]
-    folds = False
 
     def __call__(self, state: Array) -> tuple[Array, ...]:
         n = int(state.shape[0]).bit_length() - 1
         return (marginal(squared(state), self.kept, n),)
 
-    def before(self, operations: Sequence[Operation]) -> Readout:
-        raise NotImplementedError
-
 
 @dataclass(frozen=True)
-class ExpectationReadout:
+class ExpectationReadout(Readout):
     """The expectation values `[observables, batch]`."""
 
     observables: tuple[Observable, ...]
@@ -82,11 +72,6 @@ class ExpectationReadout:
         for op in operations:
             moves[op.gate.name](*op.qubits)
         return ExpectationReadout(tuple(_sum_before(item.to_sum(), relabelling) for item in self.observables))  # type: ignore[union-attr]
-
-
-def is_linear(operations: Sequence[Operation]) -> bool:
-    """Whether a permutation is made of X, CX and SWAP alone."""
-    return all(op.gate.name in _LINEAR and not op.controls for op in operations)
 
 
 def _sum_before(total: PauliSum, relabelling: Relabelling) -> PauliSum:

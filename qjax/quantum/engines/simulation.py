@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from qjax.quantum.circuits.circuit import Circuit
@@ -52,8 +53,8 @@ class Simulation(BatchLast):
         )
 
     def chosen(self, task: Task) -> Engine:
-        """Returns the engine that runs the task."""
-        return choose(task)
+        """Returns the engine that runs the task; without a platform XLA's, which JAX can differentiate."""
+        return choose(task) if task.platform else XLA
 
     def settled(self, operands: Shapes) -> "Simulation":
         if self.engine:
@@ -73,31 +74,19 @@ class Simulation(BatchLast):
         read = sum(math.prod(shape) for shape, _ in self.shapes(operands)) * task.dtype.itemsize
         check_bytes(held + read, task.num_qubits, task.batch, False)
 
-    # What JAX can differentiate, and lowers where no native code is: XLA's engine.
-
-    def __call__(self, *operands: Array) -> tuple[Array, ...]:
-        return XLA.forward(self.task("", shapes_of(operands)), operands, 0)[0]
-
-    def saving(self, *operands: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        return self._saving(XLA, self.task("", shapes_of(operands)), operands)
-
-    def pull_back(
-        self, operands: tuple[Array, ...], saved: tuple[Array, ...], cotangents: tuple[Array, ...], per_example: bool
-    ) -> tuple[Array, ...]:
-        task = self.task("", shapes_of(operands), batch_of((*operands, *cotangents)))
-        return self._pull_back(XLA, task, operands, saved, cotangents, per_example)
-
-    # What a platform runs: the engine that is chosen for it.
-
-    def natively(self, platform: str, *operands: Array) -> tuple[Array, ...]:
+    def run(self, platform: str, *operands: Array) -> tuple[Array, ...]:
         task = self.task(platform, shapes_of(operands))
         return self.chosen(task).forward(task, operands, 0)[0]
 
-    def saving_natively(self, platform: str, *operands: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    def saving(self, platform: str, *operands: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         task = self.task(platform, shapes_of(operands))
-        return self._saving(self.chosen(task), task, operands)
+        engine = self.chosen(task)
+        if engine.name == self.engine:
+            results, saved = engine.forward(task, operands, self.rows)
+            return results, (saved,)
+        return engine.forward(task, operands, 0)[0], (jnp.zeros((self.rows, task.batch), task.dtype),)
 
-    def pull_back_natively(
+    def pull_back(
         self,
         platform: str,
         operands: tuple[Array, ...],
@@ -106,32 +95,10 @@ class Simulation(BatchLast):
         per_example: bool,
     ) -> tuple[Array, ...]:
         task = self.task(platform, shapes_of(operands), batch_of((*operands, *cotangents)))
-        wide = task.widened(operands)[0] if per_example else task
-        return self._pull_back(self.chosen(wide), task, operands, saved, cotangents, per_example)
-
-    def _saving(
-        self, engine: Engine, task: Task, operands: tuple[Array, ...]
-    ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        """Returns what is read, and what the engine saves; zeros in its place where it is not the one settled on."""
-        if engine.name == self.engine:
-            results, saved = engine.forward(task, operands, self.rows)
-            return results, (saved,)
-        return engine.forward(task, operands, 0)[0], (jax.numpy.zeros((self.rows, task.batch), task.dtype),)
-
-    def _pull_back(
-        self,
-        engine: Engine,
-        task: Task,
-        operands: tuple[Array, ...],
-        saved: tuple[Array, ...],
-        cotangents: tuple[Array, ...],
-        per_example: bool,
-    ) -> tuple[Array, ...]:
-        kept = (
-            with_batch(saved[0], task.batch) if engine.name == self.engine else nothing_saved(task.batch, task.dtype)
-        )
+        engine = self.chosen(task.widened(operands)[0] if per_example else task)
+        kept = saved[0] if engine.name == self.engine else nothing_saved(task.batch, task.dtype)
         full = tuple(with_batch(x, task.batch) for x in cotangents)
-        return engine.backward(task, operands, kept, full, per_example)
+        return engine.backward(task, operands, with_batch(kept, task.batch), full, per_example)
 
     def shapes(self, operands: Shapes) -> Shapes:
         batch = batch_of_shapes(operands)

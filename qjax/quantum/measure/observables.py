@@ -167,7 +167,7 @@ Observables = str | Observable | Sequence[str | Observable]
 
 def z_observables(num_qubits: int) -> tuple[PauliString, ...]:
     """Returns Z on each qubit in turn: ZII, IZI, IIZ for 3 qubits."""
-    check(as_index("num_qubits", num_qubits) >= 1, "num_qubits", "be an integer of at least 1", num_qubits)
+    num_qubits = as_index("num_qubits", num_qubits, 1)
     return tuple(PauliString("I" * q + "Z" + "I" * (num_qubits - q - 1)) for q in range(num_qubits))
 
 

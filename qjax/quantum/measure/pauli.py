@@ -105,8 +105,7 @@ class PauliString(_PauliAlgebra):
         Raises:
           UserError: a qubit is out of range, or a letter is none of I, X, Y, Z.
         """
-        check(as_index("num_qubits", num_qubits) >= 1, "num_qubits", "be an integer of at least 1", num_qubits)
-        paulis = ["I"] * num_qubits
+        paulis = ["I"] * as_index("num_qubits", num_qubits, 1)
         for qubit, letter in letters.items():
             inside = as_index("letters", qubit) < num_qubits
             check(inside, "letters", f"be on qubits in 0..{num_qubits - 1}", qubit)

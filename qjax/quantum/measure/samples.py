@@ -55,15 +55,8 @@ def sample_indices(
     Raises:
       UserError: `shots` is not an integer of at least 1.
     """
-    outcomes: Array = _sample(key, jnp.asarray(values), check_shots(shots), weight)
+    outcomes: Array = _sample(key, jnp.asarray(values), as_index("shots", shots, 1), weight)
     return outcomes
-
-
-def check_shots(shots: int) -> int:
-    """Returns the number of shots as a Python integer; raises a `UserError` where it is below 1."""
-    count = as_index("shots", shots)
-    check(count >= 1, "shots", "be an integer of at least 1", shots)
-    return count
 
 
 @partial(jax.jit, static_argnames=("shots", "weight"))
@@ -177,8 +170,7 @@ def counts(samples: npt.ArrayLike, num_qubits: int) -> dict[str, int]:
 
 def _as_indices(samples: npt.ArrayLike, num_qubits: int) -> np.ndarray:
     """Returns the samples as integers of the host, checked."""
-    width = as_index("num_qubits", num_qubits)
-    check(width >= 1, "num_qubits", "be an integer of at least 1", num_qubits)
+    width = as_index("num_qubits", num_qubits, 1)
     indices = as_array("samples", samples)
     integers = np.issubdtype(indices.dtype, np.integer)
     check(integers, "samples", "hold integers", str(indices.dtype))

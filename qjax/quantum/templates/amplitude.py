@@ -114,8 +114,7 @@ def amplitude_encoding(num_qubits: int, complex_amplitudes: bool = False, decomp
     >>> amplitude_encoding(3, decomposition="multi_controlled").counts()
     {'ry': 1, 'c-ry': 2, 'c2-ry': 4}
     """
-    width = as_index("num_qubits", num_qubits)
-    check(width >= 1, "num_qubits", "be an integer of at least 1", width)
+    width = as_index("num_qubits", num_qubits, 1)
     check_choice("decomposition", decomposition, DECOMPOSITIONS)
     rotations = _gray_rotations if decomposition == "gray" else _controlled_rotations
     operations: list[Operation] = []
@@ -205,8 +204,7 @@ def _gray(index: Any) -> Any:
 
 def _scaled(features: Any, num_qubits: int) -> Array:
     """Checks features, fills them up to 2**n and scales them; a vector that counts as zeros becomes |0...0>."""
-    width = as_index("num_qubits", num_qubits)
-    check(width >= 1, "num_qubits", "be an integer of at least 1", width)
+    width = as_index("num_qubits", num_qubits, 1)
     array = jnp.asarray(features)
     if not jnp.issubdtype(array.dtype, jnp.inexact):
         array = array.astype(jnp.result_type(float))

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import combinations, count, islice
 
 from qjax.checks import check, check_choice
-from qjax.quantum.circuits.angle import Angle, Input, Reference, as_index, parameter
+from qjax.quantum.circuits.angle import Angle, Input, Reference, as_angle, as_index, parameter
 from qjax.quantum.circuits.circuit import Circuit, as_circuit
 from qjax.quantum.circuits.gates import GATES
 from qjax.quantum.circuits.operation import Operation, operation
@@ -106,8 +106,7 @@ def strongly_entangling(
     {'rz': 12, 'ry': 6, 'cz': 6}
     """
     n = as_index("num_qubits", num_qubits)
-    steps = _check_ranges(n, as_index("reps", reps), ranges)
-    check(len(steps) >= 1, "reps", "be an integer of at least 1", reps)
+    steps = _check_ranges(n, as_index("reps", reps, 1), ranges)
     layers: dict[int, list[Operation]] = {}
     for step in dict.fromkeys(steps):
         pairs = [(q, (q + step) % n) for q in range(n)] if n > 1 else []
@@ -151,7 +150,7 @@ def two_local(
     Source: `qiskit.circuit.library.n_local`; Kandala et al. 2017 (arXiv:1704.05018).
     """
     circuit = hardware_efficient(num_qubits, reps, rotations, entangler, pattern, name)
-    return circuit + _final_layer(num_qubits, rotations, name) if final_rotations else circuit
+    return _with_final_layer(circuit, rotations, name) if final_rotations else circuit
 
 
 def real_amplitudes(
@@ -229,7 +228,7 @@ def excitation_preserving(
         if mode == "fsim":
             layer.append(operation("cp", pair, parameter(f"{name}_entangler", p, 1)))
     circuit = Circuit(num_qubits, (Repeat(Circuit(num_qubits, tuple(layer)), reps),))
-    return circuit + _final_layer(num_qubits, ("rz",), name) if final_rotations else circuit
+    return _with_final_layer(circuit, ("rz",), name) if final_rotations else circuit
 
 
 def data_reuploading(
@@ -286,15 +285,13 @@ def _rotation_layer(num_qubits: int, rotations: Sequence[str], name: str) -> lis
 def _entangling_layer(pairs: Sequence[tuple[int, int]], entangler: str, name: str) -> list[Operation]:
     """Returns the entangler on each pair; name[p, 0], name[p, 1], ... are its angles on pair p."""
     check_choice("entangler", entangler, ENTANGLERS)
-    layer: list[Operation] = []
-    for p, pair in enumerate(pairs):
-        angles = (parameter(name, p, k) for k in range(GATES[entangler].num_angles))
-        layer.append(operation(entangler, pair, *angles))
-    return layer
+    num_angles = range(GATES[entangler].num_angles)
+    return [operation(entangler, pair, *(parameter(name, p, k) for k in num_angles)) for p, pair in enumerate(pairs)]
 
 
-def _final_layer(num_qubits: int, rotations: Sequence[str], name: str) -> Circuit:
-    return Circuit(num_qubits, tuple(_rotation_layer(num_qubits, rotations, f"{name}_final")))
+def _with_final_layer(circuit: Circuit, rotations: Sequence[str], name: str) -> Circuit:
+    layer = _rotation_layer(circuit.num_qubits, rotations, f"{name}_final")
+    return circuit + Circuit(circuit.num_qubits, tuple(layer))
 
 
 def _check_ranges(n: int, reps: int, ranges: Sequence[int] | None) -> tuple[int, ...]:
@@ -316,23 +313,9 @@ def _weight_inputs(encoding: Circuit, name: str) -> Circuit:
         angles = []
         for angle in op.angles:
             inputs = (ref for ref in angle.references if isinstance(ref, Input))
-            factors = {ref: parameter(name, next(numbers)) + 1 for ref in sorted(inputs, key=lambda ref: ref.index)}
-            angles.append(_scale_references(angle, factors))
+            ordered = sorted(inputs, key=lambda ref: ref.index)
+            factors: dict[Reference, Angle] = {ref: parameter(name, next(numbers)) + 1 for ref in ordered}
+            weighted = {ref: Angle(terms=((1.0, (ref,)),)) * factors.get(ref, 1.0) for ref in angle.references}
+            angles.append(as_angle(angle.evaluate(weighted.__getitem__)))
         operations.append(replace(op, angles=tuple(angles)))
     return Circuit(encoding.num_qubits, tuple(operations))
-
-
-def _scale_references(angle: Angle, factors: dict[Input, Angle]) -> Angle:
-    """Returns the angle with factors[x] * x for every input x."""
-    total = Angle(angle.shift)
-    for scale, references in angle.terms:
-        product = Angle(scale)
-        for ref in references:
-            factor = factors[ref] if isinstance(ref, Input) else 1.0
-            product = product * _as_angle(ref) * factor
-        total = total + product
-    return total
-
-
-def _as_angle(reference: Reference) -> Angle:
-    return Angle(0.0, ((1.0, (reference,)),))

@@ -125,7 +125,7 @@ def iqp_encoding(
     order = as_index("order", order)
     check(1 <= order <= _width(num_qubits), "order", f"be an integer in 1..{num_qubits}", order)
     paulis = tuple("Z" * size for size in range(1, order + 1))
-    return pauli_feature_map(num_qubits, reps, paulis, pattern, alpha=1.0, data_map=_product)
+    return pauli_feature_map(num_qubits, reps, paulis, pattern, alpha=1.0, data_map=math.prod)
 
 
 def zz_feature_map(
@@ -150,8 +150,7 @@ def zz_feature_map(
     >>> zz_feature_map(4).counts()
     {'h': 8, 'rz': 8, 'rzz': 12}
     """
-    check(_width(num_qubits) >= 2, "num_qubits", "be an integer of at least 2", num_qubits)
-    return pauli_feature_map(num_qubits, reps, ("Z", "ZZ"), pattern, alpha)
+    return pauli_feature_map(as_index("num_qubits", num_qubits, 2), reps, ("Z", "ZZ"), pattern, alpha)
 
 
 def pauli_feature_map(
@@ -215,8 +214,7 @@ def entangler_blocks(
     >>> entangler_blocks(4, 2, "ring")
     ((0, 1), (1, 2), (2, 3), (3, 0))
     """
-    num_qubits, size = _width(num_qubits), as_index("size", size)
-    check(size >= 1, "size", "be an integer of at least 1", size)
+    num_qubits, size = _width(num_qubits), as_index("size", size, 1)
     if size == 1:
         return tuple((q,) for q in range(num_qubits))
     if not isinstance(pattern, str):
@@ -250,17 +248,8 @@ def _given_blocks(num_qubits: int, size: int, pattern: Sequence[Sequence[int]]) 
 
 
 def _width(num_qubits: int) -> int:
-    width = as_index("num_qubits", num_qubits)
-    check(width >= 1, "num_qubits", "be an integer of at least 1", width)
-    return width
+    return as_index("num_qubits", num_qubits, 1)
 
 
-def _product(inputs: tuple[Angle, ...]) -> Angle:
-    total = inputs[0]
-    for factor in inputs[1:]:
-        total = total * factor
-    return total
-
-
-def _havlicek(inputs: tuple[Angle, ...]) -> Angle:
-    return inputs[0] if len(inputs) == 1 else _product(tuple(math.pi - x for x in inputs))
+def _havlicek(inputs: tuple[Angle, ...]) -> AngleLike:
+    return inputs[0] if len(inputs) == 1 else math.prod(math.pi - x for x in inputs)

@@ -195,8 +195,7 @@ def _layers(num_qubits: int, factors: Sequence[Factor], reps: int) -> Circuit:
 
 def _evolution(hamiltonian: Hamiltonian, time: Angle | Sequence[Angle], steps: int, order: int) -> Circuit:
     check_choice("order", order, ORDERS)
-    steps = as_index("steps", steps)
-    check(steps >= 1, "steps", "be an integer of at least 1", steps)
+    steps = as_index("steps", steps, 1)
     first_order = _scaled(_factors(hamiltonian, time), 1 / steps)
     step = _exponentials(hamiltonian.num_qubits, _formula(first_order, order))
     return Circuit(hamiltonian.num_qubits, (Repeat(step, steps, shared=True),))

@@ -8,16 +8,15 @@ radians, in JAX's default real dtype; with its options bound by `functools.parti
 import math
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 
-from qjax.checks import check, check_choice, fail
+from qjax.checks import check, check_choice
 from qjax.quantum.circuits.angle import Parameter, as_index
 from qjax.quantum.circuits.binding import check_key
 from qjax.quantum.circuits.circuit import Circuit, as_circuit
-from qjax.quantum.circuits.operation import Operation
 from qjax.quantum.circuits.repeat import Repeat
 from qjax.types import Array, Float, Key
 
@@ -46,7 +45,9 @@ def init_params(
     check_choice("distribution", distribution, DISTRIBUTIONS)
     check(math.isfinite(scale) and scale >= 0, "scale", "be a finite number of at least 0", scale)
     width = math.pi * scale
-    return _uniform(key, circuit, width) if distribution == "uniform" else _normal(key, circuit, width)
+    if distribution == "normal":
+        return _normal(key, circuit, width)
+    return _draw(key, circuit, partial(jax.random.uniform, minval=-width, maxval=width))
 
 
 def init_uniform(key: Key[Array, ""], circuit: Circuit) -> dict[str, Float[Array, "..."]]:
@@ -55,7 +56,7 @@ def init_uniform(key: Key[Array, ""], circuit: Circuit) -> dict[str, Float[Array
     It is what studies of expressibility and of barren plateaus draw (Sim, Johnson and Aspuru-Guzik 2019,
     arXiv:1905.10876; McClean et al. 2018, arXiv:1803.11173); for training, begin smaller.
     """
-    return _uniform(key, circuit, math.pi)
+    return init_params(key, circuit, scale=1)
 
 
 def init_small_angle(
@@ -92,7 +93,7 @@ def init_normal(
 
     Source: Zhang, Liu, Hsieh and Tao 2022 (arXiv:2203.09376), the bound for local observables.
     """
-    check(as_index("locality", locality) >= 1, "locality", "be an integer of at least 1", locality)
+    locality = as_index("locality", locality, 1)
     if num_layers is None:
         layers = max(_count_trainable(as_circuit(circuit)).values(), default=0)
     else:
@@ -123,7 +124,7 @@ def identity_block(body: Circuit, reps: int) -> Circuit:
     """
     shapes = as_circuit(body, "body").parameter_shapes
     check(bool(shapes), "body", "have at least one parameter", "a circuit without any")
-    check(as_index("reps", reps) >= 1, "reps", "be an integer of at least 1", reps)
+    as_index("reps", reps, 1)
     renamed = body.expand().rename({name: name + BLOCK_SUFFIX for name in shapes})
     halves = (renamed, renamed.inverse())
     operations = tuple(op.with_leading_index(half) for half in (0, 1) for op in halves[half].iter_operations())
@@ -150,17 +151,9 @@ def init_identity_block(
     check(bool(blocks), "circuit", "have blocks made by `identity_block`", f"the parameters {sorted(params)}")
     for name in blocks:
         shape = params[name].shape
-        if len(shape) < 2 or shape[1] != 2:
-            fail("circuit", f"have a parameter '{name}' of shape [reps, 2, ...]", str(list(shape)))
+        check(shape[1:2] == (2,), "circuit", f"have a parameter '{name}' of shape [reps, 2, ...]", str(list(shape)))
         params[name] = jnp.repeat(params[name][:, :1], 2, axis=1)
     return params
-
-
-def _uniform(key: Key[Array, ""], circuit: Circuit, width: float) -> dict[str, Float[Array, "..."]]:
-    def draw(subkey: Array, shape: tuple[int, ...], dtype: Any) -> Array:
-        return jax.random.uniform(subkey, shape, dtype, minval=-width, maxval=width)
-
-    return _draw(key, circuit, draw)
 
 
 def _normal(key: Key[Array, ""], circuit: Circuit, deviation: float) -> dict[str, Float[Array, "..."]]:
@@ -182,10 +175,6 @@ def _count_trainable(circuit: Circuit) -> Counter[int]:
     for op in circuit.operations:
         if isinstance(op, Repeat):
             counts.update({q: times * op.reps for q, times in _count_trainable(op.body).items()})
-        elif _is_trainable(op):
+        elif any(isinstance(ref, Parameter) for angle in op.angles for ref in angle.references):
             counts.update(op.all_qubits)
     return counts
-
-
-def _is_trainable(op: Operation) -> bool:
-    return any(isinstance(ref, Parameter) for angle in op.angles for ref in angle.references)

@@ -55,7 +55,7 @@ def orthogonal_pyramid(num_qubits: int, name: str = "ansatz") -> Circuit:
     >>> [op.qubits for op in orthogonal_pyramid(3).iter_operations()]
     [(0, 1), (1, 2), (0, 1)]
     """
-    n = _at_least_two(num_qubits)
+    n = as_index("num_qubits", num_qubits, 2)
     # Pair (q, q + 1) has gates in every second column from column q on, until the mirror image of column q.
     columns = range(2 * n - 3)
     places = [(q, q + 1) for c in columns for q in range(n - 1) if q <= c <= 2 * n - 4 - q and (c - q) % 2 == 0]
@@ -77,7 +77,7 @@ def unary_loader(num_qubits: int) -> Circuit:
     Source: Johri et al. 2021, npj Quantum Information 7, 122 (arXiv:2012.04145); the diagonal loader of Kerenidis,
     Landman and Mathur 2021 (arXiv:2106.07198).
     """
-    n = _at_least_two(num_qubits)
+    n = as_index("num_qubits", num_qubits, 2)
     return Circuit(n, (operation("x", 0), *(rbs(input_angle(q), (q, q + 1)) for q in range(n - 1))))
 
 
@@ -119,15 +119,9 @@ def matchgate_layer(num_qubits: int, reps: int = 1, name: str = "ansatz") -> Cir
     Source: Terhal and DiVincenzo 2002, Physical Review A 65, 032325 (arXiv:quant-ph/0108010); Jozsa and Miyake 2008,
     Proceedings of the Royal Society A 464, 3089 (arXiv:0804.4050).
     """
-    n = _at_least_two(num_qubits)
+    n = as_index("num_qubits", num_qubits, 2)
     layer = [operation("rz", q, parameter(name, q)) for q in range(n)]
     for p in (*range(0, n - 1, 2), *range(1, n - 1, 2)):
         for k, gate in enumerate(("rxx", "ryy")):
             layer.append(operation(gate, (p, p + 1), parameter(f"{name}_pairs", p, k)))
     return Circuit(n, (Repeat(Circuit(n, tuple(layer)), reps),))
-
-
-def _at_least_two(num_qubits: int) -> int:
-    n = as_index("num_qubits", num_qubits)
-    check(n >= 2, "num_qubits", "be an integer of at least 2", num_qubits)
-    return n

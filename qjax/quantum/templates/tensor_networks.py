@@ -4,12 +4,12 @@ Blocks are small circuits: their qubit 0 is put on the first qubit named, and so
 second qubit of every pair (which of the two is a convention), so that the answer is on the last qubit.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from qjax.checks import check
 from qjax.quantum.circuits.angle import as_index, as_tuple, parameter
 from qjax.quantum.circuits.circuit import Circuit
-from qjax.quantum.circuits.operation import Operation, operation
+from qjax.quantum.circuits.operation import operation
 
 
 def ry_cx_block(name: str = "theta") -> Circuit:
@@ -36,21 +36,10 @@ def su4_block(name: str = "theta") -> Circuit:
     {'u': 4, 'cx': 3, 'rz': 1, 'ry': 2}
     """
     theta = [parameter(name, k) for k in range(15)]
-    return Circuit(
-        2,
-        (
-            operation("u", 0, *theta[0:3]),
-            operation("u", 1, *theta[3:6]),
-            operation("cx", (1, 0)),
-            operation("rz", 0, theta[6]),
-            operation("ry", 1, theta[7]),
-            operation("cx", (0, 1)),
-            operation("ry", 1, theta[8]),
-            operation("cx", (1, 0)),
-            operation("u", 0, *theta[9:12]),
-            operation("u", 1, *theta[12:15]),
-        ),
-    )
+    circuit = Circuit(2).append("u", 0, *theta[0:3]).append("u", 1, *theta[3:6])
+    circuit = circuit.append("cx", (1, 0)).append("rz", 0, theta[6]).append("ry", 1, theta[7])
+    circuit = circuit.append("cx", (0, 1)).append("ry", 1, theta[8]).append("cx", (1, 0))
+    return circuit.append("u", 0, *theta[9:12]).append("u", 1, *theta[12:15])
 
 
 def pooling_block(name: str = "pool") -> Circuit:
@@ -63,9 +52,9 @@ def pooling_block(name: str = "pool") -> Circuit:
     >>> pooling_block()
     Circuit(2 qubits: rz(pool[0]) 1 if 0=1, rx(pool[1]) 1 if 0=0)
     """
-    rotations = [operation("rz", 1, parameter(name, 0), controls=0)]
-    rotations.append(operation("rx", 1, parameter(name, 1), controls=0, control_values=(0,)))
-    return Circuit(2, tuple(rotations))
+    measured_1 = operation("rz", 1, parameter(name, 0), controls=0)
+    measured_0 = operation("rx", 1, parameter(name, 1), controls=0, control_values=(0,))
+    return Circuit(2, (measured_1, measured_0))
 
 
 def mps(num_qubits: int, block: Circuit | None = None) -> Circuit:
@@ -89,8 +78,8 @@ def mps(num_qubits: int, block: Circuit | None = None) -> Circuit:
     body = ry_cx_block() if block is None else block
     width = as_index("num_qubits", num_qubits)
     check(2 <= body.num_qubits <= width, "block", f"have 2 to {width} qubits", body.num_qubits)
-    windows = [tuple(range(start, start + body.num_qubits)) for start in range(width - body.num_qubits + 1)]
-    return _own_parameters(width, body, windows)
+    windows = [range(start, start + body.num_qubits) for start in range(width - body.num_qubits + 1)]
+    return _indexed_parameters(width, (body.remap(window, width) for window in windows))
 
 
 def tree_tensor_network(num_qubits: int, block: Circuit | None = None) -> Circuit:
@@ -115,7 +104,7 @@ def tree_tensor_network(num_qubits: int, block: Circuit | None = None) -> Circui
     """
     body = _pair_block("block", block, ry_cx_block)
     pairs = [pair for level in _levels(num_qubits) for pair in _pairs(level)]
-    return _own_parameters(num_qubits, body, pairs)
+    return _indexed_parameters(num_qubits, (body.remap(pair, num_qubits) for pair in pairs))
 
 
 def mera(num_qubits: int, block: Circuit | None = None) -> Circuit:
@@ -140,8 +129,8 @@ def mera(num_qubits: int, block: Circuit | None = None) -> Circuit:
     [(1, 2), (0, 1), (2, 3), (1, 3)]
     """
     body = _pair_block("block", block, ry_cx_block)
-    pairs = [pair for level in _levels(num_qubits) for pair in (*_pairs(level[1:]), *_pairs(level))]
-    return _own_parameters(num_qubits, body, pairs)
+    pairs = [pair for level in _levels(num_qubits) for pair in _pairs(level[1:]) + _pairs(level)]
+    return _indexed_parameters(num_qubits, (body.remap(pair, num_qubits) for pair in pairs))
 
 
 def quantum_convolution(
@@ -203,8 +192,7 @@ def pooled_qubits(qubits: Sequence[int]) -> tuple[int, ...]:
     (1, 3, 4)
     """
     qubits = as_tuple("qubits", qubits)
-    kept = qubits[1::2]
-    return (*kept, qubits[-1]) if len(qubits) % 2 else kept
+    return qubits[1::2] + qubits[len(qubits) - len(qubits) % 2 :]
 
 
 def qcnn(
@@ -234,11 +222,9 @@ def qcnn(
     pool = _pair_block("pooling", pooling, pooling_block)
     common = sorted(convolving.parameter_shapes.keys() & pool.parameter_shapes.keys())
     check(not common, "pooling", "have no parameter of the convolution's; `rename` it", ", ".join(common))
-    operations: list[Operation] = []
-    for layer, line in enumerate(_layer_lines(num_qubits, reps)):
-        step = quantum_convolution(num_qubits, line, convolving) + quantum_pooling(num_qubits, line, pool)
-        operations += (op.with_leading_index(layer) for op in step.iter_operations())
-    return Circuit(num_qubits, tuple(operations))
+    lines = _layer_lines(num_qubits, reps)
+    layers = (quantum_convolution(num_qubits, q, convolving) + quantum_pooling(num_qubits, q, pool) for q in lines)
+    return _indexed_parameters(num_qubits, layers)
 
 
 def qcnn_output_qubits(num_qubits: int, reps: int | None = None) -> tuple[int, ...]:
@@ -263,9 +249,7 @@ def _layer_lines(num_qubits: int, reps: int | None) -> list[tuple[int, ...]]:
 
 def _levels(num_qubits: int) -> list[tuple[int, ...]]:
     """The qubits of each level of the tree, from all of them to the last two."""
-    width = as_index("num_qubits", num_qubits)
-    check(width >= 2, "num_qubits", "be an integer of at least 2", width)
-    levels = [tuple(range(width))]
+    levels = [tuple(range(as_index("num_qubits", num_qubits, 2)))]
     while len(levels[-1]) > 2:
         levels.append(pooled_qubits(levels[-1]))
     return levels
@@ -295,9 +279,7 @@ def _shared_parameters(num_qubits: int, block: Circuit, places: Sequence[Sequenc
     return Circuit(num_qubits, tuple(placed))
 
 
-def _own_parameters(num_qubits: int, block: Circuit, places: Sequence[Sequence[int]]) -> Circuit:
-    """The block on each of `places` with parameters of its own: theta[...] of the k-th one becomes theta[k, ...]."""
-    operations: list[Operation] = []
-    for k, qubits in enumerate(places):
-        operations += (op.with_leading_index(k) for op in block.remap(qubits, num_qubits).iter_operations())
-    return Circuit(num_qubits, tuple(operations))
+def _indexed_parameters(num_qubits: int, circuits: Iterable[Circuit]) -> Circuit:
+    """The circuits one after the other: theta[...] of the k-th one becomes theta[k, ...]."""
+    indexed = (op.with_leading_index(k) for k, circuit in enumerate(circuits) for op in circuit.iter_operations())
+    return Circuit(num_qubits, tuple(indexed))
