@@ -85,9 +85,9 @@ class Explanation:
             del data["note"]
             data |= {name: Work(**data[name]) for name in ("forward", "reverse")}
             data |= {"refused": tuple((str(name), str(reason)) for name, reason in data["refused"])}
-            found = Explanation(**{**data, "stages": tuple(data["stages"])})
-            str(found)  # this reads every field, so that a wrong one shows here
-            return found
+            explanation = Explanation(**{**data, "stages": tuple(data["stages"])})
+            str(explanation)  # this reads every field, so that a wrong one shows here
+            return explanation
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             fail("text", "be the JSON of an explanation", f"{type(error).__name__}: {error}")
 

@@ -310,12 +310,10 @@ def apply_dissipative_layers(
         step_params = {key: params[key] for key in step.parameter_shapes}
         starts = jnp.eye(2**size, dtype=jnp.asarray(params[next(iter(step_params))]).dtype)
         starts = jnp.pad(starts[:, :, None], ((0, 0), (0, 0), (0, 2 ** sizes[layer + 1] - 1))).reshape(2**size, -1)
-        ends = state(step, step_params, None, starts).reshape(
-            2**size, 2**size, -1
-        )  # [first layer before, first layer after, next layer]
-        check(
-            rho.dtype == ends.dtype, "density", f"have the precision of the parameters, {ends.dtype}", str(rho.dtype)
-        )
+        # [first layer before, first layer after, next layer]
+        ends = state(step, step_params, None, starts).reshape(2**size, 2**size, -1)
+        same = rho.dtype == ends.dtype
+        check(same, "density", f"have the precision of the parameters, {ends.dtype}", str(rho.dtype))
         half = jnp.einsum("...ab,aio->...bio", rho, ends, precision=lax.Precision.HIGHEST)
         rho = jnp.einsum("...bio,bip->...op", half, ends.conj(), precision=lax.Precision.HIGHEST)
     return rho
@@ -336,10 +334,8 @@ def _dissipative_layer(widths: tuple[int, ...], layer: int, block: str, name: st
     if block == "can":
         operations += [_single(f"{name}_u{layer}", i, i) for i in range(m)]
         for j in range(k):
-            for i in range(m):
-                angles = [parameter(f"{name}_can{layer}", j, i, axis) for axis in range(3)]
-                gates = zip(("rxx", "ryy", "rzz"), angles, strict=True)
-                operations += [operation(gate, (i, m + j), angle) for gate, angle in gates]
+            for i, (axis, gate) in product(range(m), enumerate(("rxx", "ryy", "rzz"))):
+                operations.append(operation(gate, (i, m + j), parameter(f"{name}_can{layer}", j, i, axis)))
         if layer == len(widths) - 2:
             operations += [_single(f"{name}_u{layer + 1}", j, m + j) for j in range(k)]
         return Circuit(m + k, tuple(operations))

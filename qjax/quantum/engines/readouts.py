@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from qjax.quantum.circuits.operation import Operation
 from qjax.quantum.compile.relabelling import Relabelling
-from qjax.quantum.measure.expectation import observable_values
+from qjax.quantum.measure.expectation import is_diagonal, observable_values
 from qjax.quantum.measure.observables import Observable
 from qjax.quantum.measure.pauli import PauliString, PauliSum
 from qjax.quantum.states.axes import marginal, squared
@@ -57,11 +57,7 @@ class ExpectationReadout(Readout):
 
     @property
     def folds(self) -> bool:
-        return all(
-            isinstance(item, PauliString | PauliSum)
-            and all(set(s.paulis) <= {"I", "Z"} for _, s in item.to_sum().terms)
-            for item in self.observables
-        )
+        return all(map(is_diagonal, self.observables))
 
     def __call__(self, state: Array) -> tuple[Array, ...]:
         return (observable_values(state, self.observables),)

@@ -83,13 +83,15 @@ def _measured_terms(observable: Observable) -> tuple[tuple[float | int, PauliStr
         return ((1.0, observable),)
     if not isinstance(observable, PauliSum):
         return ()
-    limit = MAX_FOLDED_TERMS if _is_diagonal(observable) else MAX_MEASURED_TERMS
+    limit = MAX_FOLDED_TERMS if is_diagonal(observable) else MAX_MEASURED_TERMS
     return observable.terms if len(observable.terms) <= limit else ()
 
 
-def _is_diagonal(observable: Observable) -> bool:
-    """Whether the observable is a sum of strings of I and Z alone."""
-    return isinstance(observable, PauliSum) and all(set(s.paulis) <= {"I", "Z"} for _, s in observable.terms)
+def is_diagonal(observable: Observable) -> bool:
+    """Whether the observable is a string of I and Z alone, or a sum of such."""
+    if not isinstance(observable, PauliString | PauliSum):
+        return False
+    return all(set(s.paulis) <= {"I", "Z"} for _, s in observable.to_sum().terms)
 
 
 def _diagonal_value(amplitudes: Array, observable: PauliSum) -> Array:
@@ -126,7 +128,7 @@ def _other_value(amplitudes: Array, observable: Observable) -> Array:
         outcomes = split_qubits(amplitudes, observable.qubits)
         chosen = jnp.take(outcomes, np.array(observable.outcomes), axis=0, unique_indices=True, mode="clip")
         return squared(chosen).sum(axis=(0, 1))
-    if isinstance(observable, PauliSum) and _is_diagonal(observable):
+    if isinstance(observable, PauliSum) and is_diagonal(observable):
         return _diagonal_value(amplitudes, observable)
     applied = apply_observable(amplitudes, observable)
     return real_overlap(amplitudes, applied)
@@ -141,10 +143,8 @@ def _overlaps(amplitudes: Array, projector: Projector) -> tuple[Array, Array]:
 
 def _sum_terms(terms: list[tuple[float, Array]]) -> Array:
     """Returns the sum of coefficient * value."""
-    total = terms[0][1] * terms[0][0]
-    for coefficient, value in terms[1:]:
-        total = total + value * coefficient
-    return total
+    first, *rest = (value * coefficient for coefficient, value in terms)
+    return sum(rest, first)
 
 
 def _signed_sums(probs: Array, strings: Sequence[str]) -> dict[str, Array]:

@@ -174,10 +174,8 @@ def _as_indices(samples: npt.ArrayLike, num_qubits: int) -> np.ndarray:
     indices = as_array("samples", samples)
     integers = np.issubdtype(indices.dtype, np.integer)
     check(integers, "samples", "hold integers", str(indices.dtype))
-    inside = not indices.size or (indices.min() >= 0 and int(indices.max()) < 2**width)
-    check(bool(inside), "samples", f"be in 0..{2**width - 1} for {width} qubits", _range_of(indices))
+    if indices.size:
+        low, high = int(indices.min()), int(indices.max())
+        inside = low >= 0 and high < 2**width
+        check(inside, "samples", f"be in 0..{2**width - 1} for {width} qubits", f"{low} to {high}")
     return indices
-
-
-def _range_of(indices: np.ndarray) -> str:
-    return f"{indices.min()} to {indices.max()}" if indices.size else "none"

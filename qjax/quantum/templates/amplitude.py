@@ -8,7 +8,7 @@ or prepared by gates, as a device needs it: `amplitude_encoding` is the circuit 
 """
 
 from collections.abc import Sequence
-from itertools import product
+from itertools import count, islice, product
 from typing import Any
 
 import jax
@@ -89,10 +89,10 @@ def amplitude_angles(features: Any, num_qubits: int, decomposition: str = "gray"
 def amplitude_encoding(num_qubits: int, complex_amplitudes: bool = False, decomposition: str = "gray") -> Circuit:
     """Returns the circuit that prepares any state of n qubits, given the inputs of `amplitude_angles`.
 
-    Qubit j is turned by 'ry' under the control of all qubits before it, with an angle for each value of those: inputs
-    2**j - 1 to 2**(j+1) - 2. With `complex_amplitudes` as many 'rz' follow in the same order, and a global phase is
-    the last input. The number of gates grows as 2**n: to simulate, start from `amplitude_state` instead. Each form
-    takes inputs of its own, which `amplitude_angles` makes for it:
+    Qubit j is rotated by 'ry' under the control of all qubits before it, with an angle for each value of those:
+    inputs 2**j - 1 to 2**(j+1) - 2. With `complex_amplitudes` as many 'rz' follow in the same order, and a global
+    phase is the last input. The number of gates grows as 2**n: to simulate, start from `amplitude_state` instead.
+    Each form takes inputs of its own, which `amplitude_angles` makes for it:
 
     - 'gray': each uniformly controlled rotation becomes 2**j 'cx' and 2**j rotations, by one input each. What devices
       run.
@@ -117,15 +117,13 @@ def amplitude_encoding(num_qubits: int, complex_amplitudes: bool = False, decomp
     width = as_index("num_qubits", num_qubits, 1)
     check_choice("decomposition", decomposition, DECOMPOSITIONS)
     rotations = _gray_rotations if decomposition == "gray" else _controlled_rotations
+    inputs = map(input_angle, count())
     operations: list[Operation] = []
-    position = 0
     for axis in TARGET_AXES if complex_amplitudes else TARGET_AXES[:1]:
         for target in range(width):
-            angles = [input_angle(position + k) for k in range(2**target)]
-            operations += rotations(axis, range(target), target, angles)
-            position += len(angles)
+            operations += rotations(axis, range(target), target, list(islice(inputs, 2**target)))
     if complex_amplitudes:
-        operations.append(operation("gphase", (), input_angle(position)))
+        operations.append(operation("gphase", (), next(inputs)))
     return Circuit(width, tuple(operations))
 
 
@@ -139,7 +137,7 @@ def uniformly_controlled_rotation(
     Args:
       axis: 'ry' or 'rz'.
       controls: k qubits, the first as the most significant bit of c.
-      target: the qubit that is turned.
+      target: the qubit that is rotated.
       angles: 2**k of them.
       decomposition: 'gray' or 'multi_controlled'; see `amplitude_encoding`.
 

@@ -6,7 +6,7 @@ factors act in the order of the terms, and a multiple of the identity is kept, a
 
 from collections.abc import Sequence
 
-from qjax.checks import check, check_choice, fail
+from qjax.checks import check, check_choice
 from qjax.quantum.circuits.angle import Angle, AngleLike, as_angle, as_index, as_tuple, input_angle, parameter
 from qjax.quantum.circuits.circuit import Circuit
 from qjax.quantum.circuits.custom_gates import pauli_rotation_gate
@@ -162,18 +162,14 @@ def hamiltonian_variational(groups: Sequence[Hamiltonian], reps: int, name: str 
     n = groups[0].num_qubits
     for group in groups:
         check(group.num_qubits == n, "groups", f"have {n} letters a string, like the first", str(group))
-    factors: list[Factor] = []
-    for g, group in enumerate(groups):
-        factors += _factors(group, parameter(name, g))
+    factors = [factor for g, group in enumerate(groups) for factor in _factors(group, parameter(name, g))]
     return _layers(n, factors, reps)
 
 
 def _as_sum(hamiltonian: Hamiltonian) -> PauliSum:
-    if isinstance(hamiltonian, PauliString):
-        return PauliSum(((1.0, hamiltonian),))
-    if not isinstance(hamiltonian, PauliSum):
-        fail("hamiltonian", "be a PauliSum or a PauliString", hamiltonian)
-    return hamiltonian
+    pauli = isinstance(hamiltonian, PauliString | PauliSum)
+    check(pauli, "hamiltonian", "be a PauliSum or a PauliString", hamiltonian)
+    return hamiltonian.to_sum()
 
 
 def _factors(hamiltonian: Hamiltonian, time: Angle | Sequence[Angle]) -> list[Factor]:
@@ -209,10 +205,8 @@ def _formula(factors: Sequence[Factor], order: int) -> list[Factor]:
         halves = _scaled(factors[:-1], 0.5)
         return [*halves, factors[-1], *reversed(halves)]
     outer = 1 / (4 - 4 ** (1 / 3))  # the error of third order cancels: 4 outer**3 + (1 - 4 outer)**3 = 0
-    step: list[Factor] = []
-    for scale in (outer, outer, 1 - 4 * outer, outer, outer):
-        step += _formula(_scaled(factors, scale), 2)
-    return step
+    scales = (outer, outer, 1 - 4 * outer, outer, outer)
+    return [factor for scale in scales for factor in _formula(_scaled(factors, scale), 2)]
 
 
 def _scaled(factors: Sequence[Factor], scale: float) -> list[Factor]:

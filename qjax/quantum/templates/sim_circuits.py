@@ -1,5 +1,7 @@
 """The nineteen circuits whose expressibility and entangling capability Sim, Johnson and Aspuru-Guzik compared."""
 
+from itertools import count, islice
+
 from qjax.checks import check_choice
 from qjax.quantum.circuits.angle import as_index, parameter
 from qjax.quantum.circuits.circuit import Circuit
@@ -63,14 +65,12 @@ def sim_circuit(number: int, num_qubits: int, reps: int, name: str = "ansatz") -
 
 def _operations(columns: tuple[Column, ...], name: str) -> tuple[Operation, ...]:
     """Returns the gates of the columns; each angle is the next entry of the parameter."""
-    operations: list[Operation] = []
-    used = 0
-    for gate, places in columns:
-        for qubits in places:
-            angles = [parameter(name, used + k) for k in range(GATES[gate].num_angles)]
-            used += len(angles)
-            operations.append(operation(gate, qubits, *angles))
-    return tuple(operations)
+    angles = (parameter(name, k) for k in count())
+    return tuple(
+        operation(gate, qubits, *islice(angles, GATES[gate].num_angles))
+        for gate, places in columns
+        for qubits in places
+    )
 
 
 def _columns(number: int, n: int) -> tuple[Column, ...]:
