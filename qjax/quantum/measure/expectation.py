@@ -69,7 +69,7 @@ def apply_observable(amplitudes: Complex[Array, "dim batch"], observable: Observ
         return apply_matrix(amplitudes, observable.local_matrix, observable.qubits)
     if observable.vector is None:
         chosen = np.isin(np.arange(2 ** len(observable.qubits)), observable.outcomes)
-        return multiply_diagonal(amplitudes, jnp.asarray(chosen[:, None], amplitudes.dtype), observable.qubits)
+        return multiply_diagonal(amplitudes, chosen[:, None], observable.qubits)
     overlaps, column = _overlaps(amplitudes, observable)
     return join_qubits(column[:, None, None] * overlaps[None], observable.qubits)
 

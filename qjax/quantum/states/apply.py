@@ -1,6 +1,6 @@
-"""Applies operations to a state `[2**n, batch]`: matrices, diagonals, permutations, Pauli rotations, controls."""
+"""Applies matrices, diagonals, Pauli rotations and gates under controls to a state `[2**n, batch]`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -8,10 +8,9 @@ import numpy as np
 from jax import lax
 
 from qjax.quantum.circuits.operation import Operation
-from qjax.quantum.states.angle_values import Values
-from qjax.quantum.states.axes import num_qubits_of, split_axes
+from qjax.quantum.states.axes import num_qubits_of, split_axes, spread_qubits
 from qjax.quantum.states.barriers import barrier
-from qjax.quantum.states.matrices import Matrix, diagonal, gate_matrix
+from qjax.quantum.states.matrices import alike_angles
 from qjax.types import Array
 
 # A matrix with more entries than this that are not 0 is applied as a matrix product, not entry by entry.
@@ -20,20 +19,13 @@ MAX_SLICED_ENTRIES = 64
 MAX_PAULI_MATRIX_QUBITS = 2
 
 
-def apply_operation(state: Array, op: Operation, values: Values) -> Array:
-    """Applies one operation by itself, of any kind."""
+def apply_operation(state: Array, op: Operation, angles: Sequence[Array]) -> Array:
+    """Applies a dense gate under its controls, at these angles, `[1 or batch]` each."""
     if op.controls:
-        return _where_controls_hold(state, op, lambda part, inner: apply_operation(part, inner, values))
-    if op.is_barrier:
-        return state
-    if op.gate.structure == "diagonal":
-        return multiply_diagonal(state, diagonal(op, values), op.qubits)
-    if op.gate.structure == "permutation":
-        return _permute(state, op)
+        return _where_controls_hold(state, op, angles)
     if op.gate.name == "pauli_rotation" and op.gate.num_qubits > MAX_PAULI_MATRIX_QUBITS:
-        return _rotate_about_paulis(state, op, values)
-    matrix = gate_matrix(op, values)
-    return apply_matrix(state, matrix if op.angles else op.gate.matrix(), op.qubits)
+        return _rotate_about_paulis(state, op, angles[0])
+    return apply_matrix(state, op.gate.matrix(*alike_angles(angles)), op.qubits)
 
 
 def apply_matrix(state: Array, matrix: Any, qubits: Sequence[int]) -> Array:
@@ -60,17 +52,9 @@ def apply_matrix(state: Array, matrix: Any, qubits: Sequence[int]) -> Array:
     return rows[0].reshape(state.shape[0], -1)
 
 
-def multiply_diagonal(state: Array, factor: Matrix, qubits: Sequence[int]) -> Array:
+def multiply_diagonal(state: Array, factor: Any, qubits: Sequence[int]) -> Array:
     """Multiplies the state by a diagonal on some qubits, `[2**k, 1 or batch]`."""
-    cut, axes = split_axes(state, qubits)
-    order = sorted(range(len(qubits)), key=lambda i: qubits[i])
-    batch = factor.shape[-1]
-    spread = factor.reshape((2,) * len(qubits) + (batch,)).transpose((*order, len(qubits)))
-    shape = [1] * cut.ndim
-    for axis in axes:
-        shape[axis] = 2
-    product: Array = cut * spread.reshape((*shape[:-1], batch))
-    return product.reshape(state.shape[0], -1)
+    return state * spread_qubits(jnp.asarray(factor, state.dtype), qubits, num_qubits_of(state))
 
 
 def _apply_product(state: Array, matrix: Any, qubits: Sequence[int]) -> Array:
@@ -89,23 +73,7 @@ def _apply_product(state: Array, matrix: Any, qubits: Sequence[int]) -> Array:
     return back.reshape(state.shape[0], -1)
 
 
-def _permute(state: Array, op: Operation) -> Array:
-    """Applies a permutation: a few qubits by sliced copies, more by a gather of rows brought to the front."""
-    assert op.gate.permutation is not None
-    image = op.gate.permutation()
-    if len(image) <= MAX_SLICED_ENTRIES:
-        matrix = np.zeros((len(image), len(image)))
-        matrix[image, np.arange(len(image))] = 1
-        return apply_matrix(state, matrix, op.qubits)
-    source = np.empty(len(image), np.int32)
-    source[image] = np.arange(len(image), dtype=np.int32)
-    cut, axes = split_axes(state, op.qubits)
-    front = jnp.moveaxis(cut, axes, range(len(axes)))
-    moved = jnp.take(front.reshape(len(image), -1), source, axis=0, unique_indices=True, mode="clip")
-    return jnp.moveaxis(moved.reshape(front.shape), range(len(axes)), axes).reshape(state.shape)
-
-
-def _rotate_about_paulis(state: Array, op: Operation, values: Values) -> Array:
+def _rotate_about_paulis(state: Array, op: Operation, angle: Array) -> Array:
     """exp(-i theta P / 2) |psi> = cos(theta/2) |psi> - i sin(theta/2) P |psi>; P moves and signs amplitudes only."""
     n = num_qubits_of(state)
     letters = op.gate.data.decode()
@@ -116,7 +84,7 @@ def _rotate_about_paulis(state: Array, op: Operation, values: Values) -> Array:
     for q, letter in zip(op.qubits, letters, strict=True):
         bit = (rows >> (n - 1 - q)) & 1
         signs += {"I": 0 * bit, "X": 0 * bit, "Z": 2 * bit, "Y": 3 + 2 * bit}[letter]
-    half = values.angle(op.angles[0])[None, :] / 2
+    half = angle[None, :] / 2
     cos, sin = (f(half).astype(state.dtype) for f in (jnp.cos, jnp.sin))
     factors = np.array([1, 1j, -1, -1j])[signs % 4].astype(state.dtype)[:, None] * np.asarray(-1j, state.dtype)
     moved = jnp.take(state, rows ^ flipped, axis=0, unique_indices=True, mode="clip")
@@ -124,7 +92,7 @@ def _rotate_about_paulis(state: Array, op: Operation, values: Values) -> Array:
     return rotated
 
 
-def _where_controls_hold(state: Array, op: Operation, act: Callable[[Array, Operation], Array]) -> Array:
+def _where_controls_hold(state: Array, op: Operation, angles: Sequence[Array]) -> Array:
     """Applies an operation to the part of the state where its controls have their values."""
     cut, axes = split_axes(state, op.controls)
     start = [0] * cut.ndim
@@ -134,7 +102,7 @@ def _where_controls_hold(state: Array, op: Operation, act: Callable[[Array, Oper
     part = lax.slice(cut, start, [a + b for a, b in zip(start, size, strict=True)])
     left = [q for q in range(num_qubits_of(state)) if q not in op.controls]
     inner = Operation(op.gate, tuple(left.index(q) for q in op.qubits), op.angles)
-    done = act(part.reshape(2 ** len(left), -1), inner)
+    done = apply_operation(part.reshape(2 ** len(left), -1), inner, angles)
     if done.shape[1] > state.shape[1]:
         cut = jnp.broadcast_to(cut, (*cut.shape[:-1], done.shape[1]))
     whole = lax.dynamic_update_slice(cut, done.reshape((*size[:-1], done.shape[1])), start)

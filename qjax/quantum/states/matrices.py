@@ -1,7 +1,6 @@
 """Small matrices of operations and of runs of operations, multiplied before they are applied to the state.
 
-A matrix is `[d, d, ...]`; its further axes are those of the angles that it was made from: `[1 or batch]` where one
-operation is applied by itself, `[count, 1 or batch]` where `count` blocks of one form are built together.
+A matrix is `[d, d, 1 or count, 1 or batch]`: `count` blocks of one form are built together.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,41 +23,16 @@ from qjax.types import Array
 Matrix = Any
 
 
-def gate_matrix(op: Operation, values: Values) -> Matrix:
-    """Returns the matrix of an operation's gate, controls left out, `[d, d, 1]` or `[d, d, batch]`."""
-    return _gate_matrix(op, _angles(op, values), values.complex_dtype, 1)
-
-
-def diagonal(op: Operation, values: Values) -> Matrix:
-    """Returns the diagonal of a diagonal operation's gate, controls left out, `[d, 1]` or `[d, batch]`."""
-    assert op.gate.diagonal is not None
-    if not op.angles:
-        constant: np.ndarray = op.gate.diagonal()
-        return constant.astype(values.complex_dtype)[:, None]
-    return op.gate.diagonal(*_angles(op, values))
-
-
-def _angles(op: Operation, values: Values) -> list[Array]:
-    """Returns the operation's angles, all `[1]` or all `[batch]`."""
-    return alike_angles(values.each(op.angles))
-
-
 def alike_angles(angles: Sequence[Array]) -> list[Array]:
     """Broadcasts angles `[1 or batch]`, or `[1 or count, 1 or batch]`, to one shape."""
     shape = np.broadcast_shapes(*(angle.shape for angle in angles))
     return [jnp.broadcast_to(angle, shape) for angle in angles]
 
 
-def _gate_matrix(op: Operation, angles: Sequence[Array], dtype: Any, num_axes: int) -> Matrix:
-    if not op.angles:
-        constant: np.ndarray = op.gate.matrix()
-        return constant.astype(dtype).reshape(constant.shape + (1,) * num_axes)
-    return op.gate.matrix(*angles)
-
-
-def _operation_matrix(op: Operation, angles: Sequence[Array], dtype: Any, num_axes: int) -> Matrix:
+def _operation_matrix(op: Operation, angles: Sequence[Array], dtype: Any) -> Matrix:
     """Returns the matrix on `op.all_qubits`, controls first."""
-    return _under_controls(_gate_matrix(op, angles, dtype, num_axes), op.control_values)
+    matrix = op.gate.matrix(*angles)
+    return _under_controls(matrix if op.angles else matrix.astype(dtype)[:, :, None, None], op.control_values)
 
 
 def _under_controls(matrix: Matrix, control_values: tuple[int, ...]) -> Matrix:
@@ -86,11 +60,11 @@ def kron(left: Matrix, right: Matrix) -> Matrix:
     return spread.reshape(rows, columns, *spread.shape[4:])
 
 
-def run_matrix(run: Sequence[Operation], angles: Sequence[Sequence[Array]], dtype: Any, num_axes: int) -> Matrix:
+def run_matrix(run: Sequence[Operation], angles: Sequence[Sequence[Array]], dtype: Any) -> Matrix:
     """Returns the 2 x 2 product of a run of operations on one qubit, or on none; the identity for an empty run."""
-    matrix: Matrix = np.eye(2, dtype=dtype).reshape((2, 2) + (1,) * num_axes)
+    matrix: Matrix = np.eye(2, dtype=dtype)[:, :, None, None]
     for i, (op, op_angles) in enumerate(zip(run, angles, strict=True)):
-        factor = _operation_matrix(op, op_angles, dtype, num_axes)
+        factor = _operation_matrix(op, op_angles, dtype)
         is_global_phase = factor.shape[0] == 1
         matrix = factor * matrix if is_global_phase else product(factor, matrix) if i else factor
     return matrix
@@ -123,7 +97,7 @@ def block_matrices(blocks: Sequence[Block], values: Values) -> list[Matrix]:
     for members in groups.values():
         first = parts[members[0]]
         stacked = [_side_by_side([factors[starts[m] + j] for m in members]) for j in range(len(first))]
-        whole = _block_matrix(first, stacked, len(blocks[members[0]][0]), values.complex_dtype, 2)
+        whole = _block_matrix(first, stacked, len(blocks[members[0]][0]))
         for i, m in enumerate(members):
             matrices[m] = whole[:, :, i] if whole.shape[2] > 1 else whole[:, :, 0]
     return matrices
@@ -141,8 +115,8 @@ def block_matrix(
       dtype: complex dtype.
     """
     parts = block_parts(qubits, operations)
-    factors = [run_matrix(ops, [angles[op] for op in ops], dtype, 2) for _, ops in parts]
-    return _block_matrix(parts, factors, len(qubits), dtype, 2)
+    factors = [run_matrix(ops, [angles[op] for op in ops], dtype) for _, ops in parts]
+    return _block_matrix(parts, factors, len(qubits))
 
 
 # A gate whose angles are numbers: (gate, control values, angles, whether entries within 1e-15 of an integer are
@@ -228,7 +202,7 @@ def block_parts(qubits: tuple[int, ...], operations: Sequence[Operation]) -> lis
     return parts
 
 
-def _block_matrix(parts: Sequence[Part], factors: Sequence[Matrix], k: int, dtype: Any, num_axes: int) -> Matrix:
+def _block_matrix(parts: Sequence[Part], factors: Sequence[Matrix], k: int) -> Matrix:
     """Returns the product of a block's parts: Kronecker products of the first k, on whose rows the others act."""
     whole = factors[0]
     for factor in factors[1:k]:
@@ -254,7 +228,7 @@ def _part_matrices(parts: Sequence[Part], values: Values) -> list[_Entry]:
     """Returns the matrix of each part; those of one form are built together."""
     matrices: list[Any] = [None] * len(parts)
     for members, ops, angles in _by_form([ops for _, ops in parts], [len(places) for places, _ in parts], values):
-        whole = run_matrix(ops, angles, values.complex_dtype, 2)
+        whole = run_matrix(ops, angles, values.complex_dtype)
         for i, m in enumerate(members):
             matrices[m] = _Entry(whole, i if whole.shape[2] > 1 else 0)
     return matrices
@@ -313,7 +287,7 @@ def run_column(run: Sequence[Operation], angles: Sequence[Sequence[Array]], dtyp
     for end in range(1, len(run) + 1):
         if end < len(run) and not batched[end] and not batched[end - 1]:
             continue
-        matrix = run_matrix(run[start:end], angles[start:end], dtype, 2)
+        matrix = run_matrix(run[start:end], angles[start:end], dtype)
         column = matrix[:, 0] if is_first else (matrix * column[None]).sum(axis=1)
         is_first, start = False, end
     return column

@@ -4,8 +4,7 @@ A stage has numbers, arrays `[..., 1 or batch]` that follow from parameters and 
 matrix, those of a phase or of a single operation its angles. A stage without angles has none.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -14,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from qjax.quantum.circuits.angle import Angle
 from qjax.quantum.circuits.operation import Operation
 from qjax.quantum.compile.conditions import conditional_sign, permute
 from qjax.quantum.compile.stages import Dense, Flip, Loop, Permutation, Phase, Reflection, Single, Stage
@@ -76,9 +74,7 @@ def apply(stage: Stage, numbers: Numbers, state: Array) -> Array:
         return join_qubits(split - 2 * split.mean(axis=0, keepdims=True), stage.qubits)
     if isinstance(stage, Loop):
         return repeat_search(stage, state, back=False)
-    angles = dict(zip(stage.operation.angles, numbers, strict=True))
-    real = lax.real(state).dtype
-    return apply_operation(state, stage.operation, _GivenAngles({}, jnp.zeros((0, 1), real), real, angles=angles))
+    return apply_operation(state, stage.operation, numbers)
 
 
 def undo(stage: Stage, numbers: Numbers, state: Array) -> Array:
@@ -184,16 +180,5 @@ def _flip(state: Array, operations: Sequence[Operation]) -> Array:
     for op in operations:
         if op not in conditional:
             phases: Any = constant_phases(op)
-            signs = np.cos(phases).round()[:, None]
-            state = multiply_diagonal(state, signs.astype(state.dtype), op.all_qubits)
+            state = multiply_diagonal(state, np.cos(phases).round()[:, None], op.all_qubits)
     return jnp.where(marked_rows(conditional, lax.iota(np.int32, 2**n), n)[:, None], -state, state)
-
-
-@dataclass(frozen=True)
-class _GivenAngles(Values):
-    """Values where the angles of one operation are known."""
-
-    angles: Mapping[Angle, Array] = field(default_factory=dict)
-
-    def each(self, angles: Sequence[Angle]) -> list[Array]:
-        return [self.angles[angle] for angle in angles]
