@@ -35,7 +35,7 @@ class Values:
     params: Mapping[str, Array]
     inputs: Float[Array, "num_inputs batch"]
     dtype: Any
-    _known: dict[str, Array] = field(default_factory=dict)  # bounded arrays
+    _reduced: dict[str, Array] = field(default_factory=dict)  # arrays of bounded angles
     _pieces: dict[tuple[str, bool], list[Array]] = field(default_factory=dict)
 
     @property
@@ -65,12 +65,10 @@ class Values:
         for i, angle in enumerate(angles):
             form = angle.shift, tuple((scale, len(refs)) for scale, refs in angle.terms), self.is_batched(angle)
             groups.setdefault(form, []).append(i)
-        found: list[Any] = [None] * len(angles)
+        value_of: dict[int, Array] = {}
         for members in groups.values():
-            own = [angles[i] for i in members]
-            for i, value in zip(members, self._of_one_form(own), strict=True):
-                found[i] = value
-        return found
+            value_of |= zip(members, self._of_one_form([angles[i] for i in members]), strict=True)
+        return [value_of[i] for i in range(len(angles))]
 
     def small_angles(self, angles: Sequence[Angle]) -> list[Float[Array, "batch_or_1"]]:
         """Returns the value of each angle within 2 pi of 0, for sums of them."""
@@ -88,9 +86,7 @@ class Values:
             return self.each(angles[:1])[0][None]
         box = _box_of(angles)
         if box is None:
-            values = self.each(angles)
-            batch = max(value.shape[0] for value in values)
-            return jnp.stack([jnp.broadcast_to(value, (batch,)) for value in values])
+            return _rows(self.each(angles))
         ((scale, (first,)),), shift = angles[0].terms, angles[0].shift
         start, limit, strides = box
         array = self._array(first, bounded=_is_plain(angles[0]))
@@ -106,9 +102,9 @@ class Values:
 
     def inside_loop(self, slices: Mapping[str, tuple[Array, Array]]) -> "Values":
         """Returns the values that one step of a loop sees: its slices of some parameters, and all others."""
-        params = {**self.params, **{name: own for name, (own, _) in slices.items()}}
-        known = {**self._known, **{name: own for name, (_, own) in slices.items()}}
-        return Values(params, self.inputs, self.dtype, known)
+        params = {**self.params, **{name: whole for name, (whole, _) in slices.items()}}
+        reduced = {**self._reduced, **{name: within for name, (_, within) in slices.items()}}
+        return Values(params, self.inputs, self.dtype, reduced)
 
     def _of_one_form(self, angles: Sequence[Angle]) -> Sequence[Array]:
         """Returns the values of angles that differ in their references alone."""
@@ -129,28 +125,36 @@ class Values:
         return [rows[angle].reshape(-1) for angle in angles]
 
     def _array(self, reference: Reference, bounded: bool = False) -> Array:
-        name = reference.name if isinstance(reference, Parameter) else _INPUTS
+        name = _array_name(reference)
         return self._bounded(name) if bounded else self.params[name] if name else self.inputs
 
     def _bounded(self, name: str) -> Array:
         """Returns an array of bounded angles, which is made once."""
-        if name not in self._known:
-            self._known[name] = bounded(self.params[name] if name else self.inputs)
-        return self._known[name]
+        if name not in self._reduced:
+            self._reduced[name] = bounded(self.params[name] if name else self.inputs)
+        return self._reduced[name]
 
     def _look_up(self, reference: Reference, bounded: bool = False) -> Array:
         """Returns a reference's value, taken from its array, which is split once."""
-        array, index = self._array(reference, bounded), reference.index
-        shape = array.shape[:-1]
-        name, place = (
-            (reference.name, int(np.ravel_multi_index(index, shape)) if index else 0)  # type: ignore[arg-type]
-            if isinstance(reference, Parameter)
-            else (_INPUTS, index)
-        )
+        array, name, index = self._array(reference, bounded), _array_name(reference), _index(reference)
+        *shape, batch = array.shape
         if (name, bounded) not in self._pieces:
-            rows = array.reshape(math.prod(shape), array.shape[-1])
+            rows = array.reshape(math.prod(shape), batch)
             self._pieces[name, bounded] = list(lax.split(rows, [1] * rows.shape[0], axis=0))
-        return self._pieces[name, bounded][place].reshape(-1)  # type: ignore[index]
+        place = int(np.ravel_multi_index(index, shape)) if index else 0
+        return self._pieces[name, bounded][place].reshape(-1)
+
+
+def _rows(values: Sequence[Array]) -> Array:
+    return jnp.stack(jnp.broadcast_arrays(*values))
+
+
+def _array_name(reference: Reference) -> str:
+    return reference.name if isinstance(reference, Parameter) else _INPUTS
+
+
+def _index(reference: Reference) -> tuple[int, ...]:
+    return reference.index if isinstance(reference, Parameter) else (reference.index,)
 
 
 def _is_plain(angle: Angle) -> bool:
@@ -158,37 +162,28 @@ def _is_plain(angle: Angle) -> bool:
     return not angle.shift and [(abs(scale) in (1.0, 2.0), len(refs)) for scale, refs in angle.terms] == [(True, 1)]
 
 
-def _rows(values: Sequence[Array]) -> Array:
-    return jnp.stack(jnp.broadcast_arrays(*values))
-
-
 def _box_of(angles: Sequence[Angle]) -> tuple[list[int], list[int], list[int]] | None:
     """Returns start, limit and strides of the slice of one array that is the angles in order; None if none is."""
-    terms = [angle.terms for angle in angles]
-    if any(len(own) != 1 or len(own[0][1]) != 1 for own in terms):
+    if any([len(refs) for _, refs in angle.terms] != [1] for angle in angles):
         return None
-    references = [own[0][1][0] for own in terms]
-    alike = {
-        (own[0][0], angle.shift, ref.name if isinstance(ref, Parameter) else "")
-        for own, angle, ref in zip(terms, angles, references, strict=True)
-    }
-    if len(alike) > 1:
+    forms = {(angle.shift, angle.terms[0][0], _array_name(angle.references[0])) for angle in angles}
+    if len(forms) > 1:
         return None
-    rows = np.array([ref.index if isinstance(ref, Parameter) else (ref.index,) for ref in references])
+    rows = np.array([_index(angle.references[0]) for angle in angles])
     places = [np.unique(column) for column in rows.T]
-    strides = [int(own[1] - own[0]) if len(own) > 1 else 1 for own in places]
-    if any(np.any(np.diff(own) != stride) for own, stride in zip(places, strides, strict=True)):
+    strides = [int(axis[1] - axis[0]) if len(axis) > 1 else 1 for axis in places]
+    if any(np.any(np.diff(axis) != stride) for axis, stride in zip(places, strides, strict=True)):
         return None
     grid = np.stack(np.meshgrid(*places, indexing="ij"), axis=-1).reshape(-1, rows.shape[1])
     if not np.array_equal(grid, rows):
         return None
-    return [int(own[0]) for own in places], [int(own[-1]) + 1 for own in places], strides
+    return [int(axis[0]) for axis in places], [int(axis[-1]) + 1 for axis in places], strides
 
 
 def take_rows(array: Array, rows: np.ndarray) -> Array:
     """Returns rows of an array `[rows, batch]`; its transpose adds what goes to one row in a fixed order.
 
-    XLA would make that scatter of its own, which adds one row after the other on a CPU, and in any order on a GPU.
+    XLA's transpose of `x[rows]` is a scatter, which adds one row after the other on a CPU, and in any order on a GPU.
     """
     first, count = int(rows[0]), len(rows)
     if np.array_equal(rows, np.arange(first, first + count)):
