@@ -6,7 +6,7 @@ Everything that can be wrong with a circuit is found here, while it is built. Wh
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import Any, SupportsFloat
@@ -86,7 +86,8 @@ class Circuit:
         joined = object.__new__(Circuit)
         object.__setattr__(joined, "num_qubits", self.num_qubits)
         object.__setattr__(joined, "operations", self.operations + other.operations)
-        object.__setattr__(joined, "_shapes", _join_shapes(self, other))
+        shapes = _join_shapes((self._shapes, other._shapes), (self._sliced, other._sliced))
+        object.__setattr__(joined, "_shapes", shapes)
         object.__setattr__(joined, "_sliced", self._sliced | other._sliced)
         return joined
 
@@ -110,12 +111,10 @@ class Circuit:
           num_qubits: of the new circuit; None where it stays.
         """
         n = self.num_qubits if num_qubits is None else num_qubits
-        changed: list[Operation | Repeat] = []
-        for op in self.operations:
-            if isinstance(op, Repeat):
-                changed.append(Repeat(op.body.map_operations(change, n), op.reps, op.reverse, op.shared))
-            else:
-                changed.append(change(op))
+        changed = [
+            replace(op, body=op.body.map_operations(change, n)) if isinstance(op, Repeat) else change(op)
+            for op in self.operations
+        ]
         return Circuit(n, tuple(changed))
 
     def inverse(self) -> "Circuit":
@@ -282,14 +281,7 @@ class Circuit:
 
     @cached_property
     def _shapes(self) -> Shapes:
-        shapes: Shapes = {}
-        for op in self.operations:
-            for name, shape in _shapes_of(op).items():
-                shapes[name] = _merge_shapes(name, shapes.get(name, shape), shape)
-        for op in self.operations:
-            for name, inside in _sliced_shapes(op).items():
-                _check_same_shape(name, inside=inside, outside=shapes[name])
-        return shapes
+        return _join_shapes(map(_shapes_of, self.operations), map(_sliced_shapes, self.operations))
 
     @cached_property
     def _sliced(self) -> Shapes:
@@ -297,13 +289,19 @@ class Circuit:
         return {name: shape for op in self.operations for name, shape in _sliced_shapes(op).items()}
 
 
-def _join_shapes(first: Circuit, second: Circuit) -> Shapes:
-    shapes = dict(first._shapes)
-    for name, shape in second._shapes.items():
-        shapes[name] = _merge_shapes(name, shapes.get(name, shape), shape)
-    for part in (first, second):
-        for name, inside in part._sliced.items():
-            _check_same_shape(name, inside=inside, outside=shapes[name])
+def _join_shapes(parts: Iterable[Shapes], sliced: Iterable[Shapes]) -> Shapes:
+    """Returns the shapes that fit all parts; raises where a part slices a parameter and another shape is due.
+
+    A Repeat hands each repetition its slice: the same name elsewhere must not ask for another shape.
+    """
+    shapes: Shapes = {}
+    for part in parts:
+        for name, shape in part.items():
+            shapes[name] = _merge_shapes(name, shapes.get(name, shape), shape)
+    for part in sliced:
+        for name, inside in part.items():
+            expectation = f"have one shape wherever '{name}' is used, {list(inside)} as in the Repeat"
+            check(inside == shapes[name], "parameter", expectation, str(list(shapes[name])))
     return shapes
 
 
@@ -331,12 +329,6 @@ def _sliced_shapes(op: Operation | Repeat) -> Shapes:
     if isinstance(op, Operation):
         return {}
     return op.body._sliced if op.shared else _shapes_of(op)
-
-
-def _check_same_shape(name: str, *, inside: tuple[int, ...], outside: tuple[int, ...]) -> None:
-    """A Repeat hands each repetition its slice: the same name elsewhere must not ask for another shape."""
-    expectation = f"have one shape wherever '{name}' is used, {list(inside)} as in the Repeat"
-    check(inside == outside, "parameter", expectation, str(list(outside)))
 
 
 def _count_inputs(op: Operation | Repeat) -> int:

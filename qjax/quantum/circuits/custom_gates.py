@@ -48,7 +48,7 @@ def unitary_gate(matrix: npt.ArrayLike) -> Gate:
     array = as_array("matrix", matrix, np.complex128)
     square = array.ndim == 2 and array.shape[0] == array.shape[1]
     check(square, "matrix", "be square, `[2**k, 2**k]`", f"the shape {list(array.shape)}")
-    _count_qubits("matrix", len(array))
+    _check_length("matrix", len(array))
     check(bool(np.isfinite(array).all()), "matrix", "hold finite numbers", "nan or infinity")
     deviation = max(_deviation(array), _deviation(array.conj().T))
     finding = f"a matrix with a largest entry of |U U^dagger - 1| of {deviation:.3g}"
@@ -74,7 +74,7 @@ def diagonal_gate(phases: npt.ArrayLike) -> Gate:
     given = as_array("phases", phases)
     check(given.dtype.kind in "iuf", "phases", "hold real numbers", str(given.dtype))
     check(given.ndim == 1, "phases", "have the shape [2**k]", f"the shape {list(given.shape)}")
-    _count_qubits("phases", len(given))
+    _check_length("phases", len(given))
     check(bool(np.isfinite(given).all()), "phases", "hold finite numbers", "nan or infinity")
     return _diagonal(given.astype(np.float64))
 
@@ -97,7 +97,7 @@ def permutation_gate(table: npt.ArrayLike) -> Gate:
     given = as_array("table", table)
     check(given.dtype.kind in "iu", "table", "hold integers", str(given.dtype))
     check(given.ndim == 1, "table", "have the shape [2**k]", f"the shape {list(given.shape)}")
-    _count_qubits("table", len(given))
+    _check_length("table", len(given))
     wrong = np.flatnonzero(np.sort(given) != np.arange(len(given)))
     if len(wrong):
         expectation = f"hold each of 0..{len(given) - 1} once"
@@ -234,15 +234,23 @@ _FROM_JSON: dict[str, Callable[[Any], Gate]] = {
 # Gates from content that has been checked. ------------------------------------------------------------------------
 
 
+def _undone_by(gate: Callable[[], Gate]) -> Callable[[tuple[Angle, ...]], Steps]:
+    """Returns the `inverse` of a gate that another one on the same qubits undoes, at its angles negated."""
+
+    def inverse(angles: tuple[Angle, ...]) -> Steps:
+        undo = gate()
+        return ((undo, tuple(range(undo.num_qubits)), tuple(-angle for angle in angles)),)
+
+    return inverse
+
+
 def _unitary(matrix: np.ndarray) -> Gate:
     fields = constant_fields(matrix + 0.0)  # no -0.0, which has other bytes
     if fields["structure"] == "permutation":  # its name says a matrix, and the matrix is here
         fields = {"matrix": fields["matrix"], "structure": "dense"}
     stored = fields["matrix"]()
 
-    def inverse(angles: tuple[Angle, ...]) -> Steps:
-        return ((_unitary(stored.conj().T), tuple(range(k)), ()),)
-
+    inverse = _undone_by(lambda: _unitary(stored.conj().T))
     k = len(matrix).bit_length() - 1
     return Gate(name="unitary", num_qubits=k, num_angles=0, data=stored.tobytes(), inverse=inverse, **fields)
 
@@ -251,9 +259,6 @@ def _diagonal(phases: np.ndarray) -> Gate:
     k, data = len(phases).bit_length() - 1, (phases + 0.0).tobytes()
     phases = np.frombuffer(data, np.float64)
 
-    def inverse(angles: tuple[Angle, ...]) -> Steps:
-        return ((_diagonal(-phases), tuple(range(k)), ()),)
-
     def vector() -> np.ndarray:
         return np.exp(1j * phases)
 
@@ -261,16 +266,14 @@ def _diagonal(phases: np.ndarray) -> Gate:
         _check_matrix_size("diagonal", k)
         return np.diag(vector())
 
-    fields: dict[str, Any] = {"structure": "diagonal", "matrix": matrix, "diagonal": vector, "inverse": inverse}
-    return Gate(name="diagonal", num_qubits=k, num_angles=0, data=data, **fields)
+    fields: dict[str, Any] = {"structure": "diagonal", "matrix": matrix, "diagonal": vector}
+    inverse = _undone_by(lambda: _diagonal(-phases))
+    return Gate(name="diagonal", num_qubits=k, num_angles=0, data=data, inverse=inverse, **fields)
 
 
 def _permutation(table: np.ndarray) -> Gate:
     k, data = len(table).bit_length() - 1, table.tobytes()
     table = np.frombuffer(data, np.int64)
-
-    def inverse(angles: tuple[Angle, ...]) -> Steps:
-        return ((_permutation(np.argsort(table)), tuple(range(k)), ()),)
 
     def matrix() -> np.ndarray:
         _check_matrix_size("permutation", k)
@@ -278,23 +281,19 @@ def _permutation(table: np.ndarray) -> Gate:
         whole[table, np.arange(len(table))] = 1
         return whole
 
-    fields: dict[str, Any] = {"structure": "permutation", "matrix": matrix, "inverse": inverse}
-    return Gate(name="permutation", num_qubits=k, num_angles=0, data=data, permutation=lambda: table, **fields)
+    fields: dict[str, Any] = {"structure": "permutation", "matrix": matrix, "permutation": lambda: table}
+    inverse = _undone_by(lambda: _permutation(np.argsort(table)))
+    return Gate(name="permutation", num_qubits=k, num_angles=0, data=data, inverse=inverse, **fields)
 
 
 def _pauli_rotation(paulis: str) -> Gate:
     k = len(paulis)
 
-    def inverse(angles: tuple[Angle, ...]) -> Steps:
-        return ((_pauli_rotation(paulis), tuple(range(k)), (-angles[0],)),)
-
     def matrix(theta: Any) -> Any:
         _check_matrix_size("pauli_rotation", k)
         return gm.rotation(gm.pauli_product(paulis), theta)
 
-    diagonal = None
-    if set(paulis) <= set("IZ"):
-        diagonal = partial(_z_rotation, paulis)
+    diagonal = partial(_z_rotation, paulis) if set(paulis) <= set("IZ") else None
     return Gate(
         name="pauli_rotation",
         num_qubits=k,
@@ -302,7 +301,7 @@ def _pauli_rotation(paulis: str) -> Gate:
         data=paulis.encode(),
         matrix=matrix,
         structure="dense" if diagonal is None else "diagonal",
-        inverse=inverse,
+        inverse=_undone_by(lambda: _pauli_rotation(paulis)),
         power_angles=(0,),
         exponents=((-0.5, 0.5),),
         diagonal=diagonal,
@@ -319,15 +318,13 @@ def _z_rotation(paulis: str, theta: Any) -> Any:
 
 
 def _barrier(k: int) -> Gate:
-    def inverse(angles: tuple[Angle, ...]) -> Steps:
-        return ((_barrier(k), tuple(range(k)), ()),)
-
     def matrix() -> np.ndarray:
         _check_matrix_size("barrier", k)
         return np.eye(2**k, dtype=np.complex128)
 
-    fields: dict[str, Any] = {"structure": "barrier", "matrix": matrix, "inverse": inverse, "openqasm3": "barrier"}
-    return Gate(name="barrier", num_qubits=k, num_angles=0, data=str(k).encode(), openqasm2="barrier", **fields)
+    fields: dict[str, Any] = {"structure": "barrier", "matrix": matrix, "inverse": _undone_by(lambda: _barrier(k))}
+    fields |= {"openqasm3": "barrier", "openqasm2": "barrier"}
+    return Gate(name="barrier", num_qubits=k, num_angles=0, data=str(k).encode(), **fields)
 
 
 # Pickling. ---------------------------------------------------------------------------------------------------
@@ -348,10 +345,9 @@ copyreg.pickle(Gate, _remade)
 # Checks and algebra. ----------------------------------------------------------------------------------------
 
 
-def _count_qubits(argument: str, size: int) -> int:
+def _check_length(argument: str, size: int) -> None:
     power = size >= 2 and size & (size - 1) == 0
     check(power, argument, "have a length that is a power of 2, from 2 on", size)
-    return size.bit_length() - 1
 
 
 def _check_matrix_size(name: str, k: int) -> None:

@@ -279,9 +279,5 @@ def _show_mark(mark: Mark, op: Operation, limit: int) -> str:
 
 def _pad(column: list[str]) -> list[str]:
     """Gives all cells of a column one width: wire on the rows of qubits, space between them."""
-    width = max(len(cell) for cell in column) + 1
-    padded = []
-    for row, cell in enumerate(column):
-        fill = "─" if row % 2 == 0 else " "
-        padded.append(cell + fill * (width - len(cell)))
-    return padded
+    width = max(map(len, column)) + 1
+    return [cell.ljust(width, " " if row % 2 else "─") for row, cell in enumerate(column)]

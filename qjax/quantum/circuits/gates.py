@@ -36,9 +36,9 @@ def _names(name: str, qiskit: str, openqasm: str, source: str) -> dict[str, Any]
     """The fields that say what a row is called elsewhere and where it comes from."""
     called = openqasm or name
     openqasm3 = called if called in _STDGATES.split() else None
-    known = "OpenQASM 3, arXiv:2104.14722, stdgates.inc" if openqasm3 else f"Qiskit circuit library, {qiskit}"
     openqasm2 = called if called in _QELIB1.split() else None
-    return {"qiskit": qiskit, "openqasm3": openqasm3, "openqasm2": openqasm2, "source": source or known}
+    library = "OpenQASM 3, arXiv:2104.14722, stdgates.inc" if openqasm3 else f"Qiskit circuit library, {qiskit}"
+    return {"qiskit": qiskit, "openqasm3": openqasm3, "openqasm2": openqasm2, "source": source or library}
 
 
 def _fixed(

@@ -10,6 +10,7 @@ The rules, each a small function:
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -67,8 +68,7 @@ class Blocks:
 
     def differs(self, angle: Angle) -> bool:
         """Whether the angle differs between examples."""
-        names = {"inputs" if isinstance(ref, Input) else ref.name for ref in angle.references}
-        return not names.isdisjoint(self.batched)
+        return any(("inputs" if isinstance(ref, Input) else ref.name) in self.batched for ref in angle.references)
 
     def fits(self, qubits: set[int], batched: bool) -> bool:
         """Whether a block on these qubits is allowed."""
@@ -218,10 +218,10 @@ def _stages(items: Iterable[Item], blocks: Blocks) -> tuple[Stage, ...]:
     """Returns the stages of operations and loops, in order."""
     drafts: list[_Draft] = []
     for item in items:
-        if not isinstance(item, Operation):
-            drafts.append(_Draft("fixed", blocks, fixed=item))
-        else:
+        if isinstance(item, Operation):
             _place(item, drafts, blocks)
+        else:
+            drafts.append(_Draft("fixed", blocks, fixed=item))
     _move_phases_into_blocks(drafts)
     return tuple(draft.finish() for draft in drafts if draft.fixed is not None or draft.operations)
 
@@ -261,20 +261,14 @@ def _move_phases_into_blocks(drafts: list[_Draft]) -> None:
 
 def _write_out(circuit: Circuit, blocks: Blocks) -> list[Item]:
     """Returns the operations without barriers, each Repeat either written out or as a loop."""
-    items: list[Item] = []
-    run: list[Operation] = []
-    for op in (*circuit.operations, None):
-        if isinstance(op, Operation):
-            run.extend([] if op.is_barrier else [op])
-            continue
-        written = _repeat(op, blocks) if op is not None else []
-        if written and all(isinstance(item, Operation) for item in written):
-            run.extend(item for item in written if isinstance(item, Operation))
-            continue
-        items.extend(find_reflections(run))
-        items.extend(written)
-        run = []
-    return items
+    items: list[Any] = []
+    for op in circuit.operations:
+        if isinstance(op, Repeat):
+            items += _repeat(op, blocks)
+        elif not op.is_barrier:
+            items.append(op)
+    runs = groupby(items, key=lambda item: isinstance(item, Operation))
+    return [item for are_operations, run in runs for item in (find_reflections(list(run)) if are_operations else run)]
 
 
 def _repeat(repeat: Repeat, blocks: Blocks) -> list[Item]:

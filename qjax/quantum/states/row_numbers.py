@@ -23,9 +23,8 @@ def source_rows(op: Operation, n: int, rows: Any = None) -> Any:
     assert op.gate.permutation is not None
     image = op.gate.permutation()
     source = np.argsort(image)
-    bits = _set_bits(np.arange(len(image)) ^ source, op.qubits, n).astype(
-        np.int32
-    )  # that the gate flips, in the positions of a row
+    # The bits that the gate flips, in the positions of a row.
+    bits = _set_bits(np.arange(len(image)) ^ source, op.qubits, n).astype(np.int32)
     rows = np.arange(2**n, dtype=np.int32) if rows is None else rows
     module = np if isinstance(rows, np.ndarray) else jnp
     local = _get_bits(rows, op.qubits, n)
