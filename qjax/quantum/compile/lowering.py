@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from qjax.quantum.circuits.angle import as_angle
 from qjax.quantum.circuits.gates import gate
 from qjax.quantum.circuits.operation import Operation
 from qjax.quantum.compile.conditions import conditional_flip
@@ -38,13 +37,6 @@ def lowered(op: Operation) -> tuple[Operation, ...]:
     if op.gate.name == "gphase" and op.controls:
         return _phase(op)
     return _pauli_rotation(op) if op.gate.name == "pauli_rotation" else (op,)
-
-
-def lowered_reflection(qubits: Sequence[int]) -> tuple[Operation, ...]:
-    """Returns operations whose product is 1 - 2 |s><s|, with s the even superposition of some qubits."""
-    hadamards = tuple(Operation(gate("h"), (q,)) for q in qubits)
-    sign = Operation(gate("gphase"), (), (as_angle(np.pi),), tuple(qubits), (0,) * len(qubits))
-    return (*hadamards, sign, *hadamards)
 
 
 def _phase(op: Operation) -> tuple[Operation, ...]:

@@ -52,15 +52,11 @@ class Values:
         """Whether the angle differs between examples."""
         return any(self._array(ref).shape[-1] > 1 for ref in angle.references)
 
-    def angle(self, angle: Angle) -> Float[Array, "batch_or_1"]:
-        """Returns the angle's value, `[batch]` where it differs between examples and `[1]` where it does not.
-
-        Values are mod 4 pi, and at most `2 * LIMIT` in size; see `reduction.py`.
-        """
-        return self.each([angle])[0]
-
     def each(self, angles: Sequence[Angle]) -> list[Float[Array, "batch_or_1"]]:
-        """Returns the value of each angle; those of one form are computed together. See `stacked`."""
+        """Returns each angle's value, `[batch]` where it differs between examples and `[1]` where it does not.
+
+        Values are mod 4 pi, and at most `2 * LIMIT` in size (`reduction.py`). Those of one form are made together.
+        """
         groups: dict[Any, list[int]] = {}
         for i, angle in enumerate(angles):
             form = angle.shift, tuple((scale, len(refs)) for scale, refs in angle.terms), self.is_batched(angle)

@@ -1,6 +1,8 @@
-"""Applies matrices, diagonals, Pauli rotations and gates under controls to a state `[2**n, batch]`."""
+"""Applies matrices, diagonals, Pauli rotations and controlled gates to a state `[2**n, batch]`."""
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import add, mul
 from typing import Any
 
 import jax.numpy as jnp
@@ -113,24 +115,14 @@ def _multiply_add(matrix: Any, parts: list[Array]) -> list[Array]:
     """Returns row r = sum over c of matrix[r, c] * parts[c], for every r."""
     dim, rank = len(parts), parts[0].ndim
     if isinstance(matrix, np.ndarray) and matrix.ndim == 2:
-        return [_constant_row(matrix[r], parts) for r in range(dim)]
+        return [_constant_row(weights, parts) for weights in matrix]
     flat = lax.split(barrier(jnp.asarray(matrix).reshape(dim * dim, -1)), [1] * (dim * dim), axis=0)
     entries = [entry.reshape((1,) * (rank - 1) + (-1,)) for entry in flat]
-    rows = []
-    for r in range(dim):
-        row = entries[r * dim] * parts[0]
-        for c in range(1, dim):
-            row = row + entries[r * dim + c] * parts[c]
-        rows.append(row)
-    return rows
+    return [reduce(add, map(mul, entries[r : r + dim], parts)) for r in range(0, dim * dim, dim)]
 
 
 def _constant_row(weights: np.ndarray, parts: list[Array]) -> Array:
-    """Sum of constant weights times parts, zeros left out; a unitary has no row of zeros."""
-    total = None
-    for weight, part in zip(weights, parts, strict=True):
-        if weight == 0:
-            continue
-        scaled = part if weight == 1 else part * np.asarray(weight, part.dtype).reshape((1,) * part.ndim)
-        total = scaled if total is None else total + scaled
-    return jnp.zeros_like(parts[0]) if total is None else total
+    """Returns the sum of constant weights times parts, zeros left out."""
+    pairs = [(weight, part) for weight, part in zip(weights, parts, strict=True) if weight != 0]
+    terms = [part if weight == 1 else part * np.asarray(weight, part.dtype) for weight, part in pairs]
+    return reduce(add, terms) if terms else jnp.zeros_like(parts[0])

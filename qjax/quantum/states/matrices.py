@@ -1,13 +1,13 @@
 """Small matrices of operations and of runs of operations, multiplied before they are applied to the state.
 
-A matrix is `[d, d, 1 or count, 1 or batch]`: `count` blocks of one form are built together.
+A matrix is `[d, d, 1 or count, 1 or batch]`: `count` runs or blocks of one form are built together.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
-from itertools import pairwise
-from typing import Any
+from itertools import groupby, islice, pairwise
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +19,7 @@ from qjax.quantum.states.reduction import number_within_period
 from qjax.quantum.states.row_numbers import source_rows
 from qjax.types import Array
 
-# A NumPy constant [d, d, 1, ...] as long as every factor is one, a traced array after that.
+# A NumPy constant as long as every factor is one, a traced array after that.
 Matrix = Any
 
 
@@ -31,21 +31,21 @@ def alike_angles(angles: Sequence[Array]) -> list[Array]:
 
 def _operation_matrix(op: Operation, angles: Sequence[Array], dtype: Any) -> Matrix:
     """Returns the matrix on `op.all_qubits`, controls first."""
-    matrix = op.gate.matrix(*angles)
-    return _under_controls(matrix if op.angles else matrix.astype(dtype)[:, :, None, None], op.control_values)
+    matrix = op.gate.matrix(*angles) if angles else op.gate.matrix().astype(dtype)[:, :, None, None]
+    return _under_controls(matrix, op.control_values)
 
 
 def _under_controls(matrix: Matrix, control_values: tuple[int, ...]) -> Matrix:
     """Returns a matrix `[d, d, ...]` under controls, put first: in one block, the identity in others."""
     if not control_values:
         return matrix
-    dim, blocks, num_axes = matrix.shape[0], 2 ** len(control_values), matrix.ndim - 2
-    before = dim * sum(v << i for i, v in enumerate(reversed(control_values)))
-    after = dim * blocks - dim - before
+    dim, more_axes = matrix.shape[0], tuple(range(2, matrix.ndim))
+    before = dim * int("".join(map(str, control_values)), 2)
+    after = dim * 2 ** len(control_values) - dim - before
     identity = np.diag([1] * before + [0] * dim + [1] * after).astype(matrix.dtype)
     module = np if isinstance(matrix, np.ndarray) else jnp
-    padded = module.pad(matrix, ((before, after), (before, after)) + ((0, 0),) * num_axes)
-    return padded + identity.reshape(identity.shape + (1,) * num_axes)
+    padded = module.pad(matrix, ((before, after), (before, after), *[(0, 0)] * len(more_axes)))
+    return padded + np.expand_dims(identity, more_axes)
 
 
 def product(left: Matrix, right: Matrix) -> Matrix:
@@ -85,19 +85,20 @@ def block_matrices(blocks: Sequence[Block], values: Values) -> list[Matrix]:
     are the products of blocks of one form. Built one by one they would cost more than small states do.
     """
     parts = [block_parts(*block) for block in blocks]
-    factors = _part_matrices([part for block in parts for part in block], values)
+    entries = iter(_part_matrices([part for block in parts for part in block], values))
+    factors = [list(islice(entries, len(block))) for block in parts]
     groups: dict[Any, list[int]] = {}
-    starts = np.cumsum([0, *map(len, parts)])
-    for i, (block, (qubits, _)) in enumerate(zip(parts, blocks, strict=True)):
-        batched = tuple(factors[starts[i] + j].matrices.shape[3] > 1 for j in range(len(block)))
-        form = tuple((places, ops[0].gate if len(places) > 1 else None) for places, ops in block)
-        controls = tuple((len(ops[0].controls), ops[0].control_values) for _, ops in block if ops)
-        groups.setdefault((len(qubits), form, controls if len(block) else (), batched), []).append(i)
+    for i, block in enumerate(parts):
+        form = tuple(
+            (places, (ops[0].gate, ops[0].control_values) if len(places) > 1 else None, entry.matrices.shape[3] > 1)
+            for (places, ops), entry in zip(block, factors[i], strict=True)
+        )
+        groups.setdefault(form, []).append(i)
     matrices: list[Any] = [None] * len(blocks)
     for members in groups.values():
-        first = parts[members[0]]
-        stacked = [_side_by_side([factors[starts[m] + j] for m in members]) for j in range(len(first))]
-        whole = _block_matrix(first, stacked, len(blocks[members[0]][0]))
+        first = members[0]
+        stacked = [_side_by_side(entries) for entries in zip(*(factors[m] for m in members), strict=True)]
+        whole = _block_matrix(parts[first], stacked, len(blocks[first][0]))
         for i, m in enumerate(members):
             matrices[m] = whole[:, :, i] if whole.shape[2] > 1 else whole[:, :, 0]
     return matrices
@@ -127,7 +128,8 @@ FixedBlock = tuple[int, Sequence[tuple[tuple[int, ...], FixedGate]]]
 _ROUNDING = 1e-15
 
 
-def constant_matrix(operations: Sequence[Operation], qubits: tuple[int, ...]) -> np.ndarray | None:
+@lru_cache(maxsize=1024)
+def constant_matrix(operations: tuple[Operation, ...], qubits: tuple[int, ...]) -> np.ndarray | None:
     """Returns the block's unitary `[d, d]` in complex128 where it has no angle."""
     if any(not angle.is_constant for op in operations for angle in op.angles):
         return None
@@ -153,12 +155,11 @@ def constant_matrices(blocks: Sequence[FixedBlock]) -> list[np.ndarray]:
         groups.setdefault((width, tuple([places for places, _ in parts])), []).append(i)
     matrices: list[Any] = [None] * len(blocks)
     for (width, all_places), members in groups.items():
-        whole: np.ndarray = np.eye(2**width, dtype=np.complex128)[:, :, None]
+        whole = np.repeat(np.eye(2**width, dtype=np.complex128)[:, :, None], len(members), axis=2)
         for k, places in enumerate(all_places):
             factor = np.stack([factors[blocks[i][1][k][1]] for i in members], axis=-1)
             whole = _on_rows(factor, whole, places) if places else factor * whole
-        whole = np.ascontiguousarray(np.broadcast_to(np.moveaxis(whole, -1, 0), (len(members), *whole.shape[:2])))
-        for matrix, i in zip(whole, members, strict=True):
+        for matrix, i in zip(np.ascontiguousarray(np.moveaxis(whole, -1, 0)), members, strict=True):
             matrices[i] = matrix
     return matrices
 
@@ -198,7 +199,7 @@ def block_parts(qubits: tuple[int, ...], operations: Sequence[Operation]) -> lis
             continue
         close(op.all_qubits if parts else qubits)
         parts.append((tuple(qubits.index(q) for q in op.all_qubits), (op,)))
-    close(qubits if not parts else [q for q in qubits if runs[q]])
+    close(qubits)
     return parts
 
 
@@ -216,18 +217,17 @@ def _block_matrix(parts: Sequence[Part], factors: Sequence[Matrix], k: int) -> M
     return whole
 
 
-@dataclass(frozen=True, eq=False)
-class _Entry:
+class _Entry(NamedTuple):
     """One of the matrices `[d, d, count, 1 or batch]` that were built together."""
 
     matrices: Matrix
-    index: int
+    place: int
 
 
 def _part_matrices(parts: Sequence[Part], values: Values) -> list[_Entry]:
     """Returns the matrix of each part; those of one form are built together."""
     matrices: list[Any] = [None] * len(parts)
-    for members, ops, angles in _by_form([ops for _, ops in parts], [len(places) for places, _ in parts], values):
+    for members, ops, angles in _by_form([ops for _, ops in parts], values):
         whole = run_matrix(ops, angles, values.complex_dtype)
         for i, m in enumerate(members):
             matrices[m] = _Entry(whole, i if whole.shape[2] > 1 else 0)
@@ -235,30 +235,25 @@ def _part_matrices(parts: Sequence[Part], values: Values) -> list[_Entry]:
 
 
 def _by_form(
-    runs: Sequence[tuple[Operation, ...]], widths: Sequence[int], values: Values
-) -> list[tuple[list[int], tuple[Operation, ...], list[list[Array]]]]:
+    runs: Sequence[tuple[Operation, ...]], values: Values
+) -> Iterator[tuple[list[int], tuple[Operation, ...], list[list[Array]]]]:
     """Groups runs of operations that differ in their angles alone.
 
-    Returns:
+    Yields:
       of each group the places of its runs in `runs`, the first of them, and the angles of each of its operations,
       `[1 or count, 1 or batch]`.
     """
     groups: dict[Any, list[int]] = {}
-    for i, (width, ops) in enumerate(zip(widths, runs, strict=True)):
-        form = []
-        for op in ops:
-            batched = tuple(map(values.is_batched, op.angles))
-            form.append((op.gate, len(op.controls), op.control_values, batched))
-        groups.setdefault((width, tuple(form)), []).append(i)
-    groups_of_runs = []
+    for i, ops in enumerate(runs):
+        form = tuple((op.gate, op.control_values, tuple(map(values.is_batched, op.angles))) for op in ops)
+        groups.setdefault(form, []).append(i)
     for members in groups.values():
         ops = runs[members[0]]
         angles = [
             alike_angles([values.stacked([runs[m][place].angles[j] for m in members]) for j in range(len(op.angles))])
             for place, op in enumerate(ops)
         ]
-        groups_of_runs.append((members, ops, angles))
-    return groups_of_runs
+        yield members, ops, angles
 
 
 def start_columns(runs: Sequence[tuple[Operation, ...]], values: Values) -> list[Any]:
@@ -269,7 +264,7 @@ def start_columns(runs: Sequence[tuple[Operation, ...]], values: Values) -> list
     for i, matrix in zip(fixed, constant_matrices(blocks), strict=True):
         columns[i] = matrix[:, :1].astype(values.complex_dtype)
     rest = [i for i in range(len(runs)) if columns[i] is None]
-    for members, ops, angles in _by_form([runs[i] for i in rest], [1] * len(rest), values):
+    for members, ops, angles in _by_form([runs[i] for i in rest], values):
         whole = run_column(ops, angles, values.complex_dtype)
         for i, m in enumerate(members):
             columns[rest[m]] = whole[:, i if whole.shape[1] > 1 else 0]
@@ -281,28 +276,25 @@ def run_column(run: Sequence[Operation], angles: Sequence[Sequence[Array]], dtyp
 
     Neighbours without a batch are multiplied first; one with a batch meets a vector only.
     """
-    column: Matrix = np.eye(2, dtype=dtype)[:, :1, None]
-    is_first, start = True, 0
     batched = [any(angle.shape[-1] > 1 for angle in op_angles) for op_angles in angles]
-    for end in range(1, len(run) + 1):
-        if end < len(run) and not batched[end] and not batched[end - 1]:
-            continue
-        matrix = run_matrix(run[start:end], angles[start:end], dtype)
-        column = matrix[:, 0] if is_first else (matrix * column[None]).sum(axis=1)
-        is_first, start = False, end
-    return column
+    column: Matrix = None
+    for _, group in groupby(range(len(run)), lambda i: i if batched[i] else -1):
+        places = list(group)
+        matrix = run_matrix([run[i] for i in places], [angles[i] for i in places], dtype)
+        column = matrix[:, 0] if column is None else (matrix * column[None]).sum(axis=1)
+    return run_matrix((), (), dtype)[:, 0] if column is None else column
 
 
 def _side_by_side(entries: Sequence[_Entry]) -> Matrix:
     """Returns several matrices as `[d, d, count, batch]`, or as `[d, d, 1, batch]` where they are the same one."""
-    whole, first = entries[0].matrices, entries[0].index
+    whole, first = entries[0].matrices, entries[0].place
     if all(entry.matrices is whole for entry in entries):  # then one slice, where there is a stride
-        steps = {b.index - a.index for a, b in pairwise(entries)} or {0}
+        steps = {b.place - a.place for a, b in pairwise(entries)} or {0}
         if steps == {0}:
             return whole[:, :, first : first + 1]
         if len(steps) == 1 and min(steps) > 0:
-            return whole[:, :, first : entries[-1].index + 1 : steps.pop()]
-    matrices = [entry.matrices[:, :, entry.index : entry.index + 1] for entry in entries]
+            return whole[:, :, first : entries[-1].place + 1 : steps.pop()]
+    matrices = [entry.matrices[:, :, entry.place : entry.place + 1] for entry in entries]
     module = np if all(isinstance(m, np.ndarray) for m in matrices) else jnp
     return module.concatenate(matrices, axis=2)
 
@@ -331,9 +323,8 @@ def phase_weights(op: Operation) -> np.ndarray:
 def _phase_weights(gate: Gate, control_values: tuple[int, ...]) -> np.ndarray:
     assert gate.diagonal is not None
     local = np.angle(gate.diagonal(*(np.float64(1.0),) * gate.num_angles))
-    wanted = sum(v << i for i, v in enumerate(reversed(control_values)))
-    whole = np.zeros((2 ** len(control_values), len(local)))
-    whole[wanted] = local
+    whole = np.zeros((2,) * len(control_values) + local.shape)
+    whole[control_values] = local
     return whole.reshape(-1)
 
 

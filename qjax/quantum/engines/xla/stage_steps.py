@@ -5,7 +5,6 @@ matrix, those of a phase or of a single operation its angles. A stage without an
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import jax
@@ -35,7 +34,7 @@ def numbers_of(stages: Sequence[Stage], values: Values) -> tuple[Numbers, ...]:
     numbers: list[Numbers] = [()] * len(stages)
     blocks = []
     for i, stage in enumerate(stages):
-        if isinstance(stage, Dense) and _constant(stage) is None:
+        if isinstance(stage, Dense) and constant_matrix(stage.operations, stage.qubits) is None:
             blocks.append(i)
         elif isinstance(stage, Phase):
             numbers[i] = tuple(values.small_angles([op.angles[0] for op in stage.operations if op.angles]))
@@ -62,7 +61,9 @@ def keeps_real(stage: Stage) -> bool:
 def apply(stage: Stage, numbers: Numbers, state: Array) -> Array:
     """Returns the state after a stage; of loops it takes those that are Grover's search."""
     if isinstance(stage, Dense):
-        return apply_matrix(state, numbers[0] if numbers else _constant(stage), stage.qubits)
+        return apply_matrix(
+            state, numbers[0] if numbers else constant_matrix(stage.operations, stage.qubits), stage.qubits
+        )
     if isinstance(stage, Phase):
         return state * _phase_factor(stage, numbers, state)
     if isinstance(stage, Permutation):
@@ -80,7 +81,7 @@ def apply(stage: Stage, numbers: Numbers, state: Array) -> Array:
 def undo(stage: Stage, numbers: Numbers, state: Array) -> Array:
     """Returns the state before a unitary stage that `apply` takes, given the one after it."""
     if isinstance(stage, Dense):
-        matrix: Any = numbers[0] if numbers else _constant(stage)
+        matrix: Any = numbers[0] if numbers else constant_matrix(stage.operations, stage.qubits)
         return apply_matrix(state, matrix.conj().swapaxes(0, 1), stage.qubits)
     if isinstance(stage, Phase):
         return state * _phase_factor(stage, numbers, state).conj()
@@ -132,12 +133,6 @@ def pair_cotangents(blocks: Sequence[tuple[Dense, Numbers]], before: Array, cost
     whole = _matrix_cotangent(costate.conj(), before, qubits, False).reshape(2 * (len(first), len(second)))
     products = ("rscd,sd->rc", second), ("rscd,rc->sd", first)
     return [(jnp.einsum(word, whole, other, precision=lax.Precision.HIGHEST)[..., None],) for word, other in products]
-
-
-@lru_cache(maxsize=1024)
-def _constant(stage: Dense) -> np.ndarray | None:
-    """Returns the matrix of a block that has no angles, `[d, d]`."""
-    return constant_matrix(stage.operations, stage.qubits)
 
 
 def _matrix_cotangent(cotangent: Array, before: Array, qubits: Sequence[int], by_example: bool) -> Array:

@@ -11,7 +11,7 @@ from qjax.quantum.circuits.angle import Angle
 from qjax.quantum.circuits.gates import gate
 from qjax.quantum.circuits.operation import Operation
 from qjax.quantum.compile.compiler import Blocks, Program
-from qjax.quantum.compile.lowering import lowered, lowered_reflection, z_strings
+from qjax.quantum.compile.lowering import lowered, z_strings
 from qjax.quantum.compile.stages import (
     Dense,
     Flip,
@@ -101,17 +101,12 @@ class Rules:
       blocks: says which operations differ between examples.
       with_controls: whether gates under controls stay what they are; else they become wider matrices.
       composes: whether it is the native code of a CPU, which makes the coefficients that all examples share, where
-        it can, and takes angles of any size.
+        it can, takes angles of any size, and has gates with lists of strings.
     """
 
     blocks: Blocks
     with_controls: bool = True
     composes: bool = False
-
-    @property
-    def on_cpu(self) -> bool:
-        """Whether it is the native code of a CPU, which has gates with lists of strings."""
-        return self.composes or not self.with_controls
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,9 +185,6 @@ def _native_gates(stages: Sequence[Stage], num_qubits: int, rules: Rules) -> Ite
             yield GateLoop(body, stage.reps, stage.reverse, bool(stage.names))
         elif isinstance(stage, Reflection) and rules.composes:
             yield NativeGate(REFLECTION, stage.qubits, ())
-        elif isinstance(stage, Reflection) and rules.on_cpu:
-            for op in lowered_reflection(stage.qubits):
-                yield from _lowered(op, rules)
         else:
             raise Unsupported
 
@@ -201,12 +193,12 @@ def _diagonals(operations: Sequence[Operation], num_qubits: int, rules: Rules) -
     """Yields the items of diagonal operations side by side: of many of them a sum of phases."""
     rest = list(operations)
     if len(rest) > MAX_NATIVE_DIAGONALS * num_qubits:
-        if not rules.on_cpu:
+        if not rules.composes:
             raise Unsupported
         yield _summed([op for op in operations if _has_few_strings(op)], rules)
         rest = [op for op in operations if not _has_few_strings(op)]
     for op in rest:
-        if _is_diagonal(op, rules) or not rules.on_cpu:
+        if _is_diagonal(op, rules) or not rules.composes:
             yield _diagonal(op, rules)
         else:
             yield from _lowered(op, rules)
@@ -250,14 +242,14 @@ def _summed(operations: Sequence[Operation], rules: Rules) -> NativeGate:
 
 def _lowered(op: Operation, rules: Rules) -> Iterator[NativeGate]:
     """Yields the items of an operation that no stage of others has: X, CX and SWAP are none but relabel rows."""
-    for part in lowered(op) if rules.on_cpu or op.gate.name in _LOWERED else (op,):
+    for part in lowered(op) if rules.composes or op.gate.name in _LOWERED else (op,):
         if part.gate.name in _MAX_CONTROLS and len(part.controls) <= _MAX_CONTROLS[part.gate.name]:
             moves = tuple(Operation(gate("cx"), (q, *part.qubits)) for q in part.controls)
             moves += (replace(part, controls=(), control_values=()),) if part.control_values != (1,) else ()
             yield NativeGate(None, part.qubits, moves, controls=part.controls, control_values=part.control_values)
         elif _is_diagonal(part, rules):
             yield _diagonal(part, rules)
-        elif part.gate.structure == "diagonal" and part.gate.num_qubits > 2 and rules.on_cpu:
+        elif part.gate.structure == "diagonal" and part.gate.num_qubits > 2 and rules.composes:
             yield _summed([part], rules)
         else:
             yield _under_controls(part, rules)
@@ -269,9 +261,9 @@ def _under_controls(op: Operation, rules: Rules) -> NativeGate:
     if not rules.with_controls and width + count <= 2:
         return _native_gate(("dense", width + count, 0), op.all_qubits, (op,), rules)
     form: Form = ("dense", width, count)
-    if rules.on_cpu and (form not in FORMS or not rules.with_controls):
+    if rules.composes and (form not in FORMS or not rules.with_controls):
         form = "controlled", width, 0
-    if rules.on_cpu and width > 2:
+    if rules.composes and width > 2:
         form = ("permutation" if op.gate.structure == "permutation" else "matrix"), 0, 0
     plain = Operation(op.gate, op.qubits, op.angles)
     return _native_gate(form, op.qubits, (plain,), rules, controls=op.controls, control_values=op.control_values)
