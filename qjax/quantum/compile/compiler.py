@@ -20,6 +20,7 @@ from qjax.quantum.circuits.circuit import Circuit, as_circuit
 from qjax.quantum.circuits.custom_gates import diagonal_gate
 from qjax.quantum.circuits.operation import Operation
 from qjax.quantum.circuits.repeat import Repeat
+from qjax.quantum.compile.conditions import sign_changes
 from qjax.quantum.compile.reflections import find_reflections
 from qjax.quantum.compile.stages import (
     Dense,
@@ -108,17 +109,16 @@ def compile_circuit(circuit: Circuit, from_zero: bool = True, blocks: Blocks = B
 
 def _split_product(items: Sequence[Any], num_qubits: int) -> tuple[tuple[tuple[Operation, ...], ...], list[Any]]:
     """Returns the run of operations on each fresh qubit, and all others in order."""
-    runs: list[list[int]] = [[] for _ in range(num_qubits)]
-    fresh = set(range(num_qubits))
-    for i, item in enumerate(items):
+    runs: list[list[Operation]] = [[] for _ in range(num_qubits)]
+    rest, fresh = [], set(range(num_qubits))
+    for item in items:
         qubits = item.all_qubits if isinstance(item, Operation) else range(num_qubits)
         if isinstance(item, Operation) and len(qubits) < 2 and fresh.issuperset(qubits):
-            runs[qubits[0] if qubits else 0].append(i)  # a global phase goes anywhere
+            runs[qubits[0] if qubits else 0].append(item)  # a global phase goes anywhere
         else:
             fresh -= set(qubits)
-    taken = {i for run in runs for i in run}
-    rest = [item for i, item in enumerate(items) if i not in taken]
-    return tuple(tuple(items[i] for i in run) for run in runs), rest
+            rest.append(item)
+    return tuple(map(tuple, runs)), rest
 
 
 @dataclass
@@ -170,7 +170,7 @@ class _Draft:
         if self.kind == "permutation":
             return Permutation(operations)
         operations = _add_constant_phases(operations)
-        return Flip(operations) if all(map(_is_sign, operations)) else Phase(operations)
+        return Phase(operations) if any(sign_changes(op) is None for op in operations) else Flip(operations)
 
 
 def _add_constant_phases(operations: Sequence[Operation]) -> tuple[Operation, ...]:
@@ -199,12 +199,6 @@ def _phases_on(qubits: Sequence[int], op: Operation) -> np.ndarray:
     phases = constant_phases(op)
     assert phases is not None
     return phases.reshape((2,) * len(qubits)).transpose([op.all_qubits.index(q) for q in qubits]).reshape(-1)
-
-
-def _is_sign(op: Operation) -> bool:
-    """Whether a diagonal operation changes signs alone."""
-    phases = constant_phases(op)
-    return phases is not None and bool(np.all(np.abs(np.sin(phases)) < 1e-12))
 
 
 def _kind(op: Operation) -> str:

@@ -33,20 +33,23 @@ def conditional_flip(op: Operation) -> tuple[int, Conditions] | None:
     changed = set((image[flipped] ^ flipped).tolist())
     if len(changed) != 1 or not (change := changed.pop()) or change & (change - 1):
         return None
-    k = len(op.qubits)
     conditions = _conditions(flipped, op.qubits)
     if conditions is None:
         return None
-    return op.qubits[k - change.bit_length()], (*zip(op.controls, op.control_values, strict=True), *conditions)
+    return op.qubits[-change.bit_length()], (*zip(op.controls, op.control_values, strict=True), *conditions)
 
 
 @lru_cache(maxsize=4096)
 def conditional_sign(op: Operation) -> Conditions | None:
     """Returns the conditions under which an operation changes the sign, as Z and CZ do; None for any other one."""
-    phases = constant_phases(op) if op.gate.diagonal is not None else None
-    if phases is None or np.any(np.abs(np.sin(phases)) > 1e-12):
-        return None
-    return _conditions(np.flatnonzero(np.cos(phases) < 0), op.all_qubits)
+    changed = sign_changes(op) if op.gate.diagonal is not None else None
+    return None if changed is None else _conditions(np.flatnonzero(changed), op.all_qubits)
+
+
+def sign_changes(op: Operation) -> np.ndarray | None:
+    """Returns where a diagonal operation is -1, `[2**k]`; None where it is not 1 and -1 alone."""
+    phases = constant_phases(op)
+    return None if phases is None or np.any(np.abs(np.sin(phases)) > 1e-12) else np.cos(phases) < 0
 
 
 def _conditions(rows: np.ndarray, qubits: Sequence[int]) -> Conditions | None:

@@ -7,7 +7,8 @@ Each rule takes operations that follow one another and replaces them by fewer of
 - H on all qubits of a mark of |0...0>, before and after it, is a reflection about their even superposition.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,19 +18,20 @@ from qjax.quantum.circuits.operation import Operation
 from qjax.quantum.compile.conditions import conditional_sign
 from qjax.quantum.compile.stages import Flip, Loop, Reflection
 
-OperationOrReflection = Operation | Reflection
+# What replaces a mark and operations around it, and how many of these on each side.
+Replacement = tuple[Operation | Reflection, int]
 
 # Gates that are X or Z under controls, with their number of controls.
 _CONTROLLED_X = {"x": 0, "cx": 1, "ccx": 2, "c3x": 3, "c4x": 4}
 _CONTROLLED_Z = {"z": 0, "cz": 1, "ccz": 2}
 
 
-def find_reflections(operations: Sequence[Operation]) -> list[OperationOrReflection]:
+def find_reflections(operations: Sequence[Operation]) -> list[Operation | Reflection]:
     """Returns the operations with all three rules applied."""
-    return join_diffusers(absorb_x_into_marks(controlled_x_to_z(operations)))
+    return _replace_marks(_replace_marks(_controlled_x_to_z(operations), _absorb_x), _join_diffuser)
 
 
-def controlled_x_to_z(operations: Sequence[Operation]) -> list[Operation]:
+def _controlled_x_to_z(operations: Sequence[Operation]) -> list[Operation]:
     """Replaces H on the target, X under controls, and H on the target by Z under the same controls."""
     simplified: list[Operation] = []
     for op in operations:
@@ -39,79 +41,73 @@ def controlled_x_to_z(operations: Sequence[Operation]) -> list[Operation]:
         before, middle, after = simplified[-3:]
         count = _CONTROLLED_X.get(middle.gate.name)
         conditioned = count is not None and len(middle.all_qubits) > 1
-        if conditioned and _is_plain(before, "h") and before == after and before.qubits[0] == middle.qubits[-1]:
+        around = before.gate.name == "h" and before == after and before.all_qubits == middle.qubits[-1:]
+        if conditioned and around:
             inner = middle.qubits[:-1]
             values = (*middle.control_values, *(1 for _ in inner))
             simplified[-3:] = [Operation(gate("z"), middle.qubits[-1:], (), (*middle.controls, *inner), values)]
     return simplified
 
 
-def mark(qubits: Sequence[int], values: Sequence[int]) -> Operation:
+def _mark(qubits: Sequence[int], values: Sequence[int]) -> Operation:
     """Returns the operation that changes the sign of the basis state of some qubits, and of no other."""
     order = sorted(range(len(qubits)), key=lambda i: qubits[i])
     controls = tuple(qubits[i] for i in order)
     return Operation(gate("gphase"), (), (as_angle(np.pi),), controls, tuple(values[i] for i in order))
 
 
-def as_mark(op: Operation) -> Operation | None:
+def _as_mark(op: Operation) -> Operation | None:
     """Returns a Z under controls as a `mark`; None for any other operation."""
     if op.gate.name in _CONTROLLED_Z:
-        return mark((*op.controls, *op.qubits), (*op.control_values, *(1 for _ in op.qubits)))
+        return _mark((*op.controls, *op.qubits), (*op.control_values, *(1 for _ in op.qubits)))
     is_sign = op.gate.name == "gphase" and op.controls and op.angles[0] == as_angle(np.pi)
-    return mark(op.controls, op.control_values) if is_sign else None
+    return _mark(op.controls, op.control_values) if is_sign else None
 
 
-def absorb_x_into_marks(operations: Sequence[Operation]) -> list[Operation]:
+def _replace_marks(
+    operations: Sequence[Operation],
+    rule: Callable[[Operation, Sequence[Any], Sequence[Operation]], Replacement | None],
+) -> list[Any]:
+    """Applies a rule to each mark, the operations before it, and those after it."""
+    simplified: list[Any] = []
+    i = 0
+    while i < len(operations):
+        marked = _as_mark(operations[i])
+        new: Operation | Reflection = operations[i]
+        count = 0
+        if marked is not None:
+            reach = len(marked.controls) + 1  # no rule looks further
+            new, count = rule(marked, simplified[-reach:], operations[i + 1 : i + 1 + reach]) or (new, count)
+        simplified[len(simplified) - count :] = [new]
+        i += 1 + count
+    return simplified
+
+
+def _absorb_x(marked: Operation, before: Sequence[Any], after: Sequence[Operation]) -> Replacement | None:
     """Removes X on some qubits of a mark, before and after it, and changes the basis state that it marks."""
-    simplified: list[Operation] = []
-    i = 0
-    while i < len(operations):
-        marked = as_mark(operations[i])
-        if marked is not None and len(marked.controls) > 1:
-            before, after = _run_of(simplified[::-1], "x"), _run_of(operations[i + 1 :], "x")
-            flips = before if before == after and before <= set(marked.controls) else set()
-            if flips:
-                del simplified[len(simplified) - len(flips) :]
-                values = [v ^ (q in flips) for q, v in zip(marked.controls, marked.control_values, strict=True)]
-                simplified.append(mark(marked.controls, values))
-                i += 1 + len(flips)
-                continue
-        simplified.append(operations[i])
-        i += 1
-    return simplified
+    flips = _run_of(before[::-1], "x")
+    if len(marked.controls) < 2 or not flips or flips != _run_of(after, "x") or not flips <= set(marked.controls):
+        return None
+    values = [v ^ (q in flips) for q, v in zip(marked.controls, marked.control_values, strict=True)]
+    return _mark(marked.controls, values), len(flips)
 
 
-def join_diffusers(operations: Sequence[Operation]) -> list[OperationOrReflection]:
+def _join_diffuser(marked: Operation, before: Sequence[Any], after: Sequence[Operation]) -> Replacement | None:
     """Joins H on all qubits of a mark of |0...0>, the mark, and H again into a reflection."""
-    simplified: list[OperationOrReflection] = []
-    i = 0
-    while i < len(operations):
-        marked = as_mark(operations[i])
-        if marked is not None and not any(marked.control_values):
-            qubits = set(marked.controls)
-            count = len(qubits)
-            around = simplified[len(simplified) - count :], operations[i + 1 : i + 1 + count]
-            if all(_run_of(side, "h") == qubits for side in around):
-                del simplified[len(simplified) - count :]
-                simplified.append(Reflection(marked.controls))
-                i += 1 + count
-                continue
-        simplified.append(operations[i])
-        i += 1
-    return simplified
+    count = len(marked.controls)
+    around = before[-count:], after[:count]
+    if any(marked.control_values) or any(_run_of(side, "h") != set(marked.controls) for side in around):
+        return None
+    return Reflection(marked.controls), count
 
 
-def _is_plain(op: OperationOrReflection, name: str) -> bool:
-    return isinstance(op, Operation) and op.gate.name == name and not op.controls
-
-
-def _run_of(operations: Sequence[OperationOrReflection], name: str) -> set[int]:
+def _run_of(operations: Sequence[Operation | Reflection], name: str) -> set[int]:
     """Returns the qubits of the gates of one name that the operations begin with, up to the first repetition."""
     qubits: set[int] = set()
     for op in operations:
-        if not _is_plain(op, name) or op.qubits[0] in qubits:  # type: ignore[union-attr]
+        if not isinstance(op, Operation) or op.gate.name != name or op.controls or op.qubits[0] in qubits:
             break
-        qubits.add(op.qubits[0])  # type: ignore[union-attr]
+        qubits.add(op.qubits[0])
     return qubits
 
 

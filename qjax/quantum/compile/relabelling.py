@@ -29,14 +29,13 @@ class Relabelling:
     """
 
     num_qubits: int
-    masks: list[int] = field(default_factory=list)
-    weights: list[int] = field(default_factory=list)
-    flips: list[int] = field(default_factory=list)
+    masks: list[int] = field(init=False)
+    weights: list[int] = field(init=False)
+    flips: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        if not self.masks:
-            self.masks = [1 << q for q in range(self.num_qubits)]
-            self.weights, self.flips = list(self.masks), [0] * self.num_qubits
+        self.masks = [1 << q for q in range(self.num_qubits)]
+        self.weights, self.flips = list(self.masks), [0] * self.num_qubits
 
     def x(self, qubit: int) -> None:
         """Flips a qubit: X."""

@@ -13,13 +13,13 @@ import numpy as np
 from jax import lax
 
 from qjax.quantum.circuits.operation import Operation
-from qjax.quantum.compile.conditions import conditional_sign, permute
+from qjax.quantum.compile.conditions import conditional_sign, permute, sign_changes
 from qjax.quantum.compile.stages import Dense, Flip, Loop, Permutation, Phase, Reflection, Single, Stage
 from qjax.quantum.engines.xla.search_loop import marked_rows, repeat_search
 from qjax.quantum.states.angle_values import Values
 from qjax.quantum.states.apply import apply_matrix, apply_operation, multiply_diagonal
 from qjax.quantum.states.axes import join_qubits, num_qubits_of, split_axes, split_qubits, spread_qubits
-from qjax.quantum.states.matrices import block_matrices, constant_matrix, constant_phases, phase_weights
+from qjax.quantum.states.matrices import block_matrices, constant_matrix, phase_weights
 from qjax.quantum.states.sums import sum_rows
 from qjax.quantum.states.trigonometry import cos_sin
 from qjax.types import Array
@@ -174,6 +174,6 @@ def _flip(state: Array, operations: Sequence[Operation]) -> Array:
     conditional = [op for op in operations if conditional_sign(op) is not None]
     for op in operations:
         if op not in conditional:
-            phases: Any = constant_phases(op)
-            state = multiply_diagonal(state, np.cos(phases).round()[:, None], op.all_qubits)
+            changed: Any = sign_changes(op)
+            state = multiply_diagonal(state, np.where(changed, -1, 1)[:, None], op.all_qubits)
     return jnp.where(marked_rows(conditional, lax.iota(np.int32, 2**n), n)[:, None], -state, state)
