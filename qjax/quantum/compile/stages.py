@@ -5,6 +5,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from qjax.quantum.circuits.operation import Operation
 
@@ -18,7 +19,7 @@ class ProductState:
     @property
     def is_real(self) -> bool:
         """Whether the state has real amplitudes."""
-        return all(_are_real(run) for run in self.runs)
+        return all(op.gate.is_real for run in self.runs for op in run)
 
     def __str__(self) -> str:
         return "product state: " + ", ".join(_show(run) if run else f"|0> {q}" for q, run in enumerate(self.runs))
@@ -40,7 +41,7 @@ class Dense(UnitaryStage):
     @property
     def is_real(self) -> bool:
         """Whether real amplitudes stay real."""
-        return _are_real(self.operations)
+        return all(op.gate.is_real for op in self.operations)
 
     def __str__(self) -> str:
         return f"dense on {self.qubits}: {_show(self.operations)}"
@@ -62,36 +63,30 @@ class Single(UnitaryStage):
 
 
 @dataclass(frozen=True)
-class Phase(UnitaryStage):
+class _Operations(UnitaryStage):
+    operations: tuple[Operation, ...]
+    title: ClassVar[str]
+
+    def __str__(self) -> str:
+        return f"{self.title}: {_show(self.operations)}"
+
+
+class Phase(_Operations):
     """Diagonal operations: one elementwise multiplication, by a vector that has no batch where no angle has."""
 
-    operations: tuple[Operation, ...]
-    is_real = False
-
-    def __str__(self) -> str:
-        return f"phase: {_show(self.operations)}"
+    title, is_real = "phase", False
 
 
-@dataclass(frozen=True)
-class Flip(UnitaryStage):
+class Flip(_Operations):
     """Diagonal operations without angles that change signs alone, such as CZ and Z: real amplitudes stay real."""
 
-    operations: tuple[Operation, ...]
-    is_real = True
-
-    def __str__(self) -> str:
-        return f"signs: {_show(self.operations)}"
+    title, is_real = "signs", True
 
 
-@dataclass(frozen=True)
-class Permutation(UnitaryStage):
+class Permutation(_Operations):
     """Operations that permute the basis states: one static gather."""
 
-    operations: tuple[Operation, ...]
-    is_real = True
-
-    def __str__(self) -> str:
-        return f"permutation: {_show(self.operations)}"
+    title, is_real = "permutation", True
 
 
 @dataclass(frozen=True)
@@ -136,10 +131,6 @@ class Loop(UnitaryStage):
 
 
 Stage = Dense | Single | Phase | Flip | Permutation | Reflection | Loop
-
-
-def _are_real(operations: Sequence[Operation]) -> bool:
-    return all(op.gate.is_real for op in operations)
 
 
 def _show(operations: Sequence[Operation]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from qjax.quantum.circuits.operation import Operation
-from qjax.quantum.states.axes import num_qubits_of, split_axes, spread_qubits
+from qjax.quantum.states.axes import join_qubits, num_qubits_of, split_axes, split_qubits, spread_qubits
 from qjax.quantum.states.barriers import barrier
 from qjax.quantum.states.matrices import alike_angles
 from qjax.types import Array
@@ -60,19 +60,15 @@ def multiply_diagonal(state: Array, factor: Any, qubits: Sequence[int]) -> Array
 
 
 def _apply_product(state: Array, matrix: Any, qubits: Sequence[int]) -> Array:
-    """Applies a matrix `[d, d]`, or `[d, d, batch]`, as a matrix product, the qubits' axes in front."""
-    cut, axes = split_axes(state, qubits)
-    front = jnp.moveaxis(cut, axes, range(len(axes)))
-    dim, batch = 2 ** len(axes), state.shape[1]
-    columns = front.reshape(dim, -1, batch)
-    matrix = jnp.asarray(matrix, state.dtype)
+    """Applies a matrix `[d, d]`, or `[d, d, 1 or batch]`, as a matrix product, the qubits' axes in front."""
+    columns, matrix = split_qubits(state, qubits), jnp.asarray(matrix, state.dtype)
     if matrix.ndim == 2 or matrix.shape[2] == 1:
-        rows = jnp.einsum("rc,cmb->rmb", matrix.reshape(dim, dim), columns, precision=lax.Precision.HIGHEST)
+        square = matrix.reshape(matrix.shape[:2])
+        rows = jnp.einsum("rc,cmb->rmb", square, columns, precision=lax.Precision.HIGHEST)
     else:
         wide = jnp.broadcast_to(columns, (*columns.shape[:2], matrix.shape[2]))
         rows = jnp.einsum("rcb,cmb->rmb", matrix, wide, precision=lax.Precision.HIGHEST)
-    back = jnp.moveaxis(rows.reshape((*front.shape[:-1], rows.shape[-1])), range(len(axes)), axes)
-    return back.reshape(state.shape[0], -1)
+    return join_qubits(rows, qubits)
 
 
 def _rotate_about_paulis(state: Array, op: Operation, angle: Array) -> Array:

@@ -41,22 +41,23 @@ def squared(amplitudes: Array) -> Array:
 
 def split_qubits(state: Array, qubits: Sequence[int]) -> Array:
     """Moves some qubits to the first axis: `[2**n, ...]` -> `[2**k, 2**(n-k), ...]`, the others in order."""
-    rest = state.shape[1:]
-    shape, axes = _axes(num_qubits_of(state), qubits)
-    order = [*axes, *range(0, len(shape), 2)]
-    front = state.reshape((*shape, *rest)).transpose((*order, *range(len(shape), len(shape) + len(rest))))
-    return front.reshape((2 ** len(qubits), int(state.shape[0]) >> len(qubits), *rest))
+    cut, axes = split_axes(state, qubits)
+    front = cut.transpose(_qubits_first(axes, cut.ndim))
+    return front.reshape((2 ** len(qubits), state.shape[0] >> len(qubits), *state.shape[1:]))
 
 
 def join_qubits(split: Array, qubits: Sequence[int]) -> Array:
     """Undoes `split_qubits`: `[2**k, 2**(n-k), ...]` -> `[2**n, ...]`."""
-    rest = split.shape[2:]
-    dim = split.shape[0] * split.shape[1]
-    shape, axes = _axes(int(dim).bit_length() - 1, qubits)
-    order = [*axes, *range(0, len(shape), 2)]
-    front = split.reshape((*(shape[axis] for axis in order), *rest))
-    back = front.transpose((*np.argsort(order).tolist(), *range(len(shape), len(shape) + len(rest))))
-    return back.reshape((dim, *rest))
+    dim, rest = split.shape[0] * split.shape[1], split.shape[2:]
+    shape, axes = _axes(dim.bit_length() - 1, qubits)
+    shape += rest
+    order = _qubits_first(axes, len(shape))
+    front = split.reshape([shape[axis] for axis in order])
+    return front.transpose(np.argsort(order)).reshape((dim, *rest))
+
+
+def _qubits_first(axes: Sequence[int], ndim: int) -> list[int]:
+    return [*axes, *(axis for axis in range(ndim) if axis not in axes)]
 
 
 def spread_qubits(local: Array, qubits: Sequence[int], n: int) -> Array:
