@@ -6,7 +6,7 @@ import cuda_emulation
 import jax
 import pytest
 
-from qjax.quantum.engines.native import engine as native_engine
+from qjax.quantum.engines import choices
 from qjax.quantum.engines.native import whole_states
 from qjax.quantum.engines.native.cuda import kernel_launch
 from qjax.quantum.engines.native.cuda import large_states as cuda_large
@@ -48,8 +48,8 @@ def emulated(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(kernel_launch, "launch", cuda_emulation.launch)
     for module in (whole_states, cuda_large):
         monkeypatch.setattr(module, "target", lambda _, *f, large=False, bits=0: f"{f[0]:d} {f[1]:d} {bits}")
-    monkeypatch.setattr(native_engine, "native_pays", lambda *_: True)
-    monkeypatch.setattr(whole_states, "native_fits", lambda *_: True)
+    monkeypatch.setattr(choices, "native_pays", lambda *_: True)
+    monkeypatch.setattr(choices, "native_fits", lambda *_: True)
     for name in ("RESIDENT_THREADS", "RESIDENT_THREADS_BACK"):
         monkeypatch.setattr(cuda_shape, name, getattr(request, "param", 64))
 
@@ -57,6 +57,6 @@ def emulated(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture
 def in_passes(emulated: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """No state is held whole; parts are small."""
-    monkeypatch.setattr(native_engine, "native_pays", lambda *_: False)
-    monkeypatch.setattr(native_engine, "large_pays", lambda *_: True)
+    monkeypatch.setattr(choices, "native_pays", lambda *_: False)
+    monkeypatch.setattr(choices, "large_pays", lambda *_: True)
     monkeypatch.setattr(cuda_large, "coset_bits", lambda *_: (8, 0))

@@ -89,10 +89,7 @@ def loss(circuit: Circuit, params: Any, inputs: Any = None, engine: str = "auto"
 
 def composed(circuit: Circuit) -> list[bool]:
     """Whether the native code makes them, of all gates that examples share."""
-    found = table_of(circuit, INPUTS)
-    assert found is not None
-
-    items = [item for item, _ in found.level.gates()]
+    items = [item for item, _ in table_of(circuit, INPUTS).level.gates()]
     return [item.is_constant or bool(item.factors) for item in items if item.form and not item.per_example]
 
 
@@ -103,7 +100,6 @@ def test_which_gates_the_native_code_makes(name: str) -> None:
 
 def test_those_of_a_gpu_are_made_by_jax() -> None:
     found = table_of(gates_of(3)["several"], INPUTS, composes=False)
-    assert found is not None
     assert found.counts.composed == len(found.operands.recipes) == 0
 
 

@@ -23,8 +23,7 @@ from llvmlite import ir
 from random_circuits import given_seeds
 
 from qjax.quantum import Circuit, explain
-from qjax.quantum.engines.native import engine as native_engine
-from qjax.quantum.engines.native import whole_states
+from qjax.quantum.engines import choices
 from qjax.quantum.engines.native.cuda import kernel_launch
 from qjax.quantum.engines.native.cuda import load as cuda_build
 from qjax.quantum.engines.native.cuda.driver import NUM_SIZES, write_handler
@@ -59,8 +58,7 @@ def test_states_and_their_gradients_are_those_of_xlas_code(make: Callable[..., C
 def test_final_states_are_kept_or_made_again(
     make: Callable[[int], Circuit], keeps: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (native_engine, whole_states):
-        monkeypatch.setattr(module, "native_keeps", lambda *_: keeps)
+    monkeypatch.setattr(choices, "native_keeps", lambda *_: keeps)
     circuit = make(4)  # four gates side by side are done at once
     weights = jnp.ones((9, 4), jnp.float32)
     assert_alike(*both(loss_of_values(circuit, weights), *values_of(circuit, 9)))

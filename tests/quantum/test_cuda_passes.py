@@ -33,7 +33,7 @@ from qjax.quantum import (
 )
 from qjax.quantum.engines.native.cuda import kernel_launch
 from qjax.quantum.engines.native.cuda import large_states as cuda_large
-from qjax.quantum.engines.native.large import large_plan_of
+from qjax.quantum.engines.native.engine import large_plan_of
 from qjax.quantum.engines.native.table.passes import span
 from qjax.quantum.engines.native.table.z_strings import in_coset
 

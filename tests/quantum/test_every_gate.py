@@ -177,9 +177,7 @@ def test_large_states_are_those_of_dense_algebra(n: int, dtype: str) -> None:
 
 
 def found_table(circuit: Circuit, batch: int) -> Table:
-    found = table_of(circuit, frozenset({"inputs"} if batch > 1 else ()))
-    assert found is not None
-    return found
+    return table_of(circuit, frozenset({"inputs"} if batch > 1 else ()))
 
 
 def dense_diagonals(n: int, angle: Any) -> Circuit:

@@ -29,7 +29,7 @@ from qjax.quantum import (
 from qjax.quantum.compile.relabelling import Relabelling
 from qjax.quantum.engines.native.cpu import large_states as large_cpu
 from qjax.quantum.engines.native.cpu.permute import moves_of, to_indices, to_rows
-from qjax.quantum.engines.native.large import large_plan_of
+from qjax.quantum.engines.native.engine import large_plan_of
 from qjax.quantum.engines.native.table.entries import large_table_of
 from qjax.quantum.engines.native.table.layout import FORMS, TRANSPOSE, Entry
 from qjax.quantum.engines.native.table.passes import Pass, Space, passes_of, span
@@ -91,7 +91,6 @@ def test_a_space_knows_what_sums_of_its_basis_are(low: int) -> None:
 
 def passes(circuit: Circuit, size: int, low: int, lanes: bool, run: int = 0) -> list[Pass]:
     table = large_table_of(circuit, NONE, not lanes)
-    assert table is not None
     return passes_of(table.gates_back, circuit.num_qubits, size, low, lanes, run)
 
 
@@ -102,7 +101,6 @@ def test_each_pass_has_whole_cosets_and_all_gates_are_in_one(
 ) -> None:
     circuit = make(11)
     table = large_table_of(circuit, NONE, not lanes)
-    assert table is not None
     found = passes(circuit, size, low, lanes)
     gates = [kind for one in found for kind in one.entries[:, Entry.KIND] if kind != TRANSPOSE]
     assert sorted(gates) == sorted(table.gates_back[:, Entry.KIND].tolist())

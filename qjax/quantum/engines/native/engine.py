@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from qjax.quantum.circuits.circuit import Circuit
 from qjax.quantum.circuits.repeat import Repeat
@@ -17,21 +18,16 @@ from qjax.quantum.compile.relabelling import Relabelling
 from qjax.quantum.compile.stages import Loop
 from qjax.quantum.engines import choices
 from qjax.quantum.engines.base import Description, Engine, Task, Work, nothing_saved
-from qjax.quantum.engines.choices import (
-    MAX_NATIVE_QUBITS,
-    MAX_SAVED_BYTES,
-    large_pays,
-    native_keeps,
-    native_pays,
-)
 from qjax.quantum.engines.memory import state_bytes
+from qjax.quantum.engines.native.cpu.large_states import LargeOnCpu
 from qjax.quantum.engines.native.cuda import kernel_launch
+from qjax.quantum.engines.native.cuda.large_states import LargeOnGpu
 from qjax.quantum.engines.native.ir.jit import is_available
-from qjax.quantum.engines.native.large import large_plan_of
 from qjax.quantum.engines.native.large_states import LargePlan
 from qjax.quantum.engines.native.table.coefficients import coefficients
-from qjax.quantum.engines.native.table.entries import Table, program_of
+from qjax.quantum.engines.native.table.entries import Table, large_table_of, program_of
 from qjax.quantum.engines.native.table.layout import Entry, form_of
+from qjax.quantum.engines.native.table.native_gates import Unsupported
 from qjax.quantum.engines.native.whole_states import WholePlan, whole_plan_of
 from qjax.quantum.states.batch import with_batch
 from qjax.types import Array
@@ -67,7 +63,8 @@ def _repeats_a_search(circuit: Circuit) -> bool:
 
 def _only_whole(task: Task) -> bool:
     """Whether states that are better taken pass by pass have a gate for which no part of them is large enough."""
-    return task.platform == "cpu" and task.num_qubits <= MAX_NATIVE_QUBITS and bool(LargeStates().refusal(task))
+    fits = task.platform == "cpu" and task.num_qubits <= choices.MAX_NATIVE_QUBITS
+    return fits and bool(LargeStates().refusal(task))
 
 
 def _description(words: str, table: Table, task: Task, passes: int) -> Description:
@@ -111,50 +108,54 @@ class WholeStates(Engine):
         missing = _lacks(task)
         if missing:
             return missing
-        suits = native_pays(task.platform, task.num_qubits, task.batch)
+        suits = choices.native_pays(task.platform, task.num_qubits, task.batch)
         if not suits and not _only_whole(task):
             return f"a batch of {task.batch} with {task.num_qubits} qubits does not suit it"
-        plan = self._plan(task)
-        if plan is None:
+        try:
+            return "" if self._plan(task).fits else "its working memory would not fit"
+        except Unsupported:
             return "the circuit has a gate that it lacks"
-        return "" if plan.fits else "its working memory would not fit"
 
     def bytes_held(self, task: Task, gradient: bool) -> int:
-        return self._native(task).bytes_held(gradient)
+        return self._plan(task).bytes_held(gradient)
 
     def describe(self, task: Task) -> Description:
-        native = self._native(task)
-        return _description(native.words, native.table, task, 0)
+        plan = self._plan(task)
+        return _description(plan.words, plan.table, task, 0)
 
     def rows_saved(self, task: Task) -> int:
-        table = self._native(task).table
-        kept = native_keeps(task.num_qubits, task.batch, task.dtype, table.work)
+        table = self._plan(task).table
+        kept = choices.native_keeps(task.num_qubits, task.batch, task.dtype, table.work)
         return table.num_kept if kept else 0
 
     def forward(self, task: Task, operands: Sequence[Array], rows: int) -> tuple[tuple[Array, ...], Array]:
-        native = self._native(task)
-        numbers = coefficients(native.table, task.values(operands))
-        return native.run(*numbers, rows > 0, task.first_state(operands))
+        plan = self._plan(task)
+        numbers = coefficients(plan.table, task.values(operands))
+        return plan.run(*numbers, rows > 0, task.first_state(operands))
 
     def backward(
         self, task: Task, operands: Sequence[Array], saved: Array, cotangents: Sequence[Array], per_example: bool
     ) -> tuple[Array, ...]:
         task, operands = task.widened(operands) if per_example else (task, tuple(operands))
-        native = self._native(task)
+        plan = self._plan(task)
         first = task.first_state(operands)
         angles = operands[: len(operands) - len(first)]
-        numbers, pull = jax.vjp(lambda *xs: coefficients(native.table, task.values(xs)), *angles)
-        of_shared, of_own, *of_first = native.pull_back(*numbers, saved, cotangents, first)
+        numbers, pull = jax.vjp(lambda *xs: coefficients(plan.table, task.values(xs)), *angles)
+        of_shared, of_own, *of_first = plan.pull_back(*numbers, saved, cotangents, first)
         return *pull((of_shared, of_own)), *of_first
 
-    def _plan(self, task: Task) -> WholePlan | None:
+    def _plan(self, task: Task) -> WholePlan:
         readout: Any = task.readout  # a protocol has no hash for mypy
         return whole_plan_of(task.circuit, readout, task.batched, task.batch, task.dtype, task.platform, task.given)
 
-    def _native(self, task: Task) -> WholePlan:
-        plan = self._plan(task)
-        assert plan is not None, "the engine refuses this task"
-        return plan
+
+@lru_cache(maxsize=MAX_KEPT_PLANS)
+def large_plan_of(
+    circuit: Circuit, batched: frozenset[str], batch: int, dtype: np.dtype[Any], platform: str, given: int = 0
+) -> LargePlan:
+    """Returns the simulation of a circuit on large states; see `whole_plan_of`."""
+    table = large_table_of(circuit, batched, platform == "cuda", given)
+    return LargeOnCpu(table, batch, dtype) if platform == "cpu" else LargeOnGpu(table, batch, dtype)
 
 
 def _one(task: Task) -> Task:
@@ -189,24 +190,27 @@ class LargeStates(Engine):
         missing = _lacks(task)
         if missing:
             return missing
-        if not large_pays(task.num_qubits):
+        if not choices.large_pays(task.num_qubits):
             return f"{task.num_qubits} qubits do not suit it"
-        plan = self._plan(_one(task))
-        return "" if plan is not None and plan.pays else "the circuit has a gate that it lacks"
+        lacks = "the circuit has a gate that it lacks"
+        try:
+            return "" if self._plan(_one(task)).pays else lacks
+        except Unsupported:
+            return lacks
 
     def bytes_held(self, task: Task, gradient: bool) -> int:
-        held = self._large(_one(task)).bytes_held(gradient)
+        held = self._plan(_one(task)).bytes_held(gradient)
         saved = self.rows_saved(task) if gradient and _one(task) != task else 0
         return held + saved * task.batch * task.dtype.itemsize
 
     def describe(self, task: Task) -> Description:
-        large = self._large(_one(task))
+        large = self._plan(_one(task))
         words = large.words + ", one example after the other" * (_one(task) != task)
         return _description(words, large.table, task, len(large.passes))
 
     def rows_saved(self, task: Task) -> int:
-        kept = _one(task) == task or state_bytes(task.num_qubits, task.batch, task.dtype) <= MAX_SAVED_BYTES
-        return self._large(_one(task)).table.num_kept if kept else 0
+        kept = _one(task) == task or state_bytes(task.num_qubits, task.batch, task.dtype) <= choices.MAX_SAVED_BYTES
+        return self._plan(_one(task)).table.num_kept if kept else 0
 
     def forward(self, task: Task, operands: Sequence[Array], rows: int) -> tuple[tuple[Array, ...], Array]:
         one = _one(task)
@@ -215,7 +219,7 @@ class LargeStates(Engine):
                 lambda each: self.forward(one, _joined(operands, each), rows), _each(operands)
             )
             return tuple(map(_batch_last, results)), _batch_last(saved)
-        large, values = self._large(task), task.values(operands)
+        large, values = self._plan(task), task.values(operands)
         made = large.begin(values, task.first_state(operands)), *coefficients(large.table, values)
         results, final = large.run_and_read(task.readout, *made, rows > 0)
         return results, nothing_saved(task.batch, task.dtype) if final is None or not rows else final
@@ -227,7 +231,7 @@ class LargeStates(Engine):
         one = _one(task)
         if one != task:
             return self._backward_each(one, operands, (saved, *cotangents))
-        large = self._large(task)
+        large = self._plan(task)
 
         def numbers(*operands: Array) -> Any:
             values = task.values(operands)
@@ -251,10 +255,5 @@ class LargeStates(Engine):
         sums, parts = jax.lax.scan(step, zeros, (_each(operands), _each(more)))
         return tuple(sums[k] if k in sums else _batch_last(parts[k]) for k in range(len(operands)))
 
-    def _plan(self, task: Task) -> LargePlan | None:
+    def _plan(self, task: Task) -> LargePlan:
         return large_plan_of(task.circuit, task.batched, task.batch, task.dtype, task.platform, task.given)
-
-    def _large(self, task: Task) -> LargePlan:
-        plan = self._plan(task)
-        assert plan is not None, "the engine refuses this task"
-        return plan

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from qjax.quantum.engines.native.table.entries import LargeTable
-from qjax.quantum.engines.native.table.native_gates import Unsupported
 from qjax.quantum.engines.native.table.passes import Pass
 from qjax.quantum.engines.readouts import Readout
 from qjax.quantum.states.angle_values import Values
@@ -41,13 +40,12 @@ class LargePlan(ABC):
 
     @property
     def pays(self) -> bool:
-        """Whether each gate can be done here in some part."""
-        if not self.has_code:
-            return False
-        try:
-            return self.passes is not None
-        except Unsupported:
-            return False
+        """Whether the native code runs it.
+
+        Raises:
+          Unsupported: some gate fits into no pass.
+        """
+        return self.has_code and len(self.passes) > 0
 
     @property
     def words(self) -> str:

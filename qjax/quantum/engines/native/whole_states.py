@@ -13,12 +13,11 @@ from jax import lax
 
 from qjax.quantum.circuits.circuit import Circuit
 from qjax.quantum.compile.compiler import MAX_KEPT_PLANS
-from qjax.quantum.engines.choices import native_fits, native_keeps, native_workers
+from qjax.quantum.engines import choices
 from qjax.quantum.engines.native.cpu.shared_layers import Givens, givens_of
 from qjax.quantum.engines.native.cuda import kernel_launch, scaled_gates
 from qjax.quantum.engines.native.cuda.grouping import GroupedEntries, grouped_entries
 from qjax.quantum.engines.native.cuda.launch_shape import Shape, demands, shape_of
-from qjax.quantum.engines.native.ir.jit import is_available
 from qjax.quantum.engines.native.load import target
 from qjax.quantum.engines.native.table.entries import Table, pair_neighbours, table_of
 from qjax.quantum.engines.native.table.layout import (
@@ -64,7 +63,7 @@ class WholePlan:
         table = self.table
         if self.platform == "cuda" and self._shape(True) is None:
             return False
-        return native_fits(self.platform, table.num_coefficients, self._scratch_bytes(True))
+        return choices.native_fits(self.platform, table.num_coefficients, self._scratch_bytes(True))
 
     def bytes_held(self, gradient: bool) -> int:
         """Returns an estimate of the bytes that are held at once, arguments and results left out.
@@ -73,7 +72,7 @@ class WholePlan:
           gradient: whether the reverse pass follows; then coefficients have cotangents, and final states may be kept.
         """
         rows = (self.table.counts.per_example + self._num_values + self.num_given) * (1 + gradient)
-        if gradient and native_keeps(self.table.num_qubits, self.batch, self.dtype, self.table.work):
+        if gradient and choices.native_keeps(self.table.num_qubits, self.batch, self.dtype, self.table.work):
             rows += self.table.num_kept
         return rows * self.batch * self.dtype.itemsize + self._scratch_bytes(gradient)
 
@@ -261,7 +260,7 @@ class WholePlan:
 
     @property
     def _num_workers(self) -> int:
-        return native_workers(self._num_tiles, len(self._gates) * 2**self.table.num_qubits)
+        return choices.native_workers(self._num_tiles, len(self._gates) * 2**self.table.num_qubits)
 
     def _workspace(self, backward: bool) -> int:
         table = self.table
@@ -319,8 +318,8 @@ def whole_plan_of(
     dtype: np.dtype[Any],
     platform: str = "cpu",
     given: int = 0,
-) -> WholePlan | None:
-    """Returns the simulation of a circuit by the native code; None where it can't be.
+) -> WholePlan:
+    """Returns the simulation of a circuit by the native code.
 
     Args:
       circuit: what to run.
@@ -330,7 +329,8 @@ def whole_plan_of(
       dtype: real dtype, as NumPy has it.
       platform: 'cpu' or 'cuda'.
       given: arrays that hold the first states, see `run`; 0 for |0...0>.
+
+    Raises:
+      Unsupported: the native code lacks a gate.
     """
-    usable = is_available() and (platform == "cpu" or (kernel_launch.gpu() is not None and not given))
-    table = table_of(circuit, batched, platform == "cpu", given) if usable else None
-    return None if table is None else WholePlan(table, readout, batch, dtype, platform)
+    return WholePlan(table_of(circuit, batched, platform == "cpu", given), readout, batch, dtype, platform)

@@ -5,21 +5,9 @@ bytes of shared memory of a block, and then the words of `Launch`. The kernel ge
 results, and these words.
 """
 
+from qjax.quantum.engines.native.ir import xla_call
 from qjax.quantum.engines.native.ir.llvm import ir
 from qjax.quantum.engines.native.ir.writer import INT32, INT64, POINTER, Arithmetic, Code, Value, int32, int64
-from qjax.quantum.engines.native.ir.xla_call import (
-    API_ERROR_CREATE,
-    API_STREAM_GET,
-    ARRAY_DATA,
-    ARRAY_SIZE,
-    BUFFER_DATA,
-    FRAME_API,
-    FRAME_ARGUMENTS,
-    FRAME_ATTRIBUTES,
-    FRAME_CONTEXT,
-    FRAME_RESULTS,
-    answer_version,
-)
 from qjax.quantum.engines.native.table.layout import Launch
 
 GRID, BLOCK, MEMORY, NUM_SIZES = 0, 1, 2, 3
@@ -31,49 +19,34 @@ _BUFFER_POINTER, _BUFFER_SIZE = 1, 2
 
 
 def write_handler(num_arguments: int, num_results: int, launch: int, kernel: int) -> ir.Module:
-    """Returns the module of the function.
-
-    Args:
-      num_arguments: number of operands of the kernel.
-      num_results: number of results of the kernel.
-      launch: address of cuLaunchKernel.
-      kernel: the kernel's handle.
-    """
+    """Returns the module of the function, given the address of cuLaunchKernel and the kernel's handle."""
     module = ir.Module("qjax_launch")
     code = Code(module, "handler", POINTER, [POINTER], Arithmetic(ir.FloatType()))
     b, frame = code.builder, code.arguments[0]
-    answer_version(code, frame, _TRAITS)
-    api = code.load_pointer(frame, FRAME_API)
+    xla_call.answer_version(code, frame, _TRAITS)
+    api = code.load_pointer(frame, xla_call.FRAME_API)
     stream, failed = _stream(code, frame, api)
     with b.if_then(b.icmp_unsigned("!=", b.ptrtoint(failed, INT64), int64(0))):
         b.ret(failed)
-    attribute = code.load_pointer(code.load_pointer(frame, FRAME_ATTRIBUTES), 0)
-    sizes = code.load_pointer(attribute, ARRAY_DATA)
+    attribute = code.load_pointer(code.load_pointer(frame, xla_call.FRAME_ATTRIBUTES), 0)
+    sizes = code.load_pointer(attribute, xla_call.ARRAY_DATA)
     count = num_arguments + num_results + len(Launch)
-    kernel_arguments = _new_words(code, count)
-    arrays = ((FRAME_ARGUMENTS, num_arguments, 0), (FRAME_RESULTS, num_results, num_arguments))
+    kernel_arguments = _room(code, count)
+    arrays = ((xla_call.FRAME_ARGUMENTS, num_arguments, 0), (xla_call.FRAME_RESULTS, num_results, num_arguments))
     for offset, number, first in arrays:
         buffers = code.load_pointer(frame, offset)
         for k in range(number):
-            address = code.load_int64(code.load_pointer(buffers, k), BUFFER_DATA)
+            address = code.load_int64(code.load_pointer(buffers, k), xla_call.BUFFER_DATA)
             code.store_int64(address, kernel_arguments, first + k)
-    size, extra = _new_words(code, 1), _new_words(code, 5)
-    code.store_int64(int64(8 * count), size, 0)
-    extra_words = (
-        int64(_BUFFER_POINTER),
-        b.ptrtoint(kernel_arguments, INT64),
-        int64(_BUFFER_SIZE),
-        b.ptrtoint(size, INT64),
-        int64(0),
-    )
-    for k, value in enumerate(extra_words):
-        code.store_int64(value, extra, k)
+    size = _new_words(code, int64(8 * count))
+    arguments, size_of_these = (b.ptrtoint(pointer, INT64) for pointer in (kernel_arguments, size))
+    extra = _new_words(code, int64(_BUFFER_POINTER), arguments, int64(_BUFFER_SIZE), size_of_these, int64(0))
     kinds = [POINTER, *[INT32] * 7, POINTER, POINTER, POINTER]
     function = b.inttoptr(int64(launch), ir.FunctionType(INT32, kinds).as_pointer())
     one, nothing = int32(1), ir.Constant(POINTER, None)
     handle = b.inttoptr(int64(kernel), POINTER)
     length = NUM_SIZES + len(Launch)
-    with code.loop(b.udiv(code.load_int64(attribute, ARRAY_SIZE), int64(length))) as loop:
+    with code.loop(b.udiv(code.load_int64(attribute, xla_call.ARRAY_SIZE), int64(length))) as loop:
         launch_sizes = b.gep(sizes, [b.mul(loop.index, int64(4 * length))])
         for word in Launch:
             value = b.sext(code.load_int32(launch_sizes, NUM_SIZES + word), INT64)
@@ -86,9 +59,17 @@ def write_handler(num_arguments: int, num_results: int, launch: int, kernel: int
     return module
 
 
-def _new_words(code: Code, count: int) -> Value:
-    """Returns the address of `count` new words of 8 bytes on the stack."""
+def _room(code: Code, count: int) -> Value:
+    """Returns the address of room for `count` words of 8 bytes on the stack."""
     return code.builder.bitcast(code.builder.alloca(ir.ArrayType(INT64, count)), POINTER)
+
+
+def _new_words(code: Code, *values: Value) -> Value:
+    """Returns the address of these words on the stack."""
+    words = _room(code, len(values))
+    for k, value in enumerate(values):
+        code.store_int64(value, words, k)
+    return words
 
 
 def _call_api(code: Code, api: Value, offset: int, request: Value) -> Value:
@@ -99,10 +80,8 @@ def _call_api(code: Code, api: Value, offset: int, request: Value) -> Value:
 
 def _stream(code: Code, frame: Value, api: Value) -> tuple[Value, Value]:
     """Returns the stream that XLA runs on, and an error, which is null where there is a stream."""
-    request = _new_words(code, 4)
-    for k, value in enumerate((int64(32), int64(0), code.load_int64(frame, FRAME_CONTEXT), int64(0))):
-        code.store_int64(value, request, k)
-    failed = _call_api(code, api, API_STREAM_GET, request)
+    request = _new_words(code, int64(32), int64(0), code.load_int64(frame, xla_call.FRAME_CONTEXT), int64(0))
+    failed = _call_api(code, api, xla_call.API_STREAM_GET, request)
     return code.load_pointer(request, 3), failed
 
 
@@ -111,7 +90,5 @@ def _error(code: Code, api: Value) -> Value:
     b, text = code.builder, b"qjax: CUDA did not launch the kernel of a circuit\0"
     message = ir.GlobalVariable(code.module, ir.ArrayType(ir.IntType(8), len(text)), "message")
     message.initializer, message.global_constant = ir.Constant(message.type.pointee, bytearray(text)), True
-    request = _new_words(code, 4)
-    for k, value in enumerate((int64(28), int64(0), b.ptrtoint(message, INT64), int64(_INTERNAL_ERROR))):
-        code.store_int64(value, request, k)
-    return _call_api(code, api, API_ERROR_CREATE, request)
+    request = _new_words(code, int64(28), int64(0), b.ptrtoint(message, INT64), int64(_INTERNAL_ERROR))
+    return _call_api(code, api, xla_call.API_ERROR_CREATE, request)

@@ -4,6 +4,7 @@ So the whole group reads and writes the tile once. `grouping.py` forms the group
 """
 
 from collections.abc import Sequence
+from functools import reduce
 
 from qjax.quantum.engines.native.cuda.scaled_gates import OTHERS, TABLE, num_sums
 from qjax.quantum.engines.native.cuda.writer import CudaCode, Segment
@@ -17,13 +18,7 @@ class _Group:
     """A group of gates in a kernel that is being written, and the rows that they mix."""
 
     def __init__(self, code: CudaCode, count: int, entry: Value) -> None:
-        """Reads the two entries of the group.
-
-        Args:
-          code: writes the kernel.
-          count: number of gates.
-          entry: address of the group's first entry.
-        """
+        """Reads the two entries of a group of so many gates, from the address of the first one on."""
         self.code, self.count, self.entry = code, count, entry
         b = code.builder
         packed = b.gep(entry, [int64(4 * Entry.SIZE)])
@@ -94,14 +89,7 @@ class DenseGroup(_Group):
     """A group of gates that are applied as their 2 x 2 matrices."""
 
     def __init__(self, code: CudaCode, count: int, entry: Value, coefficients: Sequence[Segment]) -> None:
-        """Reads the entries and the matrices of the gates.
-
-        Args:
-          code: see `_Group`.
-          count: see `_Group`.
-          entry: see `_Group`.
-          coefficients: where the numbers of the gates are.
-        """
+        """Reads the entries, see `_Group`, and the matrices of the gates."""
         super().__init__(code, count, entry)
         numbers = [
             code.load_numbers(code.of_entry(entry, GroupEntry.FIRSTS + k, coefficients), 4) for k in range(count)
@@ -157,24 +145,16 @@ class ScaledGroup(_Group):
     """A group of gates that are applied as unit-diagonal matrices and one diagonal; see `scaled_gates.py`."""
 
     def __init__(self, code: CudaCode, count: int, entry: Value, is_real: bool, tables: Value) -> None:
-        """Reads the entries of the gates and their table.
-
-        Args:
-          code: see `_Group`.
-          count: see `_Group`.
-          entry: see `_Group`.
-          is_real: whether the unit-diagonal matrices are.
-          tables: address of the tables of all groups.
-        """
+        """Reads the entries, see `_Group`, and the table of the gates, whose unit-diagonal matrices may be real."""
         super().__init__(code, count, entry)
         b = code.builder
         self.number = b.sext(code.load_int32(entry, Entry.FIRST), INT64)
         self.table = b.gep(tables, [b.mul(self.number, int64(4 * TABLE))])
-        self.off_diagonals: list[tuple[Complex, Complex]] = []
-        for k in range(count):
-            numbers = self._four(self.table, 4 * k, code.real)
-            a, other = ((x, None if is_real else y) for x, y in (numbers[:2], numbers[2:]))
-            self.off_diagonals.append((a, other))
+        four = [self._four(self.table, 4 * k, code.real) for k in range(count)]
+        self.off_diagonals: list[tuple[Complex, Complex]] = [
+            ((a, None), (other, None)) if is_real else ((a, imag), (other, other_imag))
+            for a, imag, other, other_imag in four
+        ]
 
     def _diagonal(self, index: Value) -> list[Complex]:
         """Returns the numbers of the diagonal; each round loads them, as there are no registers to keep them."""
@@ -220,7 +200,7 @@ class ScaledGroup(_Group):
     def _mix(self, rows: list[Complex], off_diagonals: Sequence[tuple[Complex, Complex]]) -> None:
         mix(self.code, rows, [(self.pairs(k), a, other) for k, (a, other) in enumerate(off_diagonals)])
 
-    def _conjugate(self, value: Complex) -> Complex:
+    def _conjugate(self, value: Complex) -> Complex:  # real in complex arithmetic, too
         return value if value[1] is None else self.code.conjugate(value)
 
     def _sums(self, values: Sequence[Value]) -> list[Value]:
@@ -231,15 +211,9 @@ class ScaledGroup(_Group):
         differences: list[Value] = []
         for _ in range(self.count):  # for each bit its differences; then rows are summed over it
             pairs = list(zip(rows[::2], rows[1::2], strict=True))
-            differences.append(self._total([b.fsub(x, y) for x, y in pairs]))
+            differences.append(reduce(b.fadd, [b.fsub(x, y) for x, y in pairs]))
             rows = [b.fadd(x, y) for x, y in pairs]
         sums = [rows[0]]
         for k in range(self.count):
             sums += [differences[k], off_diagonal[2 * k], off_diagonal[2 * k + 1]]
         return sums
-
-    def _total(self, values: list[Value]) -> Value:
-        total = values[0]
-        for value in values[1:]:
-            total = self.code.builder.fadd(total, value)
-        return total

@@ -89,12 +89,13 @@ def group_gates(
 ) -> list[list[np.ndarray]]:
     """Returns the entries of a pass in groups, in an order in which they can be applied.
 
-    A group is one entry, or one that describes some gates and then these: int64 or int32 arrays `[ENTRY]`.
+    A group is one entry, or one that describes some gates and then these: int64 or int32 arrays `[ENTRY]`. Gates of
+    shared coefficients are scaled.
 
     Args:
-      entries: of the pass, `[entries, ENTRY]`.
-      num_bits: log2 of the rows of a coset.
-      num_shared: number of shared coefficients; gates that have these are scaled.
+      entries: see `grouped_entries`.
+      num_bits: likewise.
+      num_shared: likewise.
       most: most gates in a group: of scaled gates, and of others.
       least: fewest scaled gates that have an entry before them; other gates have one if they are at least two.
     """
@@ -128,12 +129,10 @@ def _take(
 
 def _apart(first: GateWithMakers, second: GateWithMakers) -> bool:
     """Whether two gates on one qubit each have different coefficients, and neither changes what the other reads."""
-    gates = first.entries[-1], second.entries[-1]
-    if any(gate[Entry.KIND] != SINGLE for gate in gates) or any(
-        gates[0][x] == gates[1][x] for x in (Entry.MASK, Entry.FIRST)
-    ):
-        return False
-    return are_apart(*gates)
+    gate, other = first.entries[-1], second.entries[-1]
+    are_single = gate[Entry.KIND] == other[Entry.KIND] == SINGLE
+    differ = all(gate[word] != other[word] for word in (Entry.MASK, Entry.FIRST))
+    return are_single and differ and are_apart(gate, other)
 
 
 def _head(gates: Sequence[np.ndarray], num_bits: int, num_shared: int) -> np.ndarray:
@@ -147,19 +146,19 @@ def _head(gates: Sequence[np.ndarray], num_bits: int, num_shared: int) -> np.nda
 
 def _packed(head: np.ndarray, gates: Sequence[np.ndarray], listed: bool) -> np.ndarray:
     """Returns one entry for all gates of a group; writes the indices of their first coefficients into `head`."""
-    packed = np.zeros(Entry.SIZE, head.dtype)
-    for k, gate in enumerate(gates):
-        if listed:
-            packed[GroupMembers.COSET_FLIPS + k], packed[GroupMembers.MOVES + k] = (
-                gate[Entry.FLIP],
-                4 * place_of(gate[Entry.MASK : Entry.MASK + 1])[0],
-            )
-            continue
-        packed[GroupMembers.MASKS + k], packed[GroupMembers.WEIGHTS + k], packed[GroupMembers.FLIPS + k] = (
-            gate[Entry.MASK],
-            gate[Entry.WEIGHTS],
-            gate[Entry.FLIP],
-        )
-        packed[GroupMembers.LOWS + k] = head[Entry.LOW + k]
-    head[GroupEntry.FIRSTS : GroupEntry.FIRSTS + len(gates)] = [gate[Entry.FIRST] for gate in gates]
+    count, packed = len(gates), np.zeros(Entry.SIZE, head.dtype)
+    firsts, masks, weights, flips = np.array(gates)[:, [Entry.FIRST, Entry.MASK, Entry.WEIGHTS, Entry.FLIP]].T
+    if listed:
+        words = {GroupMembers.COSET_FLIPS: flips, GroupMembers.MOVES: 4 * place_of(masks)}
+    else:
+        lows = head[Entry.LOW : Entry.LOW + count]
+        words = {
+            GroupMembers.MASKS: masks,
+            GroupMembers.WEIGHTS: weights,
+            GroupMembers.FLIPS: flips,
+            GroupMembers.LOWS: lows,
+        }
+    for word, values in words.items():
+        packed[word : word + count] = values
+    head[GroupEntry.FIRSTS : GroupEntry.FIRSTS + count] = firsts
     return packed

@@ -32,6 +32,7 @@ ENTRIES, PIVOTS, ROWS, SHARED, PER_EXAMPLE, TABLES, PLACES, READ = range(8)
 HIGH, LOW, NEW_STATE, VALUES, SCRATCH, NUM_FORWARD = range(8, 14)
 STATE, COTANGENT, NEW_STATE_BACK, NEW_COTANGENT, SHARED_SUMS, PER_EXAMPLE_SUMS, SCALED_SUMS = range(8, 15)
 SCRATCH_BACK, NUM_BACKWARD = 15, 16
+RESULTS = (NEW_STATE, NUM_FORWARD), (NEW_STATE_BACK, NUM_BACKWARD)
 # log2 of the neighbouring rows that a thread loads or stores at once.
 _ROWS_SHIFT = 2
 
@@ -39,17 +40,9 @@ _ROWS_SHIFT = 2
 def write_passes(
     name: str, arithmetic: Arithmetic, is_backward: bool, bits: int, emulated: bool = False
 ) -> ir.Module:
-    """Returns the module of a pass's kernel, forward or reverse; see `write_kernel`.
-
-    Args:
-      name: of the kernel.
-      arithmetic: what the amplitudes are.
-      is_backward: whether it is the reverse pass.
-      bits: log2 of the rows of a coset.
-      emulated: see `CudaCode`.
-    """
-    module, num_arrays = ir.Module(name), NUM_BACKWARD if is_backward else NUM_FORWARD
-    code = PassCode(module, name, num_arrays, arithmetic, emulated, bits)
+    """Returns the module of a pass's kernel for cosets of 2**bits rows; see `write_kernel`."""
+    module = ir.Module(name)
+    code = PassCode(module, name, RESULTS[is_backward][1], arithmetic, emulated, bits)
     set_launch_bounds(_PassKernel(code, is_backward), coset_threads(bits), coset_blocks(bits, is_backward))
     return module
 
@@ -165,7 +158,7 @@ class _PassKernel(TableKernel):
             self._store(self.tile, NEW_STATE_BACK)
         self._store(self.cotangent, NEW_COTANGENT)
 
-    def _locate(self, number: Value, first: Value | None = None) -> "_TileLocation":
+    def _locate(self, number: Value, first: Value | None = None) -> _TileLocation:
         """Returns where a tile lies; `first` is its coset's first row, computed here if None."""
         code, b = self.code, self.code.builder
         cosets_shift = b.sub(self._count(Launch.TOTAL), self._count(Launch.QUBITS))
@@ -206,7 +199,7 @@ class _PassKernel(TableKernel):
         self.following = self._locate(self._next)
         self._loaded = self._load_tile(self.following)
 
-    def _load_tile(self, tile: "_TileLocation") -> list[Value]:
+    def _load_tile(self, tile: _TileLocation) -> list[Value]:
         """Loads this thread's rows of a tile: of the state, then of its cotangent; zeros where there are none."""
         b = self.code.builder
         exists = b.icmp_signed("<", tile.number, self._count(Launch.TILES))
@@ -216,7 +209,7 @@ class _PassKernel(TableKernel):
         state = self._load_array(tile, (STATE, NEW_STATE_BACK), exists)
         return state + self._load_array(tile, (COTANGENT, NEW_COTANGENT), needed)
 
-    def _load_array(self, tile: "_TileLocation", arrays: tuple[int, int], needed: Value) -> list[Value]:
+    def _load_array(self, tile: _TileLocation, arrays: tuple[int, int], needed: Value) -> list[Value]:
         """Loads a tile from the first array in the first pass, else from the second; zeros if it is not needed."""
         code, b = self.code, self.code.builder
         array = b.select(self.begins, *map(code.array, arrays))
@@ -284,7 +277,7 @@ class _PassKernel(TableKernel):
         steps = 4 * place_of(offset + np.arange(1 << _ROWS_SHIFT))
         return [self.code.builder.xor(self.location.place, int64(int(step))) for step in steps]
 
-    def _row(self, offset: int, tile: "_TileLocation") -> Value:
+    def _row(self, offset: int, tile: _TileLocation) -> Value:
         """Returns the first of four rows of the coset; rows are linear in the bits of their numbers, modulo 2."""
         b = self.code.builder
         row = b.xor(tile.first, self.thread_row)
@@ -300,7 +293,7 @@ class _PassKernel(TableKernel):
         row = b.load(code.at(table, code.bytes_of(b.lshr(number, int32(LOW_BITS))), INT32))
         return b.or_(row, b.and_(number, int32(2**LOW_BITS - 1)))
 
-    def _places_in_state(self, offset: int, tile: "_TileLocation") -> list[Value]:
+    def _places_in_state(self, offset: int, tile: _TileLocation) -> list[Value]:
         """Returns the place in a state of a row's real part and, in complex arithmetic, of its imaginary part."""
         code, b = self.code, self.code.builder
         real = code.bytes_of(self._row(offset, tile))

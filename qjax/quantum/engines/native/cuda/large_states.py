@@ -3,12 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
+from qjax.quantum.compile.compiler import MAX_KEPT_PLANS
 from qjax.quantum.compile.conditions import permute
 from qjax.quantum.engines.choices import CUDA_TILES, MAX_CUDA_COEFFICIENTS, MIN_CUDA_COSET_BITS, coset_bits
 from qjax.quantum.engines.native.cuda import kernel_launch, scaled_gates
@@ -86,14 +87,13 @@ class LargeOnGpu(LargePlan):
             whole = jnp.pad(half, ((0, parts - half.shape[0]), (0, 0), (0, 0)))
             halves.append(with_batch(whole, self.batch).reshape(-1, self.batch).T)
         count = 0 if strings is None else len(strings)
-        shapes = (self.batch, parts << self.num_qubits), (count, self.num_tiles), self._scratch(False)
+        shapes = (self.batch, parts << self.num_qubits), (count, self.num_tiles)
         words = {
             Launch.KEPT: int(keep),
             Launch.LOW_QUBITS: tensors[1].shape[1].bit_length() - 1,
             Launch.STATE: int(strings is None),
         }
-        results = [self.shaped(*shape) for shape in shapes]
-        states, values, _ = self._call(False, results, words, strings, shared, per_example, *halves)
+        states, values = self._call(False, shapes, words, strings, shared, per_example, *halves)
         return states, values
 
     def pull_back(
@@ -115,11 +115,10 @@ class LargeOnGpu(LargePlan):
         """Returns what `pull_back` does, given cotangents of the states, or of the strings, `[strings, batch]`."""
         each, blocks, table = states.T, self._shape(True).blocks, self.table
         sums = (table.num_shared, blocks), (per_example.shape[0], self.num_tiles), (self._num_scaled(True), blocks)
-        results = [self.shaped(*shape) for shape in (each.shape, each.shape, *sums, self._scratch(True))]
-        words = {Launch.STATE: int(strings is None)}
-        found = self._call(True, results, words, strings, shared, per_example, each, cotangents)
-        _, back, of_shared, of_per_example, of_scaled, _ = found
-        facts = table.with_constants(shared), self._grouped_back.firsts, table.is_complex
+        shapes, words = (each.shape, each.shape, *sums), {Launch.STATE: int(strings is None)}
+        found = self._call(True, shapes, words, strings, shared, per_example, each, cotangents)
+        _, back, of_shared, of_per_example, of_scaled = found
+        facts = table.with_constants(shared), _grouped(self, True)[1], table.is_complex
         of_shared = scaled_gates.all_cotangents(of_shared, of_scaled, *facts)[: shared.shape[0]]
         each_tile = per_example.shape[0], self.batch, self.num_tiles // self.batch
         return back.T, of_shared, of_per_example.reshape(each_tile).sum(axis=-1)
@@ -131,23 +130,21 @@ class LargeOnGpu(LargePlan):
         return math.prod(self._scratch(gradient)) * self.dtype.itemsize
 
     def _scratch(self, backward: bool) -> tuple[int, int]:
-        """Returns the shape of the workspace."""
         return self._shape(backward).blocks, self.table.num_made * (1 + backward)
 
     def _call(
         self,
         backward: bool,
-        results: Sequence[Any],
+        shapes: Sequence[tuple[int, ...]],
         words: dict[Launch, int],
         strings: np.ndarray | None,
         shared: Array,
         per_example: Array,
         *more: Array,
     ) -> list[Array]:
-        grouped = self._grouped_back if backward else self._grouped
-        entries, places, lows, rows = self.tables(
-            [(one.entries, one.count) for one in grouped.passes_grouped], LOW_BITS
-        )
+        """Returns results of these shapes; behind them the kernel has its workspace."""
+        passes, firsts, cosets = _grouped(self, backward)
+        entries, places, lows, rows = self.tables([(one.entries, one.count) for one in passes], LOW_BITS)
         whole = self.table.with_constants(shared)
         name = target(self.dtype, backward, self.table.is_complex, "cuda", large=True, bits=self.num_coset_bits)
         read = np.zeros((0, ReadWord.SIZE), np.int32) if strings is None else strings
@@ -158,31 +155,14 @@ class LargeOnGpu(LargePlan):
             Launch.NUM_READ: len(read),
         }
         sizes = self._launches(backward, places, words)
-        made = scaled_gates.tables(whole, grouped.firsts)
-        return kernel_launch.launch(
-            name, results, sizes, entries, lows, rows, whole, per_example, made, grouped.places, read, *more
-        )
+        made = scaled_gates.tables(whole, firsts)
+        operands = entries, lows, rows, whole, per_example, made, cosets, read
+        results = [self.shaped(*shape) for shape in (*shapes, self._scratch(backward))]
+        return kernel_launch.launch(name, results, sizes, *operands, *more)[:-1]
 
     def _num_scaled(self, backward: bool) -> int:
         """Returns the number of sums of gates that are scaled."""
-        grouped = self._grouped_back if backward else self._grouped
-        return len(grouped.firsts) * scaled_gates.num_sums(self.table.is_complex)
-
-    @cached_property
-    def _grouped(self) -> "_GroupedPasses":
-        return self._group(False)
-
-    @cached_property
-    def _grouped_back(self) -> "_GroupedPasses":
-        return self._group(True)
-
-    def _group(self, backward: bool) -> "_GroupedPasses":
-        lists, found, count = CosetLists(self.num_coset_bits), [], 0
-        for one in self.passes:
-            facts = one.entries, self.num_coset_bits, self.table.num_shared, backward
-            found.append(grouped_entries(*facts, count, lists))
-            count += len(found[-1].firsts)
-        return _GroupedPasses(found, np.concatenate([one.firsts for one in found]), lists.places)
+        return len(_grouped(self, backward)[1]) * scaled_gates.num_sums(self.table.is_complex)
 
     def _launches(self, backward: bool, places: np.ndarray, more: dict[Launch, int]) -> np.ndarray:
         """Returns the shape of each launch, and then the kernel's words (`Launch`)."""
@@ -215,10 +195,12 @@ class LargeOnGpu(LargePlan):
         return coset_shape(bits, tiles, *demands(self.table.gates_back, self.table.is_complex, backward), *gpu)
 
 
-@dataclass(frozen=True, eq=False)
-class _GroupedPasses:
-    """What is done in each pass, one way, and the `firsts` and the lists of places of all of them."""
-
-    passes_grouped: list[GroupedEntries]
-    firsts: np.ndarray
-    places: np.ndarray
+@lru_cache(maxsize=2 * MAX_KEPT_PLANS)
+def _grouped(plan: LargeOnGpu, backward: bool) -> tuple[list[GroupedEntries], np.ndarray, np.ndarray]:
+    """Returns what is done in each pass, one way, and the `firsts` and the lists of places of all of them."""
+    lists, found, count = CosetLists(plan.num_coset_bits), [], 0
+    for one in plan.passes:
+        facts = one.entries, plan.num_coset_bits, plan.table.num_shared, backward
+        found.append(grouped_entries(*facts, count, lists))
+        count += len(found[-1].firsts)
+    return found, np.concatenate([one.firsts for one in found]), lists.places

@@ -78,13 +78,7 @@ def _attribute(attribute: int, device: ctypes.c_int) -> int:
 
 
 def handler_module(name: str, arithmetic: Arithmetic, backward: bool, bits: int) -> Any:
-    """Loads a kernel into CUDA, and returns the module of the function that XLA calls to launch it.
-
-    Args:
-      name: of the kernel.
-      arithmetic: what the amplitudes are.
-      backward: whether it is the reverse pass.
-      bits: of the rows of a coset; 0 for the kernel of whole states.
+    """Loads a kernel into CUDA, and returns the module of the function that XLA calls to launch it; see `assembly`.
 
     Raises:
       CudaError: CUDA does not take the kernel.
@@ -99,15 +93,15 @@ def handler_module(name: str, arithmetic: Arithmetic, backward: bool, bits: int)
 
 def num_arrays(backward: bool, large: bool) -> tuple[int, int]:
     """Returns the numbers of operands and results of a kernel."""
-    if large:
-        first = large_kernel.NEW_STATE_BACK if backward else large_kernel.NEW_STATE
-        return first, (large_kernel.NUM_BACKWARD if backward else large_kernel.NUM_FORWARD) - first
-    first = whole_kernel.SHARED_SUMS if backward else whole_kernel.VALUES
-    return first, (whole_kernel.NUM_BACKWARD if backward else whole_kernel.NUM_FORWARD) - first
+    first, end = (large_kernel if large else whole_kernel).RESULTS[backward]
+    return first, end - first
 
 
 def assembly(name: str, arithmetic: Arithmetic, backward: bool, capability: int, bits: int = 0) -> str:
-    """Returns a kernel as PTX, for GPUs of at least this compute capability."""
+    """Returns a kernel as PTX, for GPUs of at least this compute capability.
+
+    It is one for whole states, or one for large states whose cosets have 2**bits rows.
+    """
     import llvmlite.binding as llvm
 
     llvm.initialize_all_targets()

@@ -33,6 +33,8 @@ from qjax.quantum.engines.native.table.layout import (
 GATES, GATES_BACK, READ, SHARED, PER_EXAMPLE, TABLES = range(6)
 VALUES, KEPT, SCRATCH, NUM_FORWARD = range(6, 10)
 KEPT_BACK, VALUES_BACK, SHARED_SUMS, PER_EXAMPLE_SUMS, SCALED_SUMS, SCRATCH_BACK, NUM_BACKWARD = range(6, 13)
+# Of the forward kernel and of the reverse one, where the results begin and end.
+RESULTS = (VALUES, NUM_FORWARD), (SHARED_SUMS, NUM_BACKWARD)
 MAX_THREADS = RESIDENT_THREADS, RESIDENT_THREADS_BACK
 _ROTATION, _COLUMN = MAKER_KINDS
 
@@ -46,8 +48,8 @@ def write_kernel(name: str, arithmetic: Arithmetic, is_backward: bool, emulated:
       is_backward: whether it is the reverse pass.
       emulated: see `CudaCode`.
     """
-    module, num_arrays = ir.Module(name), NUM_BACKWARD if is_backward else NUM_FORWARD
-    code = CudaCode(module, name, num_arrays, arithmetic, emulated)
+    module = ir.Module(name)
+    code = CudaCode(module, name, RESULTS[is_backward][1], arithmetic, emulated)
     set_launch_bounds(_WholeStatesKernel(code, is_backward), MAX_THREADS[is_backward], 1)
     return module
 

@@ -80,11 +80,10 @@ class CudaCode(Code):
         """
         self.emulated = emulated
         self.global_pointer = ir.IntType(8).as_pointer(0 if emulated else GLOBAL)
-        more = [INT64, INT64, INT64, ir.IntType(8).as_pointer(), ir.IntType(8).as_pointer()] if emulated else []
         self._num_arrays = num_arrays
-        super().__init__(
-            module, name, VOID, [self.global_pointer] * num_arrays + [INT64] * len(Launch) + more, arithmetic
-        )
+        arguments = [self.global_pointer] * num_arrays + [INT64] * len(Launch)
+        arguments += [*[INT64] * 3, *[ir.IntType(8).as_pointer()] * 2] if emulated else []
+        super().__init__(module, name, VOID, arguments, arithmetic)
 
     def _set_layout(self) -> None:
         self.num_lanes, self.vector, self.coset = 1, self.real, int32(1)
@@ -103,7 +102,9 @@ class CudaCode(Code):
             memory.linkage, memory.align = "external", 16
             self.shared = b.bitcast(memory, ir.IntType(8).as_pointer(SHARED))
             self.warp_shift = WARP_SHIFT
-        self.lanes_shift, self.groups_shift = self._lanes(), b.trunc(self.word(Launch.GROUPS), INT32)
+        self.lanes_shift, self.groups_shift = (
+            b.trunc(self.word(place), INT32) for place in (Launch.LANES, Launch.GROUPS)
+        )
         self.num_lanes_here = b.shl(int32(1), self.lanes_shift)
         self.lane = b.and_(self.thread, b.sub(self.num_lanes_here, int32(1)))
         self.group = b.lshr(self.thread, self.lanes_shift)
@@ -116,10 +117,6 @@ class CudaCode(Code):
         parity = b.alloca(INT32)  # which half of the staging area is next
         b.store(int32(0), parity)
         self._parity = parity
-
-    def _lanes(self) -> Value:
-        """Returns log2 of the examples of a tile, 32 bits."""
-        return self.builder.trunc(self.word(Launch.LANES), INT32)
 
     # Arguments of the kernel. ----------------------------------------------------------------------------------
 
@@ -339,8 +336,7 @@ class CudaCode(Code):
         b = self.builder
         parity = b.load(self._parity)
         b.store(b.xor(parity, int32(1)), self._parity)
-        start = self.word(Launch.STAGING)
-        half = self.word(Launch.STAGING_SIZE)
+        start, half = self.word(Launch.STAGING), self.word(Launch.STAGING_SIZE)
         place = b.add(start, b.mul(b.zext(parity, INT64), half))
         return b.gep(self.shared, [self.bytes_of(place)])
 

@@ -5,6 +5,7 @@ the angles, and JAX need not write their cosines and sines to memory.
 """
 
 from collections.abc import Sequence
+from functools import reduce
 from math import factorial
 from typing import Any
 
@@ -62,7 +63,7 @@ def write_rotation_back(code: Code, entry: Value, coefficients: Any, sums: Any) 
             code.store_real(code.zero, cotangents, number.parts[part])
         loop.next = [total]
     old = code.load_real(angle, int64(0))
-    scale = _total(code, _scales(code, constants))
+    scale = reduce(b.fadd, _scales(code, constants))
     code.store_real(code.multiply_add(loop.values[0], scale, old), angle, int64(0))
 
 
@@ -99,7 +100,7 @@ def cos_sin(code: Code, angle: Value, scales: Sequence[Value]) -> tuple[Value, V
         rest = b.call(fused, [angle, scales[0], b.fneg(phase)])
         rest = code.multiply_add(angle, scales[1], rest)
     else:
-        scale = _total(code, scales)
+        scale = reduce(b.fadd, scales)
         phase = b.fmul(angle, scale)
         rest = b.call(fused, [angle, scale, b.fneg(phase)])
     size = b.call(code.intrinsic("fabs", code.vector, [code.vector]), [phase])
@@ -125,7 +126,7 @@ def _any_cos_sin(code: Code, angle: Value, scales: Sequence[Value]) -> tuple[Val
     b = code.builder
     wide = ir.VectorType(ir.DoubleType(), code.num_lanes)
     name = f"v{code.num_lanes}f64"
-    angle, scale = code.cast(angle, wide), _total(code, [code.cast(scale, wide) for scale in scales])
+    angle, scale = code.cast(angle, wide), reduce(b.fadd, [code.cast(scale, wide) for scale in scales])
     fused, cosine, sine = (
         code.external(f"llvm.{function}.{name}", wide, [wide] * count)
         for function, count in (("fma", 3), ("cos", 1), ("sin", 1))
@@ -133,18 +134,9 @@ def _any_cos_sin(code: Code, angle: Value, scales: Sequence[Value]) -> tuple[Val
     phase = b.fmul(angle, scale)
     rest = b.call(fused, [angle, scale, b.fneg(phase)])
     (cos, of_rest), (sin, sine_of_rest) = ([b.call(f, [x]) for x in (phase, rest)] for f in (cosine, sine))
-    both = (
-        b.fsub(b.fmul(cos, of_rest), b.fmul(sin, sine_of_rest)),
-        b.fadd(b.fmul(sin, of_rest), b.fmul(cos, sine_of_rest)),
-    )
-    return code.cast(both[0], code.vector), code.cast(both[1], code.vector)
-
-
-def _total(code: Code, values: Sequence[Value]) -> Value:
-    total = values[0]
-    for value in values[1:]:
-        total = code.builder.fadd(total, value)
-    return total
+    cosine = b.fsub(b.fmul(cos, of_rest), b.fmul(sin, sine_of_rest))
+    sine = b.fadd(b.fmul(sin, of_rest), b.fmul(cos, sine_of_rest))
+    return code.cast(cosine, code.vector), code.cast(sine, code.vector)
 
 
 def near_cos_sin(code: Code, phases: Value, rest: Value | None = None) -> tuple[Value, Value]:
@@ -185,11 +177,8 @@ def _bounded_cos_sin(code: Code, phases: Value, rest: Value | None) -> tuple[Val
 
 
 def _polynomial(code: Code, z: Value, coefficients: Sequence[float]) -> Value:
-    total: Any = None
-    for coefficient in reversed(coefficients):
-        term = _constant(code, coefficient)
-        total = term if total is None else code.multiply_add(total, z, term)
-    return total
+    terms = [_constant(code, coefficient) for coefficient in reversed(coefficients)]
+    return reduce(lambda total, term: code.multiply_add(total, z, term), terms)
 
 
 def _constant(code: Code, value: float) -> ir.Constant:

@@ -67,9 +67,7 @@ def _angles(angles: Angles, sources: Pair, dtype: Any) -> Pair:
         factors = tuple(
             tuple(take_rows(sources[per_example], next(columns)) for per_example in term) for term in form.sources
         )
-        alike = [
-            per_example[0] if len(set(per_example)) == 1 else tuple(per_example) for per_example in scales.tolist()
-        ]
+        alike = [some[0] if len(set(some)) == 1 else tuple(some) for some in scales.tolist()]
         return angle_sum(form.shift, tuple(alike), factors)
 
     for form, members in angles.forms.items():
@@ -103,9 +101,7 @@ def _of_item(item: Any, angles: Sequence[Sequence[Array]], values: Values) -> An
         return run_column(item.operations, angles, values.complex_dtype)
     if item.form[0] == "diagonal":
         ((op,), ((angle,),)) = item.operations, angles
-        weights = (
-            phase_weights(op) if op.all_qubits else np.repeat(phase_weights(op), 2)
-        )  # a global phase is qubit 0's
+        weights = np.repeat(phase_weights(op), 1 if op.all_qubits else 2)  # a global phase is qubit 0's
         return jax.lax.complex(*stored_cos_sin(jnp.asarray(weights, values.dtype)[:, None, None] * angle[None]))
     known = dict(zip(item.operations, angles, strict=True))
     matrices = block_matrix(item.qubits, item.operations, known, values.complex_dtype)

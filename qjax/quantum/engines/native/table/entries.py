@@ -31,7 +31,7 @@ from qjax.quantum.engines.native.table.layout import (
     num_numbers,
 )
 from qjax.quantum.engines.native.table.lists import Lists
-from qjax.quantum.engines.native.table.native_gates import GateLoop, NativeGate, Rules, Unsupported, gates_of
+from qjax.quantum.engines.native.table.native_gates import GateLoop, NativeGate, Rules, gates_of
 from qjax.quantum.engines.native.table.operands import Counts, Operands, Sources
 from qjax.quantum.engines.native.table.passes import are_apart
 from qjax.types import Array
@@ -78,7 +78,7 @@ class Table:
 
     @property
     def num_shared(self) -> int:
-        """Number of coefficients that all examples share, constants and what is composed among them."""
+        """See `Counts`."""
         return self.counts.num_shared
 
     def with_constants(self, shared: Array) -> Array:
@@ -147,22 +147,22 @@ class Table:
 
 
 @lru_cache(maxsize=MAX_KEPT_PLANS)
-def table_of(circuit: Circuit, batched: frozenset[str], composes: bool = True, given: int = 0) -> Table | None:
-    """Returns the table of a circuit; None where the native code lacks something that it needs.
+def table_of(circuit: Circuit, batched: frozenset[str], composes: bool = True, given: int = 0) -> Table:
+    """Returns the table of a circuit.
 
     Args:
       circuit: what to run.
       batched: names of the parameters that differ between examples, and 'inputs' where these do.
       composes: whether the native code makes the coefficients that all examples share, which that of a GPU does not.
       given: arrays that hold the first state: its real parts, and its imaginary ones; 0 for |0...0>.
+
+    Raises:
+      Unsupported: the native code lacks something that it needs.
     """
     program = program_of(circuit, given)
-    try:
-        level = gates_of(program, Rules(Blocks(batched=batched), composes=composes))
-        facts = circuit.num_qubits, level, _sources(circuit, batched), _is_complex(program, given), composes
-        return Table(*facts, big_endian=given > 0)
-    except Unsupported:
-        return None
+    level = gates_of(program, Rules(Blocks(batched=batched), composes=composes))
+    facts = circuit.num_qubits, level, _sources(circuit, batched), _is_complex(program, given), composes
+    return Table(*facts, big_endian=given > 0)
 
 
 def program_of(circuit: Circuit, given: int) -> Program:
@@ -199,23 +199,13 @@ class LargeTable(Table):
 @lru_cache(maxsize=MAX_KEPT_PLANS)
 def large_table_of(
     circuit: Circuit, batched: frozenset[str], with_controls: bool = True, given: int = 0
-) -> LargeTable | None:
-    """Returns the table of a circuit on large states; None where the native code lacks something.
-
-    Args:
-      circuit: see `table_of`.
-      batched: likewise.
-      with_controls: whether gates under controls stay what they are; else they become wider matrices.
-      given: see `table_of`.
-    """
+) -> LargeTable:
+    """Returns the table of a circuit on large states, see `table_of`; else controlled gates become wider matrices."""
     program = program_of(circuit, given)
-    try:
-        rules = Rules(Blocks(batched=batched), with_controls, composes=not with_controls)
-        level, sources = gates_of(replace(program, start=None), rules), _sources(circuit, batched)
-        facts = circuit.num_qubits, level, sources, _is_complex(program, given), rules.composes
-        return LargeTable(*facts, True, program.start)
-    except Unsupported:
-        return None
+    rules = Rules(Blocks(batched=batched), with_controls, composes=not with_controls)
+    level, sources = gates_of(replace(program, start=None), rules), _sources(circuit, batched)
+    facts = circuit.num_qubits, level, sources, _is_complex(program, given), rules.composes
+    return LargeTable(*facts, True, program.start)
 
 
 class _Entries:
@@ -259,7 +249,7 @@ class _Entries:
             yield self._gate(item, number)
 
     def _made(self, item: NativeGate, first: int) -> Iterator[list[int]]:
-        """Yields what makes the coefficients from an angle, where they are."""
+        """Yields the entry that makes the coefficients from an angle, if one does."""
         if first in self.operands.rotations:
             entry = new_entry("rotation", 1, first)
             entry[MadeEntry.LEFT], entry[MadeEntry.RIGHT] = self.operands.rotations[first]
@@ -316,12 +306,7 @@ _PAIR = FORMS.index(("pair", 2, 0))
 
 
 def pair_neighbours(entries: np.ndarray, num_qubits: int) -> np.ndarray:
-    """Returns entries of a table with neighbours on one qubit each in pairs, int32 `[gates, ENTRY]`.
-
-    Args:
-      entries: int32 `[gates, ENTRY]`.
-      num_qubits: bits of a row.
-    """
+    """Returns entries with neighbours on one qubit each in pairs, int32 `[gates, ENTRY]`; rows have so many bits."""
     found: list[np.ndarray] = []
     for entry in entries:
         paired = _pair(found[-1], entry, num_qubits) if found else None
@@ -334,14 +319,10 @@ def pair_neighbours(entries: np.ndarray, num_qubits: int) -> np.ndarray:
 
 def _pair(first: np.ndarray, last: np.ndarray, num_qubits: int) -> np.ndarray | None:
     """Returns the entry of two gates on one qubit each, whose coefficients are neighbours; None where it can't be."""
-    if (
-        first[Entry.KIND] != SINGLE
-        or last[Entry.KIND] != SINGLE
-        or num_qubits < 2
-        or first[Entry.MASK] == last[Entry.MASK]
-    ):
+    are_single = first[Entry.KIND] == last[Entry.KIND] == SINGLE and num_qubits > 1
+    if not are_single or first[Entry.MASK] == last[Entry.MASK] or not are_apart(first, last):
         return None
-    if not are_apart(first, last) or last[Entry.FIRST] != first[Entry.FIRST] + 2 * num_numbers(FORMS[SINGLE]):
+    if last[Entry.FIRST] != first[Entry.FIRST] + 2 * num_numbers(FORMS[SINGLE]):
         return None
     entry = first.copy()
     entry[Entry.KIND], entry[Entry.COUNT] = _PAIR, 2 ** (num_qubits - 2)

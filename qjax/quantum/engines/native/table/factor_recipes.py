@@ -132,10 +132,9 @@ def factors_of(operations: Sequence[Operation], form: Form) -> tuple[Factor, ...
     fits = (dim if form[0] == "diagonal" else dim * dim) <= MAX_NUMBERS
     if not fits or not all(has_one_frequency(operations[i]) for i in turning):
         return ()
-    ends = [*turning[1:], len(operations)]
-    starts = [0, *turning[1:]]
     if not turning:
         return (Factor(tuple(operations), None),)
+    starts, ends = [0, *turning[1:]], [*turning[1:], len(operations)]
     return tuple(
         Factor(tuple(operations[start:end]), handed_over(angles[i][0]))
         for start, end, i in zip(starts, ends, turning, strict=True)
@@ -154,10 +153,7 @@ def _parts(op: Operation) -> list[Operation]:
 def recipe_of(constants: Sequence[np.ndarray], form: Form, rows: np.ndarray) -> np.ndarray:
     """Returns the recipe of gates that are built alike, int32 `[size]`; see `Recipe`.
 
-    Args:
-      constants: of each factor.
-      form: of all.
-      rows: places of the numbers of each gate, and of its angles, int32 `[1 + factors, gates]`.
+    Rows are places of the numbers of each gate, and of its angles, int32 `[1 + factors, gates]`.
     """
     diagonal, dim_shift = form[0] == "diagonal", form[1]
     numbers = np.concatenate(constants).view(np.int32)

@@ -47,11 +47,8 @@ def with_fresh_columns(entries: Sequence[list[int]], num_shared: int, first: int
         elif entry[Entry.KIND] == SINGLE and entry[Entry.FIRST] < num_shared and _is_fresh(entry, fresh):
             start = fresh.pop(entry[Entry.MASK])
             product = new_entry("column", 1, first + 4 * len(columns))
-            product[MadeEntry.LEFT], product[MadeEntry.RIGHT], start[Entry.FIRST] = (
-                entry[Entry.FIRST],
-                start[Entry.FIRST],
-                product[Entry.FIRST],
-            )
+            product[MadeEntry.LEFT], product[MadeEntry.RIGHT] = entry[Entry.FIRST], start[Entry.FIRST]
+            start[Entry.FIRST] = product[Entry.FIRST]
             columns.append(product)
         else:
             break
@@ -67,12 +64,8 @@ def _is_fresh(gate: list[int], fresh: Mapping[int, list[int]]) -> bool:
 def with_products(entries: Sequence[list[int]], num_shared: int, first: int) -> list[list[int]]:
     """Returns entries where matrices that follow each other on a qubit are one, if a per-example one is among them.
 
-    The native code makes their product for each example: that is a few numbers, not all rows of its state.
-
-    Args:
-      entries: in order.
-      num_shared: number of shared coefficients, which come first.
-      first: where the numbers of the products may begin.
+    The native code makes their product for each example: that is a few numbers, not all rows of its state. The
+    arguments are those of `with_fresh_columns`.
     """
     merged: list[list[int]] = []
     count = 0

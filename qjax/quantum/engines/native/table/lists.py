@@ -18,23 +18,13 @@ class Lists:
     """
 
     def __init__(self, relabelling: Relabelling) -> None:
-        """Starts without any.
-
-        Args:
-          relabelling: what the rows stand for, whenever an entry is made.
-        """
+        """Starts without any; `relabelling` says what the rows stand for, whenever an entry is made."""
         self.records: list[np.ndarray] = []
         self.content: list[np.ndarray] = []
         self._relabelling, self._places = relabelling, {b"": 0}
 
     def entry(self, item: NativeGate, first: int, angles: Sequence[int]) -> list[int]:
-        """Returns the entry of a gate, whose lists are added.
-
-        Args:
-          item: the gate.
-          first: place of its numbers.
-          angles: places of the angles whose sums are phases.
-        """
+        """Returns the entry of a gate, given the places of its numbers and angles, and adds its lists."""
         assert item.form is not None
         entry, kind = [0] * Entry.SIZE, CPU_FORMS[item.form]
         entry[Entry.KIND], entry[Entry.FIRST], entry[ListEntry.RECORDS] = kind, first, len(self.records)
@@ -75,12 +65,10 @@ class Lists:
 
 def records_of(entry: np.ndarray, records: np.ndarray) -> np.ndarray:
     """Returns the records of an entry."""
-    first, count = (
-        (entry[ListEntry.RECORDS], entry[ListEntry.NUM_RECORDS])
-        if entry[Entry.KIND] in CPU_FORMS.values()
-        else (0, 0)
-    )
-    return records[first : first + count]
+    if entry[Entry.KIND] not in CPU_FORMS.values():
+        return records[:0]
+    first = entry[ListEntry.RECORDS]
+    return records[first : first + entry[ListEntry.NUM_RECORDS]]
 
 
 def num_targets(entry: np.ndarray) -> int:

@@ -137,18 +137,13 @@ class GateLoop:
 
 
 def gates_of(program: Program, rules: Rules) -> GateLoop:
-    """Returns the gates of a program.
-
-    Args:
-      program: compiled so that no gate is wider than it must be.
-      rules: how.
+    """Returns the gates of a program that was compiled so that no gate is wider than it must be.
 
     Raises:
       Unsupported: it has something else.
     """
-    items: list[NativeGate | GateLoop] = []
-    items += _start_gates(program.start, rules) if program.start is not None else ()
-    return GateLoop((*items, *_native_gates(program.stages, program.num_qubits, rules)))
+    start = _start_gates(program.start, rules) if program.start is not None else ()
+    return GateLoop((*start, *_native_gates(program.stages, program.num_qubits, rules)))
 
 
 # Stages to items. -------------------------------------------------------------------------------------------
@@ -293,16 +288,8 @@ def _native_gate(
         (op.gate, op.control_values, tuple([qubits.index(q) for q in op.all_qubits]), tuple(map(alike, op.angles)))
         for op in operations
     ]
-    return NativeGate(
-        form,
-        qubits,
-        operations,
-        per_example,
-        kind=(form, per_example, tuple(kind)),
-        angle=angle,
-        factors=factors,
-        **more,
-    )
+    more |= {"kind": (form, per_example, tuple(kind)), "angle": angle, "factors": factors}
+    return NativeGate(form, qubits, operations, per_example, **more)
 
 
 def _parts_of_block(operations: tuple[Operation, ...], rules: Rules) -> list[tuple[Operation, ...]]:

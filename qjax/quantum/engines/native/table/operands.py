@@ -161,13 +161,7 @@ class Operands:
     """
 
     def __init__(self, gates: Sequence[tuple[NativeGate, Leading]], sources: Sources, takes_sources: bool) -> None:
-        """Finds a place for all.
-
-        Args:
-          gates: in order, with their positions in the loops around them.
-          sources: see `Operands`.
-          takes_sources: likewise.
-        """
+        """Finds a place for the numbers of all gates, in order, with their positions in the loops around them."""
         self.sources, self.takes_sources = sources, takes_sources
         self.handed, self.inner = Angles(sources), Angles(sources)
         self.groups: dict[Hashable, Group] = {}

@@ -250,11 +250,8 @@ class _Draft:
         order, exchanged = list(range(self.size)), []
         if self.lanes:
             exchanged = [place for place in order if place >= self.low and not self._used >> place & 1][-self.low :]
-            order = [
-                *order[: self.low],
-                *exchanged,
-                *(place for place in order[self.low :] if place not in exchanged),
-            ]
+            others = [place for place in order[self.low :] if place not in exchanged]
+            order = [*order[: self.low], *exchanged, *others]
         local = [self._local(entry, order) for entry in self._in_order(exchanged)]
         entries = np.array([entry for entry, _ in local], np.int32).reshape(-1, Entry.SIZE)
         records = [listed for _, listed in local]
@@ -310,10 +307,8 @@ class _Draft:
         found = entry.copy()
         for k in range(len(_masks(entry))):
             weights, found[Entry.MASK + k] = int(entry[Entry.WEIGHTS + k]), moved(int(entry[Entry.MASK + k]))
-            found[Entry.WEIGHTS + k], found[Entry.FLIP + k] = (
-                parity_bits(weights),
-                int(entry[Entry.FLIP + k]) | weights << 1,
-            )
+            found[Entry.WEIGHTS + k] = parity_bits(weights)
+            found[Entry.FLIP + k] = int(entry[Entry.FLIP + k]) | weights << 1
         records = records_of(entry, self.records).copy()
         records[:, RecordWord.FLIP] |= records[:, RecordWord.WEIGHTS] << 1
         records[:, RecordWord.WEIGHTS] = [parity_bits(int(weights)) for weights in records[:, RecordWord.WEIGHTS]]
@@ -338,10 +333,8 @@ def _masks(entry: np.ndarray) -> list[int]:
 def with_cosets(entry: np.ndarray, masks: Sequence[int], num_bits: int) -> np.ndarray:
     """Returns an entry with what says where the cosets of these masks begin among rows of so many bits."""
     lows = pivots(masks)
-    entry[Entry.LOW : Entry.LOW + len(masks)], entry[Entry.COUNT] = (
-        [2**bit - 1 for bit in lows],
-        2 ** (num_bits - len(masks)),
-    )
+    entry[Entry.LOW : Entry.LOW + len(masks)] = [2**bit - 1 for bit in lows]
+    entry[Entry.COUNT] = 2 ** (num_bits - len(masks))
     return entry
 
 
