@@ -1,7 +1,7 @@
 """The engines of native code: whole states, which stay in the cache, and large ones, pass by pass."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -50,6 +50,19 @@ def _lacks(task: Task) -> str:
     """Returns why no native code of any form takes the task; '' where one may."""
     search = "it repeats a Grover iteration, and XLA's engine does any number of these in two passes"
     return no_code(task) or search * _repeats_a_search(task.circuit)
+
+
+_LACKS_GATE = "the circuit has a gate that it lacks"
+
+
+@lru_cache(maxsize=2 * MAX_KEPT_PLANS)
+def _lacks_gate(plan_of: Callable[..., Any], facts: tuple[Any, ...]) -> bool:
+    """Whether there is no such plan, for want of a gate; remembered here, as no plan is."""
+    try:
+        plan_of(*facts)
+    except Unsupported:
+        return True
+    return False
 
 
 @lru_cache(maxsize=MAX_KEPT_PLANS)
@@ -111,10 +124,9 @@ class WholeStates(Engine):
         suits = choices.native_pays(task.platform, task.num_qubits, task.batch)
         if not suits and not _only_whole(task):
             return f"a batch of {task.batch} with {task.num_qubits} qubits does not suit it"
-        try:
-            return "" if self._plan(task).fits else "its working memory would not fit"
-        except Unsupported:
-            return "the circuit has a gate that it lacks"
+        if _lacks_gate(whole_plan_of, self._facts(task)):
+            return _LACKS_GATE
+        return "" if self._plan(task).fits else "its working memory would not fit"
 
     def bytes_held(self, task: Task, gradient: bool) -> int:
         return self._plan(task).bytes_held(gradient)
@@ -144,9 +156,11 @@ class WholeStates(Engine):
         of_shared, of_own, *of_first = plan.pull_back(*numbers, saved, cotangents, first)
         return *pull((of_shared, of_own)), *of_first
 
+    def _facts(self, task: Task) -> tuple[Any, ...]:
+        return task.circuit, task.readout, task.batched, task.batch, task.dtype, task.platform, task.given
+
     def _plan(self, task: Task) -> WholePlan:
-        readout: Any = task.readout  # a protocol has no hash for mypy
-        return whole_plan_of(task.circuit, readout, task.batched, task.batch, task.dtype, task.platform, task.given)
+        return whole_plan_of(*self._facts(task))
 
 
 @lru_cache(maxsize=MAX_KEPT_PLANS)
@@ -192,11 +206,8 @@ class LargeStates(Engine):
             return missing
         if not choices.large_pays(task.num_qubits):
             return f"{task.num_qubits} qubits do not suit it"
-        lacks = "the circuit has a gate that it lacks"
-        try:
-            return "" if self._plan(_one(task)).pays else lacks
-        except Unsupported:
-            return lacks
+        one = _one(task)
+        return _LACKS_GATE if _lacks_gate(large_plan_of, self._facts(one)) or not self._plan(one).pays else ""
 
     def bytes_held(self, task: Task, gradient: bool) -> int:
         held = self._plan(_one(task)).bytes_held(gradient)
@@ -255,5 +266,8 @@ class LargeStates(Engine):
         sums, parts = jax.lax.scan(step, zeros, (_each(operands), _each(more)))
         return tuple(sums[k] if k in sums else _batch_last(parts[k]) for k in range(len(operands)))
 
+    def _facts(self, task: Task) -> tuple[Any, ...]:
+        return task.circuit, task.batched, task.batch, task.dtype, task.platform, task.given
+
     def _plan(self, task: Task) -> LargePlan:
-        return large_plan_of(task.circuit, task.batched, task.batch, task.dtype, task.platform, task.given)
+        return large_plan_of(*self._facts(task))
