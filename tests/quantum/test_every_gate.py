@@ -251,6 +251,20 @@ def test_gates_of_several_angles_have_factors_of_one_each() -> None:
         np.testing.assert_allclose(found, wanted, atol=1e-13, err_msg=gate.name)
 
 
+def test_gates_of_several_angles_by_any_expression() -> None:
+    """-b of an entry b is made of b; of a sum it is handed over itself: the two gates are of two kinds."""
+    a, b = parameter("w", 0), parameter("w", 1)
+    params = {"w": np.array([0.3, -1.2])}
+    for gate in (g for g in GATES.values() if g.num_angles > 1):
+        circuit = Circuit(3).append("ry", 0, 0.4).append("ry", 1, 1.1).append("ry", 2, 0.7)
+        for angle, qubits in ((b, (2, 0)), (0.5 * a - b + 0.2, (2, 0)), (a * b, (2, 0)), (1 - 2 * b, (2, 0))):
+            circuit = circuit.append(gate.name, qubits[: gate.num_qubits], *(angle,) * gate.num_angles)
+            circuit = circuit.append("cry", (1, 0), 0.3).append("cry", (1, 2), 0.8)
+        with jax.enable_x64(True):
+            found = run_compiled(lambda p, c=circuit: final_state(c, p), params)
+        np.testing.assert_allclose(found, dense_state(circuit, params), atol=1e-12, err_msg=gate.name)
+
+
 def test_every_pauli_rotation_is_lowered() -> None:
     start = dense_state(mixed(4), {"w": np.array([0.3, -1.2, 2.0])}, np.array([0.1, 0.2, 0.3]))
     for letters in map("".join, [*product("IXYZ", repeat=3), "YYYY", "XYYZ"]):

@@ -45,6 +45,12 @@ class Factor:
     operations: tuple[Operation, ...]
     angle: Angle | None
 
+    @property
+    def relation(self) -> tuple[float, float]:
+        """Scale and shift of its angle as a function of what is handed over; 0 and 0 where there is none."""
+        angles = (angle for op in self.operations for angle in op.angles if not angle.is_constant)
+        return (0.0, 0.0) if self.angle is None else relation(next(angles), self.angle)
+
 
 def is_entry(angle: Angle) -> bool:
     """Whether an angle is an entry of an array."""
@@ -104,8 +110,7 @@ def _constants(
         last, middle = numbers_of(next(others), form), numbers_of(next(others), form)
         constant, cosine = (constant + last) / 2, (constant - last) / 2
         sine = middle - constant
-        (angle,) = (a for op in factor.operations for a in op.angles if not a.is_constant)
-        multiple, shift = relation(angle, factor.angle)
+        multiple, shift = factor.relation
         if shift:
             along, across = np.cos(scale * shift), np.sin(scale * shift)
             cosine, sine = along * cosine + across * sine, along * sine - across * cosine

@@ -288,7 +288,8 @@ def _native_gate(
         (op.gate, op.control_values, tuple([qubits.index(q) for q in op.all_qubits]), tuple(map(alike, op.angles)))
         for op in operations
     ]
-    more |= {"kind": (form, per_example, tuple(kind)), "angle": angle, "factors": factors}
+    relations = tuple([factor.relation for factor in factors])  # of -a, too, which may be made of a or handed over
+    more |= {"kind": (form, per_example, tuple(kind), relations), "angle": angle, "factors": factors}
     return NativeGate(form, qubits, operations, per_example, **more)
 
 
