@@ -172,6 +172,14 @@ def large_plan_of(
     return LargeOnCpu(table, batch, dtype) if platform == "cpu" else LargeOnGpu(table, batch, dtype)
 
 
+def _large_plan_that_pays(*facts: Any) -> LargePlan:
+    """Returns the plan; raises `Unsupported` where its passes cannot hold some gate, or do not pay."""
+    plan = large_plan_of(*facts)
+    if not plan.pays:
+        raise Unsupported
+    return plan
+
+
 def _one(task: Task) -> Task:
     """Returns the task of one example of those that large states on a CPU take one after the other."""
     return replace(task, batched=frozenset(), batch=1) if task.platform == "cpu" else task
@@ -207,7 +215,7 @@ class LargeStates(Engine):
         if not choices.large_pays(task.num_qubits):
             return f"{task.num_qubits} qubits do not suit it"
         one = _one(task)
-        return _LACKS_GATE if _lacks_gate(large_plan_of, self._facts(one)) or not self._plan(one).pays else ""
+        return _LACKS_GATE if _lacks_gate(_large_plan_that_pays, self._facts(one)) else ""
 
     def bytes_held(self, task: Task, gradient: bool) -> int:
         held = self._plan(_one(task)).bytes_held(gradient)
