@@ -27,6 +27,7 @@ from qjax.quantum import (
     z_observables,
 )
 from qjax.quantum.compile.relabelling import Relabelling
+from qjax.quantum.engines.native import engine as native_engine
 from qjax.quantum.engines.native.cpu import large_states as large_cpu
 from qjax.quantum.engines.native.cpu.permute import moves_of, to_indices, to_rows
 from qjax.quantum.engines.native.engine import large_plan_of
@@ -183,10 +184,12 @@ def dtype(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture
 def small_cosets(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Cosets of a few rows, so that there are several of them."""
-    large_plan_of.cache_clear()
+    for remembered in (large_plan_of, native_engine._lacks_gate):
+        remembered.cache_clear()
     monkeypatch.setattr(large_cpu, "coset_bits", lambda _, n: (min(10, n), 5))
     yield
-    large_plan_of.cache_clear()
+    for remembered in (large_plan_of, native_engine._lacks_gate):
+        remembered.cache_clear()
 
 
 @pytest.mark.usefixtures("small_cosets")

@@ -9,6 +9,7 @@ marked amplitudes and one to all others, which follow from the sums of both.
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import jax.numpy as jnp
@@ -27,11 +28,16 @@ def repeat_search(loop: Loop, state: Array, *, back: bool) -> Array:
     """Returns the state `[2**n, batch]` after all repetitions of a search, or with `back` the state before them."""
     n = num_qubits_of(state)
     flip = next(stage for stage in loop.body if isinstance(stage, Flip))
-    count = int(np.sum(marked_rows(flip.operations, np.arange(2**n, dtype=np.int32), n)))
-    weights = search_weights(count, 2**n, loop.reps)
+    weights = search_weights(_count_marked(flip.operations, n), 2**n, loop.reps)
     flips_first = isinstance(loop.body[0], Flip) != back
     marked = marked_rows(flip.operations, lax.iota(np.int32, 2**n), n)[:, None]
     return iterate(state, marked, weights if flips_first else weights.T, loop.reps % 2 == 1)
+
+
+@lru_cache(maxsize=64)
+def _count_marked(operations: tuple[Operation, ...], n: int) -> int:
+    """Returns the number of marked rows: counted once, not for each state of each pass."""
+    return int(np.count_nonzero(marked_rows(operations, np.arange(2**n, dtype=np.int32), n)))
 
 
 def search_weights(num_marked: int, num_states: int, reps: int | np.ndarray) -> np.ndarray:

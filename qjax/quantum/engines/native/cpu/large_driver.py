@@ -134,8 +134,8 @@ class LargeDriver:
         b.call(self.compose_back, [*_recipes(code, record), whole, code.load_int64(record, LargeCall.NUM_RECIPES)])
         add = code.intrinsic("vector.reduce.fadd", code.real, [code.real, code.vector])
         with code.loop(code.load_int64(record, LargeCall.NUM_SHARED)) as loop:
-            lanes_summed = code.load_real(whole, loop.index)
-            total = b.call(add, [ir.Constant(code.real, 0.0), lanes_summed], fastmath=("reassoc",))
+            lane_sums = code.load_real(whole, loop.index)
+            total = b.call(add, [ir.Constant(code.real, 0.0), lane_sums], fastmath=("reassoc",))
             b.store(total, code.at(sums, b.mul(loop.index, int64(code.itemsize)), code.real))
 
 

@@ -245,8 +245,8 @@ class _Recipe:
                 offset = b.shl(parts.index, int64(VECTOR_SHIFT))
                 number = code.cast(b.load(code.at(numbers, offset, self.held)), code.real)
                 b.store(number, self._lane(self.product, offset, lanes.index))
-                lanes_summed = b.load(code.at(totals, offset, vector), align=VECTOR_BYTES)
-                total = b.call(add, [nothing, lanes_summed], fastmath=("reassoc",))
+                lane_sums = b.load(code.at(totals, offset, vector), align=VECTOR_BYTES)
+                total = b.call(add, [nothing, lane_sums], fastmath=("reassoc",))
                 b.store(code.cast(total, code.real), self._lane(self.cotangent, offset, lanes.index))
 
     def add_slope(self, number: Value, before: Value, cotangent: Value, sums: Value) -> None:

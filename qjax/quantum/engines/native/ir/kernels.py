@@ -78,10 +78,10 @@ def backward(
         states = [code.load_rows(tile, at) for at in places]
         cotangents = [code.load_rows(cotangent, at) for at in places]
         added = paired(values, parts) if kept else code.load_numbers(total, count)
-        for at, after, costate in zip(places, states, cotangents, strict=True):
-            before, back = gate.undo(after), gate.undo(costate)
+        for at, after, cotangent_rows in zip(places, states, cotangents, strict=True):
+            before, back = gate.undo(after), gate.undo(cotangent_rows)
             for k, (row, column) in enumerate(gate.products()):
-                added[k] = code.multiply(code.conjugate(before[column]), costate[row], added[k])
+                added[k] = code.multiply(code.conjugate(before[column]), cotangent_rows[row], added[k])
             stored = at[: changes * (1 if form[0] == "start" else len(at))]
             code.store_rows(tile, stored, before[: len(stored)])
             code.store_rows(cotangent, stored, back[: len(stored)])

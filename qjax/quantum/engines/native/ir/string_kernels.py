@@ -94,13 +94,13 @@ def controlled_back(
         for first in firsts:
             with where_all_odd(code, entry, records, first) as where:
                 places = gate.places(first)
-                after, costate = code.load_rows(tile, places), code.load_rows(cotangent, places)
-                before, back = gate.undo(after), gate.undo(costate)
-                inside = chosen(code, where, costate, [nothing] * len(costate))
+                after, cotangent_rows = code.load_rows(tile, places), code.load_rows(cotangent, places)
+                before, back = gate.undo(after), gate.undo(cotangent_rows)
+                inside = chosen(code, where, cotangent_rows, [nothing] * len(cotangent_rows))
                 added = [code.multiply(code.conjugate(before[k]), inside[j]) for j, k in gate.products()]
                 code.add_numbers(total, code.orient(form, entry, added))
                 code.store_rows(tile, places, chosen(code, where, before, after))
-                code.store_rows(cotangent, places, chosen(code, where, back, costate))
+                code.store_rows(cotangent, places, chosen(code, where, back, cotangent_rows))
         return []
 
     code.each_coset(code.load_int32(entry, Entry.COUNT), gate.first_row, 2 * 2 ** form[1], body)
@@ -162,12 +162,12 @@ def sum_phases_back(
     with code.loop(rows) as loop:
         place = code.place(loop.index)
         cosine, sine = near_cos_sin(code, code.load_real(workspace, loop.index))
-        (state,), (costate,) = (code.load_rows(array, [place]) for array in (tile, cotangent))
+        (state,), (cotangent_row,) = (code.load_rows(array, [place]) for array in (tile, cotangent))
         slope = code.zero
         if code.is_complex:
-            slope = code.multiply_add(b.fneg(state[1]), costate[0], b.fmul(state[0], costate[1]))
+            slope = code.multiply_add(b.fneg(state[1]), cotangent_row[0], b.fmul(state[0], cotangent_row[1]))
         code.store_real(slope, workspace, loop.index)
-        for array, row in ((tile, state), (cotangent, costate)):
+        for array, row in ((tile, state), (cotangent, cotangent_row)):
             code.store_rows(array, [place], [_times(code, (cosine, b.fneg(sine)), row)])
     walsh_hadamard(code, workspace, rows, _log2(code, rows))
     with _each_record(code, entry, records) as (_, record), b.if_then(b.icmp_signed(">=", record.angle, int32(0))):

@@ -200,7 +200,10 @@ class LargeTable(Table):
 def large_table_of(
     circuit: Circuit, batched: frozenset[str], with_controls: bool = True, given: int = 0
 ) -> LargeTable:
-    """Returns the table of a circuit on large states, see `table_of`; else controlled gates become wider matrices."""
+    """Returns the table of a circuit on large states; see `table_of`.
+
+    `with_controls` says whether gates under controls stay what they are; else they become wider matrices.
+    """
     program = program_of(circuit, given)
     rules = Rules(Blocks(batched=batched), with_controls, composes=not with_controls)
     level, sources = gates_of(replace(program, start=None), rules), _sources(circuit, batched)

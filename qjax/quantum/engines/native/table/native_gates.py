@@ -54,10 +54,10 @@ class NativeGate:
     """A gate, or something that moves no amplitude.
 
     Attributes:
-      form: see `layout.py`; None for X, CX and SWAP, which change the frame alone.
+      form: see `layout.py`; None for X, CX and SWAP, which change the relabelling alone.
       qubits: that it acts on.
       operations: what its coefficients are made from.
-      per_example: whether each example has coefficients of its per_example.
+      per_example: whether each example has coefficients of its own.
       is_constant: whether they are the same in every call.
       controls: that it acts under.
       control_values: 0 or 1 for each control.

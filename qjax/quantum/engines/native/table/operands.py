@@ -170,7 +170,7 @@ class Operands:
         self._composed: dict[Hashable, tuple[NativeGate, list[list[Place]]]] = {}
         self._sizes = dict.fromkeys(("constant", "composed", "made"), 0)
         self._rotations: list[tuple[Place, Place, Place]] = []
-        # Repetitions that have nothing of their per_example share their numbers.
+        # Repetitions that have nothing of their own share their numbers.
         keys = [(id(item), () if item.is_constant else leading) for item, leading in gates]
         places = {key: self._add(*gate) for key, gate in dict(zip(keys, gates, strict=True)).items() if gate[0].size}
         summed = [(k, *gate) for k, gate in enumerate(gates) if gate[0].angles]
